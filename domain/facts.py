@@ -1,0 +1,128 @@
+"""The vocabulary every resource is written in: command, event, fact, context, model.
+
+A *command* asks for something (imperative, from the catalogue or from a task). A pure ``decide`` answers
+with *events* (past tense) addressed to resources, or refuses. A pure ``evolve`` folds one event into the
+state of its resource. A *fact* is an event with the who, when and why under which it was recorded.
+
+Resources are named ``kind/id`` ("guest/3f0c…", "compute_pool/default"); that text is also the path of the
+resource's journal, so both halves are restricted to ``[0-9A-Za-z_.-]``.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import msgspec
+
+State = msgspec.Struct
+
+
+class Event(msgspec.Struct, frozen=True, tag_field="type"):
+    """A thing that happened. Subclasses carry ``tag="kind.past_tense"``; fields are plain JSON values."""
+
+
+class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A thing somebody wants. Subclasses are decoded from requests, so unknown fields are refused."""
+
+
+class Emitted(NamedTuple):
+    """One event addressed to one resource, not yet recorded."""
+
+    resource: str
+    event: Event
+
+
+class Context(msgspec.Struct, frozen=True):
+    """What a decision may know besides the states: the instant, who asks, and where ids come from.
+
+    ``at`` is an aware UTC datetime. ``new_id`` gives a fresh UUID text at each call (seeded in the simulator).
+    ``cause`` names what led here ("task/<id>", "request/<id>"), empty for a person's own request.
+    """
+
+    at: datetime
+    actor: str
+    command_id: str
+    new_id: Callable[[], str]
+    cause: str = ""
+
+
+class Fact(msgspec.Struct, frozen=True):
+    """One recorded event. ``position`` counts events of a node's journal from 1; ``version`` those of the resource."""
+
+    position: int
+    at: datetime
+    actor: str
+    command_id: str
+    cause: str
+    resource: str
+    version: int
+    event: Event
+
+
+class Change(NamedTuple):
+    """A fact with the state of its resource on both sides of it; None where there is none (yet, or any more)."""
+
+    fact: Fact
+    before: State | None
+    after: State | None
+
+
+Decide = Callable[[Any, Any, Context], list[Emitted]]
+Evolve = Callable[[Any, Any, datetime], State | None]
+
+
+class Rules(NamedTuple):
+    """The two dispatch tables of a model, keyed on the exact type of command and event."""
+
+    decide: Mapping[type[Command], Decide]
+    evolve: Mapping[type[Event], Evolve]
+
+    def event_types(self) -> tuple[type[Event], ...]:
+        return tuple(self.evolve)
+
+
+class Model:
+    """States by resource name, and whatever indexes a subclass keeps beside them.
+
+    The container changes, the states never do (frozen structs), so a reader may keep one. ``apply`` is the
+    only way in; it is used alike for live events, for replay and for what-if copies.
+    """
+
+    rules: Rules
+
+    def __init__(self) -> None:
+        self.states: dict[str, State] = {}
+
+    def get(self, resource: str) -> State | None:
+        return self.states.get(resource)
+
+    def of_kind(self, kind: str) -> Iterator[State]:
+        """States of one kind, in order of their first event. Subclasses override it where an index exists."""
+        prefix = kind + "/"
+        return (state for name, state in self.states.items() if name.startswith(prefix))
+
+    def decide(self, command: Command, context: Context) -> list[Emitted]:
+        """Events that carry out the command. Raises Refusal, and then nothing has changed."""
+        return self.rules.decide[type(command)](self, command, context)
+
+    def apply(self, resource: str, event: Event, at: datetime) -> tuple[State | None, State | None]:
+        """Fold one event; returns the resource's state before and after (None = does not exist)."""
+        before = self.states.get(resource)
+        after = self.rules.evolve[type(event)](before, event, at)
+        if after is None:
+            self.states.pop(resource, None)
+        else:
+            self.states[resource] = after
+        self.changed(resource, before, after)
+        return before, after
+
+    def changed(self, resource: str, before: State | None, after: State | None) -> None:
+        """Hook for indexes; called after every event."""
+
+
+def kind_of(resource: str) -> str:
+    return resource.partition("/")[0]
+
+
+def id_of(resource: str) -> str:
+    return resource.partition("/")[2]

@@ -1,0 +1,44 @@
+"""What a guest is made of: the part of its description that a hypervisor host needs, and nothing about who owns it.
+
+``MachineSpec`` is shared by the guest (Core's intent), the domain (the Cell's record of what it did) and the
+renderer of domain XML. All sizes are bytes.
+"""
+
+import msgspec
+
+MEBI = 1 << 20
+GIBI = 1 << 30
+
+CORES_MAX = 512
+MEMORY_MIN = 32 * MEBI
+MEMORY_MAX = 4096 * GIBI
+DISK_MIN = 1 * MEBI
+DISK_MAX = 64 * 1024 * GIBI
+DISKS_MAX = 16
+
+
+class Hardware(msgspec.Struct, frozen=True):
+    """Virtual hardware models (nano-behaviour §5, default template "CentOS 7": virtio-scsi disks, virtio net, VGA)."""
+
+    disk: str = "scsi"  # scsi | virtio | sata | ide
+    network: str = "virtio"  # virtio | e1000 | rtl8139
+    display: str = "vga"  # vga | cirrus | qxl | virtio | none
+    usb: str = "nec-xhci"  # nec-xhci | "" (no controller)
+    tablet: str = "usb"  # usb | virtio | "" (none)
+
+
+class MachineSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One virtual machine. ``disks[0]`` is the system disk, cloned from ``image`` (an image id) or blank when that is empty."""
+
+    name: str
+    cores: int
+    memory: int
+    disks: tuple[int, ...]
+    mac: str  # "52:54:00:xx:xx:xx"
+    image: str = ""
+    autostart: bool = False
+    hardware: Hardware = Hardware()
+
+    @property
+    def disk_total(self) -> int:
+        return sum(self.disks)

@@ -1,0 +1,140 @@
+"""The ``Host`` protocol: everything a Cell asks of a hypervisor, and the values that pass.
+
+Drivers: ``libvirt_host.LibvirtHost`` (any libvirt URI) and ``simulated.SimulatedHost`` (deterministic, virtual
+time, faults). Both pass ``tests/contract/test_host.py``. Every action is idempotent: asking for what is already so
+succeeds. Failures are ``HostError`` (or ``DiskFull``, ``DeadlineExceeded``), never a driver's own exception.
+A host touches only domains that carry Nano's metadata element, and only volumes below its own folder.
+
+Domains are named ``nano-<guest id>``, their libvirt UUID is the guest id, the guest's name is the ``<title>``.
+Volumes are ``<guest id>_<n>.qcow2`` (n = index in ``MachineSpec.disks``).
+"""
+
+import socket
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Literal, Protocol
+
+import msgspec
+
+from nano.domain.machine import MachineSpec
+
+Running = Literal["stopped", "running", "paused", "crashed"]
+Progress = Callable[[int], None]  # percent 0..100
+
+
+class Capabilities(msgspec.Struct, frozen=True):
+    """What this host can do, probed once at start. ``virt_note`` says in a sentence why virt_type is what it is."""
+
+    virt_type: Literal["kvm", "qemu"]
+    virt_note: str
+    cores: int
+    memory: int  # bytes
+    hypervisor: str  # "libvirt 9.0.0, QEMU 7.2.22"
+    bridge: str
+    architecture: str = "x86_64"
+
+
+class DomainView(msgspec.Struct, frozen=True):
+    """One of Nano's domains as the hypervisor has it now."""
+
+    guest_id: str
+    state: Running
+    spec_digest: str  # digest of the MachineSpec it was defined from, kept in the metadata element
+
+
+class DomainEvent(msgspec.Struct, frozen=True):
+    """The hypervisor said so. ``undefined`` = the domain is gone; ``agent`` = its guest agent came or went."""
+
+    guest_id: str
+    kind: Literal["state", "undefined", "agent"]
+    state: Running = "stopped"
+    connected: bool = False
+    detail: str = ""  # "shutdown by guest", "destroyed", "crashed", …
+
+
+class GuestSample(msgspec.Struct, frozen=True):
+    """Counters since the domain started; rates are computed by the reader. Bytes and nanoseconds."""
+
+    guest_id: str
+    cpu_time_ns: int
+    memory_used: int
+    read_bytes: int
+    write_bytes: int
+    receive_bytes: int
+    send_bytes: int
+
+
+class HostSample(msgspec.Struct, frozen=True):
+    """The host now. ``cpu_percent`` is of all cores together, 0..100; sizes in bytes; counters since boot."""
+
+    cpu_percent: float
+    memory_total: int
+    memory_available: int
+    disk_total: int
+    disk_available: int
+    read_bytes: int
+    write_bytes: int
+    receive_bytes: int
+    send_bytes: int
+    uptime_s: float
+    guests: tuple[GuestSample, ...] = ()
+
+
+class AgentReport(msgspec.Struct, frozen=True):
+    """An answer of the guest agent. Its texts come from inside the guest: never trusted, bounded by the driver."""
+
+    hostname: str
+    addresses: tuple[str, ...]
+
+
+class Host(Protocol):
+    capabilities: Capabilities
+
+    async def domains(self) -> list[DomainView]: ...
+
+    async def make_volumes(self, guest_id: str, spec: MachineSpec, image: Path | None, progress: Progress) -> None:
+        """Create every disk of the spec; disk 0 is a full copy of ``image`` (qcow2), grown to its size. On failure or
+        cancellation, what this call made is removed again. Raises DiskFull, HostError."""
+        ...
+
+    async def define(self, guest_id: str, spec: MachineSpec) -> None: ...
+
+    async def start(self, guest_id: str) -> None: ...
+
+    async def shutdown(self, guest_id: str) -> None:
+        """Ask the guest to power off (ACPI); returns when asked, the state event tells when done."""
+        ...
+
+    async def destroy(self, guest_id: str) -> None:
+        """Power off at once."""
+        ...
+
+    async def reboot(self, guest_id: str) -> None: ...
+
+    async def reset(self, guest_id: str) -> None: ...
+
+    async def undefine(self, guest_id: str) -> None: ...
+
+    async def remove_volumes(self, guest_id: str) -> list[str]:
+        """Names of the volume files removed."""
+        ...
+
+    async def volumes(self) -> list[str]:
+        """Guest ids that own at least one volume file here."""
+        ...
+
+    async def sample(self) -> HostSample: ...
+
+    async def agent(self, guest_id: str) -> AgentReport | None:
+        """None when no agent answers within two seconds."""
+        ...
+
+    async def console(self, guest_id: str) -> socket.socket:
+        """A connected stream socket speaking RFB with the guest's display."""
+        ...
+
+    def events(self) -> AsyncIterator[DomainEvent]:
+        """Everything from the moment of the call on. Ends when the connection to the hypervisor is lost."""
+        ...
+
+    async def close(self) -> None: ...

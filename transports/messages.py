@@ -1,0 +1,173 @@
+"""What nodes say to each other over a link. Control messages only: images travel over HTTPS.
+
+Every message is a tagged frozen struct, encoded as JSON by msgspec. ``command_id`` is the idempotency key: a cell
+that gets the same one twice answers from its journal. Deadlines are seconds from receipt, so clocks need not agree.
+"""
+
+from typing import Any
+
+import msgspec
+
+from nano.domain.facts import Event
+from nano.domain.machine import MachineSpec
+
+
+class Message(msgspec.Struct, frozen=True, tag_field="type"):
+    """Base of all messages."""
+
+
+class Hello(Message, frozen=True, tag="hello"):
+    """First message of the connecting end. ``join_token`` is a one-time token, empty when none was given."""
+
+    name: str
+    kind: str
+    domain: str
+    version: str
+    epoch: int = 0
+    join_token: str = ""
+
+
+class Welcome(Message, frozen=True, tag="welcome"):
+    """The acceptor's answer. ``approved`` False: known and waiting; only Hello is served until an administrator adds it."""
+
+    name: str
+    domain: str
+    version: str
+    epoch: int
+    approved: bool
+
+
+class Ok(Message, frozen=True, tag="ok"):
+    """Done. ``position`` is the sender's journal position that contains the outcome (0 = nothing was journaled)."""
+
+    position: int = 0
+    detail: str = ""
+
+
+class Refused(Message, frozen=True, tag="refused"):
+    """A NanoError on its way to the other end (raised there again by the link)."""
+
+    kind: str  # class name in domain/errors.py
+    code: str
+    message: str
+    hint: str = ""
+    context: dict[str, Any] = {}
+
+
+class Ping(Message, frozen=True, tag="ping"):
+    sent_at_s: float
+
+
+class ImageSource(msgspec.Struct, frozen=True):
+    """Where a cell gets an image: an HTTPS address of Core's image service, its size and its digest."""
+
+    image_id: str
+    url: str
+    size: int
+    sha256: str
+
+
+class CreateDomain(Message, frozen=True, tag="domain.create"):
+    command_id: str
+    guest_id: str
+    spec: MachineSpec
+    source: ImageSource | None = None
+
+
+class RemoveDomain(Message, frozen=True, tag="domain.remove"):
+    command_id: str
+    guest_id: str
+
+
+class PowerDomain(Message, frozen=True, tag="domain.power"):
+    """action: start | stop | force_stop | reboot | force_reboot. Answered when the action was carried out by the
+    hypervisor; for ``stop`` that is when the guest is off or ``timeout_s`` has passed (DeadlineExceeded)."""
+
+    command_id: str
+    guest_id: str
+    action: str
+    timeout_s: float = 120.0
+
+
+class RedefineDomain(Message, frozen=True, tag="domain.redefine"):
+    command_id: str
+    guest_id: str
+
+
+class AskProgress(Message, frozen=True, tag="progress.ask"):
+    command_id: str
+
+
+class ProgressIs(Message, frozen=True, tag="progress.is"):
+    """percent 0..100 of the running command, step in words; percent -1 = not known here."""
+
+    percent: int
+    step: str = ""
+
+
+class CancelCommand(Message, frozen=True, tag="command.cancel"):
+    command_id: str
+
+
+class OpenConsole(Message, frozen=True, tag="console.open"):
+    guest_id: str
+
+
+class FollowLog(Message, frozen=True, tag="log.follow"):
+    """Send every fact after this position of your journal, then those to come, with heartbeats between."""
+
+    after: int
+
+
+class LoggedFact(msgspec.Struct, frozen=True):
+    position: int
+    at: str
+    actor: str
+    command_id: str
+    resource: str
+    version: int
+    event: msgspec.Raw  # one tagged event of the sender's schema
+
+
+class LogBatch(Message, frozen=True, tag="log.batch"):
+    """Facts of whole transactions, in order. ``head`` is the sender's last position when this was sent."""
+
+    head: int
+    facts: list[LoggedFact]
+
+
+class GuestRates(msgspec.Struct, frozen=True):
+    """One running guest over the last two seconds. Rates in bytes/s, cpu in percent of its cores, memory in bytes."""
+
+    guest_id: str
+    cpu_percent: float
+    memory_used: int
+    read_rate: int
+    write_rate: int
+    receive_rate: int
+    send_rate: int
+    agent: bool = False
+    addresses: tuple[str, ...] = ()
+
+
+class Heartbeat(Message, frozen=True, tag="heartbeat"):
+    """Every two seconds: the host's load. Never journaled."""
+
+    cores: int
+    cpu_percent: float
+    memory_total: int
+    memory_available: int
+    disk_total: int
+    disk_available: int
+    read_rate: int
+    write_rate: int
+    receive_rate: int
+    send_rate: int
+    uptime_s: float
+    virt_type: str
+    virt_note: str
+    hypervisor: str
+    guests: tuple[GuestRates, ...] = ()
+
+
+__all__ = [name for name, value in list(globals().items()) if isinstance(value, type) and issubclass(value, msgspec.Struct) and value is not Event]
