@@ -93,6 +93,10 @@ class Model:
     def __init__(self) -> None:
         self.states: dict[str, State] = {}
 
+    def clear(self) -> None:
+        """Back to nothing, before a refold; subclasses clear their indexes too."""
+        self.states.clear()
+
     def get(self, resource: str) -> State | None:
         return self.states.get(resource)
 

@@ -18,7 +18,9 @@ _UNITS: Final = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 
 
 def require_name(value: str, what: str = "name", *, dotted: bool = False) -> str:
     """The value itself. Raises Invalid(code="invalid_name") when it is empty, too long or misspelt."""
-    pattern, letters = (_DOTTED, "letters, digits, '_', '-' and '.'") if dotted else (_NAME, "letters, digits, '_' and '-'")
+    pattern, letters = (
+        (_DOTTED, "letters, digits, '_', '-' and '.'") if dotted else (_NAME, "letters, digits, '_' and '-'")
+    )
     if not 0 < len(value) <= NAME_LENGTH_MAX or not pattern.fullmatch(value) or value in (".", ".."):
         shown = value if len(value) <= NAME_LENGTH_MAX else value[:NAME_LENGTH_MAX] + "…"
         raise Invalid(
@@ -34,7 +36,9 @@ def parse_size(text: str) -> int:
     """Bytes of "512", "128MiB", "2 GiB". Raises Invalid(code="invalid_size")."""
     match = _SIZE.fullmatch(text)
     if not match:
-        raise Invalid(f"{text!r} is not a size.", code="invalid_size", hint="Write bytes, or a number with KiB, MiB, GiB or TiB.")
+        raise Invalid(
+            f"{text!r} is not a size.", code="invalid_size", hint="Write bytes, or a number with KiB, MiB, GiB or TiB."
+        )
     return int(match[1]) * _UNITS[match[2] or "B"]
 
 

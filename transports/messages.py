@@ -170,4 +170,8 @@ class Heartbeat(Message, frozen=True, tag="heartbeat"):
     guests: tuple[GuestRates, ...] = ()
 
 
-__all__ = [name for name, value in list(globals().items()) if isinstance(value, type) and issubclass(value, msgspec.Struct) and value is not Event]
+__all__ = [
+    name
+    for name, value in list(globals().items())
+    if isinstance(value, type) and issubclass(value, msgspec.Struct) and value is not Event
+]

@@ -1,0 +1,191 @@
+"""Guest: a virtual machine as Core intends it, and what its cell last said of it (features M20, M23).
+
+Phases:  creating ──▶ ready ──▶ deleting ──▶ (gone)
+``power`` is meaningful when ready: stopped, running, paused, crashed, or missing when the domain vanished from its host.
+``task`` names the open task that owns the guest; a second piece of work on it is refused meanwhile. The guest's place in
+the model is also its reservation on the cell: a guest that is not there reserves nothing.
+"""
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from nano.domain.facts import Event
+from nano.domain.machine import MachineSpec
+
+Power = Literal["stopped", "running", "paused", "crashed", "missing"]
+
+
+class Guest(msgspec.Struct, frozen=True, kw_only=True):
+    id: str
+    spec: MachineSpec
+    pool: str
+    cell: str
+    owner: str
+    image_name: str
+    created_at: datetime
+    changed_at: datetime
+    phase: Literal["creating", "ready", "deleting"] = "creating"
+    power: Power = "stopped"
+    agent: bool = False
+    addresses: tuple[str, ...] = ()
+    task: str = ""
+    note: str = ""  # why it last changed power, in words
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+
+class GuestRequested(Event, frozen=True, kw_only=True, tag="guest.requested"):
+    """Accepted and placed: name, MAC and room on the cell are taken from here on."""
+
+    id: str
+    spec: MachineSpec
+    pool: str
+    cell: str
+    owner: str
+    image_name: str
+    task: str
+
+
+class GuestCreated(Event, frozen=True, tag="guest.created"):
+    """The cell has made its volumes and defined its domain."""
+
+
+class GuestCreateUndone(Event, frozen=True, tag="guest.create_undone"):
+    reason: str
+
+
+class GuestWorkStarted(Event, frozen=True, tag="guest.work_started"):
+    """A task took hold of the guest. action: start, stop, force_stop, reboot, force_reboot, redefine, delete."""
+
+    action: str
+    task: str
+
+
+class GuestWorkEnded(Event, frozen=True, tag="guest.work_ended"):
+    task: str
+    error: str = ""
+
+
+class GuestDeleted(Event, frozen=True, tag="guest.deleted"):
+    pass
+
+
+class GuestStarted(Event, frozen=True, tag="guest.started"):
+    reason: str = ""
+
+
+class GuestStopped(Event, frozen=True, tag="guest.stopped"):
+    reason: str = ""
+
+
+class GuestPaused(Event, frozen=True, tag="guest.paused"):
+    reason: str = ""
+
+
+class GuestCrashed(Event, frozen=True, tag="guest.crashed"):
+    reason: str = ""
+
+
+class GuestVanished(Event, frozen=True, tag="guest.vanished"):
+    """The hypervisor no longer has the domain, and Nano did not remove it."""
+
+    reason: str = ""
+
+
+class GuestRedefined(Event, frozen=True, tag="guest.redefined"):
+    """Its domain was defined again from the journal."""
+
+
+class GuestAgentChanged(Event, frozen=True, tag="guest.agent_changed"):
+    connected: bool
+    addresses: tuple[str, ...] = ()
+
+
+class GuestConsoleOpened(Event, frozen=True, tag="guest.console_opened"):
+    """Somebody was given a one-time console token (the token itself is never written)."""
+
+    by: str
+
+
+def evolve_requested(state: Guest | None, event: GuestRequested, at: datetime) -> Guest:
+    return Guest(
+        id=event.id,
+        spec=event.spec,
+        pool=event.pool,
+        cell=event.cell,
+        owner=event.owner,
+        image_name=event.image_name,
+        task=event.task,
+        created_at=at,
+        changed_at=at,
+    )
+
+
+def evolve_created(state: Guest, event: GuestCreated, at: datetime) -> Guest:
+    return msgspec.structs.replace(state, phase="ready", power="stopped", changed_at=at)
+
+
+def evolve_create_undone(state: Guest, event: GuestCreateUndone, at: datetime) -> None:
+    return None
+
+
+def evolve_work_started(state: Guest, event: GuestWorkStarted, at: datetime) -> Guest:
+    phase = "deleting" if event.action == "delete" else state.phase
+    return msgspec.structs.replace(state, task=event.task, phase=phase, changed_at=at)
+
+
+def evolve_work_ended(state: Guest, event: GuestWorkEnded, at: datetime) -> Guest:
+    phase = "ready" if state.phase == "deleting" else state.phase
+    return msgspec.structs.replace(state, task="", phase=phase, changed_at=at)
+
+
+def evolve_deleted(state: Guest, event: GuestDeleted, at: datetime) -> None:
+    return None
+
+
+def _power(state: Guest, power: Power, reason: str, at: datetime) -> Guest:
+    on = power in ("running", "paused")
+    return msgspec.structs.replace(
+        state,
+        power=power,
+        note=reason,
+        changed_at=at,
+        agent=state.agent if on else False,
+        addresses=state.addresses if on else (),
+    )
+
+
+def evolve_started(state: Guest, event: GuestStarted, at: datetime) -> Guest:
+    return _power(state, "running", event.reason, at)
+
+
+def evolve_stopped(state: Guest, event: GuestStopped, at: datetime) -> Guest:
+    return _power(state, "stopped", event.reason, at)
+
+
+def evolve_paused(state: Guest, event: GuestPaused, at: datetime) -> Guest:
+    return _power(state, "paused", event.reason, at)
+
+
+def evolve_crashed(state: Guest, event: GuestCrashed, at: datetime) -> Guest:
+    return _power(state, "crashed", event.reason, at)
+
+
+def evolve_vanished(state: Guest, event: GuestVanished, at: datetime) -> Guest:
+    return _power(state, "missing", event.reason, at)
+
+
+def evolve_redefined(state: Guest, event: GuestRedefined, at: datetime) -> Guest:
+    return _power(state, "stopped", "defined again from the journal", at)
+
+
+def evolve_agent_changed(state: Guest, event: GuestAgentChanged, at: datetime) -> Guest:
+    return msgspec.structs.replace(state, agent=event.connected, addresses=event.addresses if event.connected else ())
+
+
+def evolve_console_opened(state: Guest, event: GuestConsoleOpened, at: datetime) -> Guest:
+    return state

@@ -1,0 +1,365 @@
+"""What may be asked of guests, and the decisions.
+
+Every work on a guest is a task: the decision opens the task and gives it hold of the guest in one transaction, so no
+guest is ever in between without an owner. The commands at the end are the tasks' own: they settle guest and task together.
+"""
+
+from typing import TYPE_CHECKING, Literal
+
+from nano.domain.cell import Cell, CellDebtRecorded
+from nano.domain.compute_pool import DEFAULT_POOL, pool_named
+from nano.domain.errors import Conflict, Invalid, NoCapacity, Unknown
+from nano.domain.facts import Command, Context, Emitted, Event
+from nano.domain.guest import (
+    Guest,
+    GuestConsoleOpened,
+    GuestCreateUndone,
+    GuestDeleted,
+    GuestRequested,
+    GuestWorkEnded,
+    GuestWorkStarted,
+)
+from nano.domain.image import Image, find_image
+from nano.domain.limits import LIMITS
+from nano.domain.machine import CORES_MAX, DISK_MAX, DISK_MIN, DISKS_MAX, MEMORY_MAX, MEMORY_MIN, Hardware, MachineSpec
+from nano.domain.naming import format_size, require_name
+from nano.domain.placement import Need
+from nano.domain.task import Problem, TaskEnded, TaskStarted, end_step, open_task
+
+if TYPE_CHECKING:
+    from nano.domain.zone import Zone
+
+CREATE_STEPS = {"blank": ("make domain",), "image": ("make domain",)}
+PLANS: dict[str, tuple[str, ...]] = {
+    "start": ("start",),
+    "stop": ("stop",),
+    "force_stop": ("force stop",),
+    "reboot": ("reboot",),
+    "force_reboot": ("force reboot",),
+    "redefine": ("define again",),
+    "delete": ("remove domain",),
+}
+MADE, STARTED = "make domain", "start"
+
+
+class CreateGuest(Command, frozen=True, kw_only=True, tag="guest.create"):
+    """Create a guest, blank or cloned from a disk image. ``disks`` in bytes, the first is the system disk."""
+
+    name: str
+    cores: int = 1
+    memory: int
+    disks: tuple[int, ...]
+    pool: str = DEFAULT_POOL
+    cell: str = ""  # place it just there; empty = let placement choose
+    image: str = ""
+    autostart: bool = False
+    start: bool = False
+    hardware: Hardware = Hardware()
+
+
+class StartGuest(Command, frozen=True, kw_only=True, tag="guest.start"):
+    """Power a guest on."""
+
+    guest: str
+
+
+class StopGuest(Command, frozen=True, kw_only=True, tag="guest.stop"):
+    """Press the guest's power button and wait until it is off."""
+
+    guest: str
+
+
+class ForceStopGuest(Command, frozen=True, kw_only=True, tag="guest.force_stop"):
+    """Power a guest off at once, as pulling the plug does."""
+
+    guest: str
+
+
+class RebootGuest(Command, frozen=True, kw_only=True, tag="guest.reboot"):
+    """Ask the guest to restart."""
+
+    guest: str
+
+
+class ForceRebootGuest(Command, frozen=True, kw_only=True, tag="guest.force_reboot"):
+    """Reset a guest at once, as the reset button does."""
+
+    guest: str
+
+
+class RedefineGuest(Command, frozen=True, kw_only=True, tag="guest.redefine"):
+    """Define the domain of a missing guest again, as the journal describes it."""
+
+    guest: str
+
+
+class DeleteGuest(Command, frozen=True, kw_only=True, tag="guest.delete"):
+    """Delete a guest with its disks; a running one only with ``force``."""
+
+    guest: str
+    force: bool = False
+
+
+class OpenConsole(Command, frozen=True, kw_only=True, tag="guest.open_console"):
+    """Get a one-time token for a running guest's display."""
+
+    guest: str
+
+
+class EndCreate(Command, frozen=True, tag="guest.end_create"):
+    task: str
+
+
+class AbandonCreate(Command, frozen=True, kw_only=True, tag="guest.abandon_create"):
+    """``debt``: the cell could not be asked to clean up, and owes it."""
+
+    task: str
+    error: Problem
+    undone: tuple[str, ...]
+    cancelled: bool = False
+    debt: bool = False
+
+
+class EndWork(Command, frozen=True, tag="guest.end_work"):
+    task: str
+
+
+class AbandonWork(Command, frozen=True, kw_only=True, tag="guest.abandon_work"):
+    task: str
+    error: Problem
+    cancelled: bool = False
+
+
+def decide_create(zone: "Zone", command: CreateGuest, context: Context) -> list[Emitted]:
+    name = require_name(command.name, "guest name")
+    if name in zone.guest_ids:
+        raise Conflict(f"A guest {name!r} exists already.", code="duplicate_name", hint="Choose another name.")
+    pool = pool_named(zone, command.pool)
+    if not pool.enabled:
+        raise Conflict(
+            f"Compute pool {pool.name} is disabled.", code="pool_disabled", hint="Enable it, or choose another."
+        )
+    image = find_image(zone, command.image) if command.image else None
+    check_size(command.cores, command.memory, command.disks, image)
+    need = Need(cores=command.cores, memory=command.memory, disk=sum(command.disks))
+    cell = choose_cell(zone, pool.name, need, command.cell)
+    guest_id, task_id = context.new_id(), context.new_id()
+    spec = MachineSpec(
+        name=name,
+        cores=command.cores,
+        memory=command.memory,
+        disks=command.disks,
+        mac=free_mac(zone, context),
+        image=image.id if image else "",
+        autostart=command.autostart,
+        hardware=command.hardware,
+    )
+    requested = GuestRequested(
+        id=guest_id,
+        spec=spec,
+        pool=pool.name,
+        cell=cell,
+        owner=context.actor,
+        image_name=image.name if image else "",
+        task=task_id,
+    )
+    plan = (MADE, STARTED) if command.start else (MADE,)
+    task = _task(context, task_id, "guest.create", guest_id, name, plan, LIMITS.create_deadline)
+    return [Emitted(f"guest/{guest_id}", requested), Emitted(f"task/{task_id}", task)]
+
+
+def check_size(cores: int, memory: int, disks: tuple[int, ...], image: Image | None) -> None:
+    def within(value: int, low: int, high: int, field: str, shown: str, unit: str) -> None:
+        if not low <= value <= high:
+            raise Invalid(f"{field} is {shown}.", code=f"invalid_{field}", hint=f"Use {unit}.", field=field)
+
+    within(cores, 1, CORES_MAX, "cores", str(cores), f"1 to {CORES_MAX}")
+    within(
+        memory,
+        MEMORY_MIN,
+        MEMORY_MAX,
+        "memory",
+        f"{memory} bytes",
+        f"{format_size(MEMORY_MIN)} to {format_size(MEMORY_MAX)}",
+    )
+    if memory % 1024:
+        raise Invalid(f"memory is {memory} bytes.", code="invalid_memory", hint="Use whole KiB.", field="memory")
+    within(len(disks), 1, DISKS_MAX, "disks", f"{len(disks)} disks", f"1 to {DISKS_MAX} disks")
+    for size in disks:
+        within(
+            size,
+            DISK_MIN,
+            DISK_MAX,
+            "disks",
+            f"{size} bytes",
+            f"{format_size(DISK_MIN)} to {format_size(DISK_MAX)} each",
+        )
+        if size % 512:
+            raise Invalid(
+                f"A disk of {size} bytes has no whole number of sectors.",
+                code="invalid_disks",
+                hint="Use a multiple of 512.",
+                field="disks",
+            )
+    if image is None:
+        return
+    if not image.ready:
+        raise Conflict(
+            f"Image {image.name} is still being inspected.", code="image_not_ready", hint="Wait for its task to end."
+        )
+    if disks[0] < image.virtual_size:
+        raise Invalid(
+            f"Image {image.name} needs a system disk of {format_size(image.virtual_size)} at least.",
+            code="disk_smaller_than_image",
+            hint=f"Give disk {format_size(image.virtual_size)} or more.",
+            field="disks",
+            minimum=image.virtual_size,
+        )
+
+
+def choose_cell(zone: "Zone", pool: str, need: Need, wanted: str) -> str:
+    """The wanted cell, or the best one. Raises Unknown, NoCapacity with every cell's reason."""
+    verdict = zone.explain_placement(pool, need, only=wanted)
+    if wanted and not verdict.scores:
+        raise Unknown(f"Pool {pool} has no cell {wanted!r}.", code="unknown_cell", hint="List the pool's cells.")
+    if not verdict.cell:
+        raise NoCapacity(
+            verdict.message,
+            code=verdict.code,
+            hint="Add or enable a cell, free some room, or ask for less.",
+            cells={score.cell: score.reason for score in verdict.scores},
+        )
+    return verdict.cell
+
+
+def free_mac(zone: "Zone", context: Context) -> str:
+    """An address in QEMU's range 52:54:00 that no other guest has, drawn from the context's ids."""
+    while True:
+        digits = context.new_id().replace("-", "")
+        mac = f"52:54:00:{digits[0:2]}:{digits[2:4]}:{digits[4:6]}"
+        if mac not in zone.macs:
+            return mac
+
+
+def _task(
+    context: Context, task_id: str, kind: str, guest_id: str, name: str, plan: tuple[str, ...], limit: object
+) -> TaskStarted:
+    return TaskStarted(
+        id=task_id,
+        kind=kind,
+        target=f"guest/{guest_id}",
+        target_name=name,
+        actor=context.actor,
+        command_id=context.command_id,
+        plan=plan,
+        deadline_at=context.at + limit,  # type: ignore[operator]
+    )
+
+
+def take_hold(zone: "Zone", guest: Guest, action: str, context: Context) -> list[Emitted]:
+    """Open the task for an action and give it hold of the guest."""
+    if guest.task:
+        raise Conflict(
+            f"Guest {guest.name} is busy with another task.",
+            code="guest_busy",
+            hint="Wait for that task to end, or cancel it.",
+            task=guest.task,
+        )
+    cell = zone.get(f"cell/{guest.cell}")
+    if not isinstance(cell, Cell) or not cell.online:
+        raise Conflict(
+            f"Cell {guest.cell} of guest {guest.name} is offline.",
+            code="cell_offline",
+            hint="Bring the cell back first.",
+            cell=guest.cell,
+        )
+    task_id = context.new_id()
+    limit = LIMITS.delete_deadline if action == "delete" else LIMITS.power_deadline
+    started = _task(context, task_id, f"guest.{action}", guest.id, guest.name, PLANS[action], limit)
+    return [Emitted(f"guest/{guest.id}", GuestWorkStarted(action, task_id)), Emitted(f"task/{task_id}", started)]
+
+
+def require_power(guest: Guest, allowed: tuple[str, ...], verb: str) -> None:
+    if guest.phase != "ready":
+        raise Conflict(
+            f"Guest {guest.name} is {guest.phase}.", code="guest_not_ready", hint="Wait for its task to end."
+        )
+    if guest.power not in allowed:
+        raise Conflict(
+            f"Guest {guest.name} is {guest.power} and can't be {verb}.",
+            code=f"guest_{guest.power}",
+            hint=f"It must be {' or '.join(allowed)}.",
+            state=guest.power,
+        )
+
+
+_POWER_RULES: dict[type[Command], tuple[str, tuple[str, ...], str]] = {
+    StartGuest: ("start", ("stopped", "crashed"), "started"),
+    StopGuest: ("stop", ("running",), "stopped"),
+    ForceStopGuest: ("force_stop", ("running", "paused", "crashed"), "stopped"),
+    RebootGuest: ("reboot", ("running",), "rebooted"),
+    ForceRebootGuest: ("force_reboot", ("running", "paused"), "rebooted"),
+    RedefineGuest: ("redefine", ("missing",), "defined again"),
+}
+
+
+def decide_power(
+    zone: "Zone",
+    command: StartGuest | StopGuest | ForceStopGuest | RebootGuest | ForceRebootGuest | RedefineGuest,
+    context: Context,
+) -> list[Emitted]:
+    action, allowed, verb = _POWER_RULES[type(command)]
+    guest = zone.find_guest(command.guest)
+    if not guest.task:
+        require_power(guest, allowed, verb)
+    return take_hold(zone, guest, action, context)
+
+
+def decide_delete(zone: "Zone", command: DeleteGuest, context: Context) -> list[Emitted]:
+    guest = zone.find_guest(command.guest)
+    if guest.power in ("running", "paused") and not command.force and not guest.task:
+        raise Conflict(
+            f"Guest {guest.name} is {guest.power}.",
+            code="guest_running",
+            hint="Stop it first, or force the deletion.",
+            state=guest.power,
+        )
+    return take_hold(zone, guest, "delete", context)
+
+
+def decide_open_console(zone: "Zone", command: OpenConsole, context: Context) -> list[Emitted]:
+    guest = zone.find_guest(command.guest)
+    require_power(guest, ("running", "paused"), "looked at")
+    return [Emitted(f"guest/{guest.id}", GuestConsoleOpened(by=context.actor))]
+
+
+def decide_end_create(zone: "Zone", command: EndCreate, context: Context) -> list[Emitted]:
+    task = open_task(zone, command.task)
+    steps = [event for name in task.plan for event in end_step(task, name)]
+    return [*steps, Emitted(task.resource, GuestWorkEnded(task.id)), Emitted(f"task/{task.id}", TaskEnded("done"))]
+
+
+def decide_abandon_create(zone: "Zone", command: AbandonCreate, context: Context) -> list[Emitted]:
+    task = open_task(zone, command.task)
+    guest = zone.find_guest(task.resource.removeprefix("guest/"))
+    outcome: Literal["failed", "cancelled"] = "cancelled" if command.cancelled else "failed"
+    events = [Emitted(task.resource, GuestCreateUndone(reason=command.error.message))]
+    if command.debt:
+        events.append(Emitted(f"cell/{guest.cell}", CellDebtRecorded(guest_id=guest.id)))
+    return [*events, Emitted(f"task/{task.id}", TaskEnded(outcome, error=command.error, undone=command.undone))]
+
+
+def decide_end_work(zone: "Zone", command: EndWork, context: Context) -> list[Emitted]:
+    task = open_task(zone, command.task)
+    settled: Event = GuestDeleted() if task.kind == "guest.delete" else GuestWorkEnded(task.id)
+    steps = [event for name in task.plan for event in end_step(task, name)]
+    return [*steps, Emitted(task.resource, settled), Emitted(f"task/{task.id}", TaskEnded("done"))]
+
+
+def decide_abandon_work(zone: "Zone", command: AbandonWork, context: Context) -> list[Emitted]:
+    task = open_task(zone, command.task)
+    outcome: Literal["failed", "cancelled"] = "cancelled" if command.cancelled else "failed"
+    return [
+        Emitted(task.resource, GuestWorkEnded(task.id, error=command.error.message)),
+        Emitted(f"task/{task.id}", TaskEnded(outcome, error=command.error)),
+    ]

@@ -1,0 +1,212 @@
+"""Host domain: a guest's libvirt domain as its Cell made it and sees it. The Cell's own truth; Core follows it.
+
+``ready`` = defined by us. ``power`` is what the hypervisor last said. A domain that vanished stays here, so that it can be
+defined again; one that was removed on order is gone.
+"""
+
+from datetime import datetime
+
+import msgspec
+
+from nano.domain.errors import Conflict, Unknown
+from nano.domain.facts import Command, Context, Emitted, Event, Model
+from nano.domain.guest import Power
+from nano.domain.machine import MachineSpec
+from nano.domain.order import Order, OrderDone, OrderFailed, OrderKind, OrderTaken
+from nano.domain.task import Problem
+
+
+class HostDomain(msgspec.Struct, frozen=True, kw_only=True):
+    guest_id: str
+    spec: MachineSpec
+    changed_at: datetime
+    ready: bool = False
+    power: Power = "stopped"
+    agent: bool = False
+    addresses: tuple[str, ...] = ()
+
+
+class DomainRequested(Event, frozen=True, kw_only=True, tag="domain.requested"):
+    guest_id: str
+    spec: MachineSpec
+
+
+class DomainCreated(Event, frozen=True, tag="domain.created"):
+    pass
+
+
+class DomainDiscarded(Event, frozen=True, tag="domain.discarded"):
+    """A creation was undone; nothing of it is left on the host."""
+
+    reason: str
+
+
+class DomainRemoved(Event, frozen=True, tag="domain.removed"):
+    volumes: tuple[str, ...] = ()
+
+
+class DomainRedefined(Event, frozen=True, tag="domain.redefined"):
+    pass
+
+
+class DomainVanished(Event, frozen=True, tag="domain.vanished"):
+    reason: str
+
+
+class DomainPowerChanged(Event, frozen=True, tag="domain.power_changed"):
+    power: Power
+    reason: str
+
+
+class DomainAgentChanged(Event, frozen=True, tag="domain.agent_changed"):
+    connected: bool
+    addresses: tuple[str, ...] = ()
+
+
+class TakeOrder(Command, frozen=True, kw_only=True, tag="order.take"):
+    """``spec`` goes with kind create only."""
+
+    id: str
+    kind: OrderKind
+    guest_id: str
+    action: str = ""
+    spec: MachineSpec | None = None
+
+
+class CloseOrder(Command, frozen=True, kw_only=True, tag="order.close"):
+    """The work was done; ``removed`` names the volumes a remove order deleted. ``power``: what the host shows now."""
+
+    id: str
+    removed: tuple[str, ...] = ()
+    power: Power | None = None
+    detail: str = ""
+
+
+class FailOrder(Command, frozen=True, kw_only=True, tag="order.fail"):
+    id: str
+    error: Problem
+    undone: tuple[str, ...] = ()
+
+
+class ObserveDomain(Command, frozen=True, kw_only=True, tag="domain.observe"):
+    """What the hypervisor shows of one domain; ``power`` missing = it has no such domain."""
+
+    guest_id: str
+    power: Power
+    reason: str
+
+
+class ObserveAgent(Command, frozen=True, kw_only=True, tag="domain.observe_agent"):
+    guest_id: str
+    connected: bool
+    addresses: tuple[str, ...] = ()
+
+
+def decide_take(model: Model, command: TakeOrder, context: Context) -> list[Emitted]:
+    domain = model.get(f"domain/{command.guest_id}")
+    for other in model.of_kind("order"):
+        if isinstance(other, Order) and other.state == "open" and other.guest_id == command.guest_id:
+            raise Conflict(
+                f"Domain {command.guest_id} is busy with order {other.kind}.",
+                code="domain_busy",
+                hint="Ask again when it is done.",
+            )
+    resource = f"domain/{command.guest_id}"
+    taken = Emitted(
+        f"order/{command.id}",
+        OrderTaken(id=command.id, kind=command.kind, guest_id=command.guest_id, action=command.action),
+    )
+    if command.kind == "create":
+        if domain is not None or command.spec is None:
+            raise Conflict(f"Domain {command.guest_id} exists already.", code="domain_exists")
+        return [taken, Emitted(resource, DomainRequested(guest_id=command.guest_id, spec=command.spec))]
+    if command.kind == "remove":
+        return [taken]  # also when nothing is known of it: the host is asked
+    if not isinstance(domain, HostDomain):
+        raise Unknown(f"This cell has no domain {command.guest_id}.", code="unknown_domain")
+    return [taken]
+
+
+def _order(model: Model, order_id: str) -> Order:
+    order = model.get(f"order/{order_id}")
+    if not isinstance(order, Order) or order.state != "open":
+        raise Conflict(f"Order {order_id} is not open.", code="order_not_open")
+    return order
+
+
+def decide_close(model: Model, command: CloseOrder, context: Context) -> list[Emitted]:
+    order = _order(model, command.id)
+    resource = f"domain/{order.guest_id}"
+    domain = model.get(resource)
+    events: list[Emitted] = []
+    if order.kind == "create":
+        events.append(Emitted(resource, DomainCreated()))
+    elif order.kind == "remove" and domain is not None:
+        events.append(Emitted(resource, DomainRemoved(volumes=command.removed)))
+    elif order.kind == "redefine":
+        events.append(Emitted(resource, DomainRedefined()))
+    elif command.power is not None and isinstance(domain, HostDomain) and domain.power != command.power:
+        events.append(
+            Emitted(resource, DomainPowerChanged(command.power, f"{order.action.replace('_', ' ')} on order"))
+        )
+    return [*events, Emitted(f"order/{order.id}", OrderDone(detail=command.detail))]
+
+
+def decide_fail(model: Model, command: FailOrder, context: Context) -> list[Emitted]:
+    order = _order(model, command.id)
+    events = [Emitted(f"order/{order.id}", OrderFailed(error=command.error, undone=command.undone))]
+    if order.kind == "create":
+        events.insert(0, Emitted(f"domain/{order.guest_id}", DomainDiscarded(reason=command.error.message)))
+    return events
+
+
+def decide_observe(model: Model, command: ObserveDomain, context: Context) -> list[Emitted]:
+    domain = model.get(f"domain/{command.guest_id}")
+    if not isinstance(domain, HostDomain) or not domain.ready or domain.power == command.power:
+        return []
+    if command.power == "missing":
+        return [Emitted(f"domain/{domain.guest_id}", DomainVanished(reason=command.reason))]
+    return [Emitted(f"domain/{domain.guest_id}", DomainPowerChanged(command.power, command.reason))]
+
+
+def decide_observe_agent(model: Model, command: ObserveAgent, context: Context) -> list[Emitted]:
+    domain = model.get(f"domain/{command.guest_id}")
+    if not isinstance(domain, HostDomain) or not domain.ready:
+        return []
+    if (domain.agent, domain.addresses) == (command.connected, command.addresses):
+        return []
+    if command.connected and domain.power not in ("running", "paused"):
+        return []  # a late word of an agent whose guest is off
+    return [Emitted(f"domain/{domain.guest_id}", DomainAgentChanged(command.connected, command.addresses))]
+
+
+def evolve_requested(state: HostDomain | None, event: DomainRequested, at: datetime) -> HostDomain:
+    return HostDomain(guest_id=event.guest_id, spec=event.spec, changed_at=at)
+
+
+def evolve_created(state: HostDomain, event: DomainCreated, at: datetime) -> HostDomain:
+    return msgspec.structs.replace(state, ready=True, power="stopped", changed_at=at)
+
+
+def evolve_gone(state: HostDomain, event: DomainDiscarded | DomainRemoved, at: datetime) -> None:
+    return None
+
+
+def evolve_redefined(state: HostDomain, event: DomainRedefined, at: datetime) -> HostDomain:
+    return msgspec.structs.replace(state, power="stopped", changed_at=at)
+
+
+def evolve_vanished(state: HostDomain, event: DomainVanished, at: datetime) -> HostDomain:
+    return msgspec.structs.replace(state, power="missing", agent=False, addresses=(), changed_at=at)
+
+
+def evolve_power(state: HostDomain, event: DomainPowerChanged, at: datetime) -> HostDomain:
+    if event.power in ("running", "paused"):
+        return msgspec.structs.replace(state, power=event.power, changed_at=at)
+    return msgspec.structs.replace(state, power=event.power, agent=False, addresses=(), changed_at=at)
+
+
+def evolve_agent(state: HostDomain, event: DomainAgentChanged, at: datetime) -> HostDomain:
+    return msgspec.structs.replace(
+        state, agent=event.connected, addresses=event.addresses if event.connected else (), changed_at=at
+    )

@@ -1,0 +1,21 @@
+"""Every ceiling of the control plane that is not a law of nature, in one typed struct (architecture.md, rule 8)."""
+
+from datetime import timedelta
+
+import msgspec
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    guests_per_cell: int = 100  # product default `max_guest` (nano-behaviour §21)
+    cpu_percent_busy: float = 80.0  # no new guest on a cell busier than this (nano-behaviour §3)
+    overcommit: int = 3  # promised resources may exceed physical ones this many times (nano-behaviour §3)
+    create_deadline: timedelta = timedelta(minutes=30)  # copying a large image takes most of it
+    power_deadline: timedelta = timedelta(minutes=5)
+    stop_patience_s: float = 120.0  # a guest that ignores the power button this long fails the stop
+    delete_deadline: timedelta = timedelta(minutes=10)
+    image_deadline: timedelta = timedelta(minutes=60)
+    cell_silence_s: float = 15.0  # without a heartbeat this long a cell is offline (nano-behaviour §1)
+    tasks_kept: int = 2000  # ended tasks held in memory; older ones live in the journal
+
+
+LIMITS = Limits()

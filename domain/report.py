@@ -1,0 +1,80 @@
+"""What a Cell's own journal means for Core: facts of host domains become facts of guests.
+
+Core follows each cell's log and records, in one transaction, what follows from a batch together with the position it has
+read (the tracking), so nothing is taken twice or missed. A fact about a guest that Core does not have, or has on another
+cell, changes nothing.
+"""
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from nano.domain import host_domain as hd
+from nano.domain.facts import Command, Context, Emitted, Event
+from nano.domain.guest import (
+    Guest,
+    GuestAgentChanged,
+    GuestCrashed,
+    GuestCreated,
+    GuestPaused,
+    GuestRedefined,
+    GuestStarted,
+    GuestStopped,
+    GuestVanished,
+)
+
+if TYPE_CHECKING:
+    from nano.domain.zone import Zone
+
+Reported = (
+    hd.DomainCreated
+    | hd.DomainRedefined
+    | hd.DomainVanished
+    | hd.DomainPowerChanged
+    | hd.DomainAgentChanged
+    | hd.DomainRemoved
+)
+
+
+class ReportedFact(msgspec.Struct, frozen=True):
+    guest_id: str
+    event: Reported
+
+
+class RecordReport(Command, frozen=True, kw_only=True, tag="cell.record_report"):
+    cell: str
+    facts: tuple[ReportedFact, ...]
+
+
+_POWER = {"running": GuestStarted, "stopped": GuestStopped, "paused": GuestPaused, "crashed": GuestCrashed}
+
+
+def decide_report(zone: "Zone", command: RecordReport, context: Context) -> list[Emitted]:
+    events: list[Emitted] = []
+    created: set[str] = set()
+    for fact in command.facts:
+        guest = zone.get(f"guest/{fact.guest_id}")
+        if not isinstance(guest, Guest) or guest.cell != command.cell:
+            continue
+        event = _translate(guest, fact.event, fresh=guest.id in created)
+        if event is not None:
+            events.append(Emitted(f"guest/{guest.id}", event))
+        if isinstance(event, GuestCreated):
+            created.add(guest.id)
+    return events
+
+
+def _translate(guest: Guest, event: Reported, *, fresh: bool) -> Event | None:
+    if isinstance(event, hd.DomainCreated):
+        return GuestCreated() if guest.phase == "creating" else None
+    if guest.phase == "creating" and not fresh:
+        return None
+    if isinstance(event, hd.DomainRedefined):
+        return GuestRedefined()
+    if isinstance(event, hd.DomainVanished):
+        return GuestVanished(event.reason)
+    if isinstance(event, hd.DomainPowerChanged):
+        return _POWER[event.power](event.reason) if event.power in _POWER else GuestVanished(event.reason)
+    if isinstance(event, hd.DomainAgentChanged):
+        return GuestAgentChanged(event.connected, event.addresses)
+    return None if guest.phase == "deleting" else GuestVanished("its domain was removed")
