@@ -1,0 +1,138 @@
+"""The command catalogue: every command and query people may use, once (architecture.md, "http/ and ui/").
+
+Routes, OpenAPI, ``nanoctl`` verbs, the rights gate and the portal's buttons are all made from this table; a command that
+is not here can't be reached from outside. Paths are relative to ``/api/v2``; ``{name}`` parts become the field of the
+same name in the command.
+"""
+
+from typing import Final, Literal, NamedTuple
+
+from nano.domain import cell as ce
+from nano.domain import compute_pool as cp
+from nano.domain import guest_commands as gc
+from nano.domain import image as im
+from nano.domain import task as ta
+from nano.domain.facts import Command
+
+Right = Literal["read", "operate", "administer"]
+RIGHTS_OF_ROLE: Final[dict[str, frozenset[Right]]] = {
+    "administrator": frozenset({"read", "operate", "administer"}),
+    "operator": frozenset({"read", "operate"}),
+    "reader": frozenset({"read"}),
+}
+
+
+class CommandEntry(NamedTuple):
+    """``work`` = answered with 202 and a task. ``target`` is the kind of resource it is about."""
+
+    name: str
+    command: type[Command]
+    method: Literal["POST", "PATCH", "DELETE"]
+    path: str
+    right: Right
+    target: str
+    work: bool = False
+    success: int = 200
+
+    @property
+    def summary(self) -> str:
+        return (self.command.__doc__ or "").split("\n")[0].strip()
+
+
+class QueryEntry(NamedTuple):
+    """``parameters`` are names of query parameters; ``kind`` the collection it reads (empty = something of its own)."""
+
+    name: str
+    path: str
+    kind: str
+    summary: str
+    right: Right = "read"
+    parameters: tuple[str, ...] = ()
+
+
+_LIST = ("limit", "cursor")
+
+COMMANDS: Final[tuple[CommandEntry, ...]] = (
+    CommandEntry(
+        "compute_pool.create", cp.CreateComputePool, "POST", "/compute-pools", "administer", "compute_pool", success=201
+    ),
+    CommandEntry(
+        "compute_pool.modify", cp.ModifyComputePool, "PATCH", "/compute-pools/{pool}", "administer", "compute_pool"
+    ),
+    CommandEntry(
+        "compute_pool.delete", cp.DeleteComputePool, "DELETE", "/compute-pools/{pool}", "administer", "compute_pool"
+    ),
+    CommandEntry("cell.add", ce.AddCell, "POST", "/cells/{cell}/add", "administer", "cell"),
+    CommandEntry("cell.enable", ce.EnableCell, "POST", "/cells/{cell}/enable", "administer", "cell"),
+    CommandEntry("cell.disable", ce.DisableCell, "POST", "/cells/{cell}/disable", "administer", "cell"),
+    CommandEntry("cell.remove", ce.RemoveCell, "POST", "/cells/{cell}/remove", "administer", "cell"),
+    CommandEntry("guest.create", gc.CreateGuest, "POST", "/guests", "operate", "guest", work=True),
+    CommandEntry("guest.start", gc.StartGuest, "POST", "/guests/{guest}/start", "operate", "guest", work=True),
+    CommandEntry("guest.stop", gc.StopGuest, "POST", "/guests/{guest}/stop", "operate", "guest", work=True),
+    CommandEntry(
+        "guest.force_stop", gc.ForceStopGuest, "POST", "/guests/{guest}/force-stop", "operate", "guest", work=True
+    ),
+    CommandEntry("guest.reboot", gc.RebootGuest, "POST", "/guests/{guest}/reboot", "operate", "guest", work=True),
+    CommandEntry(
+        "guest.force_reboot", gc.ForceRebootGuest, "POST", "/guests/{guest}/force-reboot", "operate", "guest", work=True
+    ),
+    CommandEntry("guest.redefine", gc.RedefineGuest, "POST", "/guests/{guest}/redefine", "operate", "guest", work=True),
+    CommandEntry("guest.delete", gc.DeleteGuest, "DELETE", "/guests/{guest}", "operate", "guest", work=True),
+    CommandEntry("guest.open_console", gc.OpenConsole, "POST", "/guests/{guest}/console", "operate", "guest"),
+    CommandEntry("image.register", im.RegisterImage, "POST", "/images", "administer", "image", work=True),
+    CommandEntry("image.forget", im.ForgetImage, "DELETE", "/images/{image}", "administer", "image"),
+    CommandEntry("task.cancel", ta.CancelTask, "POST", "/tasks/{task}/cancel", "operate", "task"),
+)
+
+QUERIES: Final[tuple[QueryEntry, ...]] = (
+    QueryEntry("compute_pool.list", "/compute-pools", "compute_pool", "List compute pools.", parameters=_LIST),
+    QueryEntry("compute_pool.show", "/compute-pools/{pool}", "compute_pool", "Show one compute pool."),
+    QueryEntry(
+        "compute_pool.history",
+        "/compute-pools/{pool}/history",
+        "compute_pool",
+        "Tell a pool's history.",
+        parameters=_LIST,
+    ),
+    QueryEntry(
+        "cell.list", "/cells", "cell", "List cells, discovered and added.", parameters=(*_LIST, "pool", "state")
+    ),
+    QueryEntry("cell.show", "/cells/{cell}", "cell", "Show one cell."),
+    QueryEntry("cell.history", "/cells/{cell}/history", "cell", "Tell a cell's history.", parameters=_LIST),
+    QueryEntry("guest.list", "/guests", "guest", "List guests.", parameters=(*_LIST, "pool", "cell", "state", "name")),
+    QueryEntry("guest.show", "/guests/{guest}", "guest", "Show one guest, by id or name."),
+    QueryEntry("guest.history", "/guests/{guest}/history", "guest", "Tell a guest's history.", parameters=_LIST),
+    QueryEntry("image.list", "/images", "image", "List disk images.", parameters=_LIST),
+    QueryEntry("image.show", "/images/{image}", "image", "Show one disk image, by id or name."),
+    QueryEntry("image.history", "/images/{image}/history", "image", "Tell an image's history.", parameters=_LIST),
+    QueryEntry("task.list", "/tasks", "task", "List tasks, newest first.", parameters=(*_LIST, "state", "resource")),
+    QueryEntry("task.show", "/tasks/{task}", "task", "Show one task with its steps."),
+    QueryEntry("task.history", "/tasks/{task}/history", "task", "Tell a task's history.", parameters=_LIST),
+    QueryEntry(
+        "placement.explain",
+        "/placement",
+        "",
+        "Say which cell would take a guest of this size, and why each other would not.",
+        parameters=("pool", "cores", "memory", "disk"),
+    ),
+    QueryEntry("zone.show", "/zone", "", "Show the zone: counts, capacity, time."),
+    QueryEntry("usage.show", "/usage", "", "Show the last measured load of every cell and running guest."),
+    QueryEntry(
+        "journal.list",
+        "/journal",
+        "",
+        "List recorded facts, newest first.",
+        parameters=(*_LIST, "actor", "resource", "type"),
+    ),
+    QueryEntry("event.follow", "/events", "", "Follow changes as server-sent events.", parameters=("kinds",)),
+)
+
+BY_NAME: Final[dict[str, CommandEntry]] = {entry.name: entry for entry in COMMANDS}
+BY_COMMAND: Final[dict[type[Command], CommandEntry]] = {entry.command: entry for entry in COMMANDS}
+COLLECTIONS: Final[dict[str, str]] = {
+    "compute_pool": "compute-pools",
+    "cell": "cells",
+    "guest": "guests",
+    "image": "images",
+    "task": "tasks",
+}
