@@ -45,7 +45,7 @@ class Candidate(NamedTuple):
 
 
 class Score(msgspec.Struct, frozen=True):
-    """``code`` is empty for a cell that fits, else one of cell_offline, cell_disabled, cell_full, cell_busy, no_memory, no_disk."""
+    """``code`` is empty for a cell that fits, else: cell_offline, cell_disabled, cell_full, cell_busy, no_memory, no_disk."""
 
     cell: str
     score: float

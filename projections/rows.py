@@ -1,0 +1,228 @@
+"""The rows that the API shows, and how each is made from states. Sizes in bytes, times in UTC.
+
+A row is a frozen struct so that its fields can be filtered on, described in OpenAPI, and encoded once.
+"""
+
+from datetime import datetime
+from typing import Literal
+
+import msgspec
+
+from nano.domain.cell import Cell
+from nano.domain.compute_pool import ComputePool
+from nano.domain.guest import Guest
+from nano.domain.image import Image
+from nano.domain.machine import Hardware
+from nano.domain.task import Problem, Step, Task
+
+GuestState = Literal["creating", "stopped", "running", "paused", "crashed", "lost", "missing", "deleting"]
+CellState = Literal["discovered", "online", "offline"]
+
+
+class GuestRow(msgspec.Struct, frozen=True, kw_only=True):
+    """``state`` lost = its cell is offline, missing = its domain vanished. ``note`` says why it last changed power."""
+
+    id: str
+    name: str
+    state: GuestState
+    pool: str
+    cell: str
+    owner: str
+    cores: int
+    memory: int
+    disks: tuple[int, ...]
+    image: str
+    image_id: str
+    mac: str
+    autostart: bool
+    hardware: Hardware
+    agent: bool
+    addresses: tuple[str, ...]
+    task: str
+    note: str
+    created_at: datetime
+    changed_at: datetime
+    version: int
+
+
+class ComputePoolRow(msgspec.Struct, frozen=True, kw_only=True):
+    """``guests`` counts by state."""
+
+    name: str
+    storage: str
+    network: str
+    failover: bool
+    enabled: bool
+    cells: int
+    guests: dict[str, int]
+    created_at: datetime
+    version: int
+
+
+class CellRow(msgspec.Struct, frozen=True, kw_only=True):
+    """``pool`` empty = discovered and waiting. ``fingerprint`` is what adding it approves."""
+
+    name: str
+    pool: str
+    state: CellState
+    enabled: bool
+    address: str
+    fingerprint: str
+    cores: int
+    memory: int
+    disk: int
+    virt_type: str
+    virt_note: str
+    hypervisor: str
+    guests: int
+    error: str
+    seen_at: datetime
+    version: int
+
+
+class ImageRow(msgspec.Struct, frozen=True, kw_only=True):
+    """``task`` names the task that still inspects it; sizes are 0 until then."""
+
+    id: str
+    name: str
+    format: str
+    size: int
+    virtual_size: int
+    sha256: str
+    task: str
+    created_at: datetime
+    version: int
+
+
+class TaskRow(msgspec.Struct, frozen=True, kw_only=True):
+    """``progress`` in percent; ``step`` in words; ``undone`` tells what was taken back."""
+
+    id: str
+    kind: str
+    state: Literal["running", "cancelling", "undoing", "done", "failed", "cancelled"]
+    resource: str
+    resource_name: str
+    actor: str
+    progress: int
+    step: str
+    steps: tuple[Step, ...]
+    started_at: datetime
+    ended_at: datetime | None
+    deadline_at: datetime
+    error: Problem | None
+    undone: tuple[str, ...]
+    version: int
+
+
+Row = GuestRow | ComputePoolRow | CellRow | ImageRow | TaskRow
+
+
+def guest_state(guest: Guest, cell: Cell | None) -> GuestState:
+    if guest.phase != "ready":
+        return guest.phase
+    if cell is None or not cell.online:
+        return "lost"
+    return guest.power
+
+
+def guest_row(guest: Guest, version: int, cell: Cell | None) -> GuestRow:
+    spec = guest.spec
+    return GuestRow(
+        id=guest.id,
+        name=spec.name,
+        state=guest_state(guest, cell),
+        pool=guest.pool,
+        cell=guest.cell,
+        owner=guest.owner,
+        cores=spec.cores,
+        memory=spec.memory,
+        disks=spec.disks,
+        image=guest.image_name,
+        image_id=spec.image,
+        mac=spec.mac,
+        autostart=spec.autostart,
+        hardware=spec.hardware,
+        agent=guest.agent,
+        addresses=guest.addresses,
+        task=guest.task,
+        note=guest.note,
+        created_at=guest.created_at,
+        changed_at=guest.changed_at,
+        version=version,
+    )
+
+
+def pool_row(pool: ComputePool, version: int, cells: int, guests: dict[str, int]) -> ComputePoolRow:
+    return ComputePoolRow(
+        name=pool.name,
+        storage=pool.storage,
+        network=pool.network,
+        failover=pool.failover,
+        enabled=pool.enabled,
+        cells=cells,
+        guests=guests,
+        created_at=pool.created_at,
+        version=version,
+    )
+
+
+def cell_row(cell: Cell, version: int, guests: int) -> CellRow:
+    state: CellState = "offline" if not cell.online else "online" if cell.pool else "discovered"
+    return CellRow(
+        name=cell.name,
+        pool=cell.pool,
+        state=state,
+        enabled=cell.enabled,
+        address=cell.address,
+        fingerprint=cell.fingerprint,
+        cores=cell.cores,
+        memory=cell.memory,
+        disk=cell.disk,
+        virt_type=cell.virt_type,
+        virt_note=cell.virt_note,
+        hypervisor=cell.hypervisor,
+        guests=guests,
+        error=cell.error,
+        seen_at=cell.seen_at,
+        version=version,
+    )
+
+
+def image_row(image: Image, version: int) -> ImageRow:
+    return ImageRow(
+        id=image.id,
+        name=image.name,
+        format=image.format,
+        size=image.size,
+        virtual_size=image.virtual_size,
+        sha256=image.sha256,
+        task=image.task,
+        created_at=image.created_at,
+        version=version,
+    )
+
+
+def task_row(task: Task, version: int, live: tuple[int, str] | None) -> TaskRow:
+    """``live`` = percent of the open step and its words, as last heard from whoever does it."""
+    running = next((step.name for step in task.steps if step.state == "running"), "")
+    share = 100 / max(1, len(task.plan))
+    progress = (
+        100 if task.state == "done" else min(99, int(task.steps_done * share + (live[0] * share / 100 if live else 0)))
+    )
+    return TaskRow(
+        id=task.id,
+        kind=task.kind,
+        state=task.state,
+        resource=task.resource,
+        resource_name=task.resource_name,
+        actor=task.actor,
+        progress=progress,
+        step=(live[1] if live and live[1] and not task.ended else running),
+        steps=task.steps,
+        started_at=task.started_at,
+        ended_at=task.ended_at,
+        deadline_at=task.deadline_at,
+        error=task.error,
+        undone=task.undone,
+        version=version,
+    )

@@ -1,0 +1,162 @@
+"""ZoneViews: Core's readable state, one table a kind, folded from durable changes.
+
+Rows lean on each other (a guest shows whether its cell is there, a pool counts its guests), so a change touches the rows
+that show it too. ``progress`` of running tasks is the only thing here that is not a fact: it is told live and forgotten.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+
+from nano.domain.cell import Cell
+from nano.domain.compute_pool import ComputePool
+from nano.domain.facts import Change, State, id_of, kind_of
+from nano.domain.guest import Guest
+from nano.domain.image import Image
+from nano.domain.task import Task
+from nano.domain.zone import Zone
+from nano.projections import rows
+from nano.projections.table import Table
+
+KINDS = ("compute_pool", "cell", "guest", "image", "task")
+
+
+class ZoneViews:
+    """``generation`` distinguishes this run of the node in ETags."""
+
+    def __init__(self, generation: str) -> None:
+        self.position = 0
+        self.states: dict[str, dict[str, State]] = {kind: {} for kind in KINDS}
+        self.versions: dict[str, int] = {}
+        self.names: dict[tuple[str, str], str] = {}
+        self.progress: dict[str, tuple[int, str]] = {}
+        self._order: dict[str, int] = {}
+        self._listeners: list[Callable[[str, str], None]] = []
+        self._on_cell: dict[str, set[str]] = {}
+        self.tables = {
+            "compute_pool": Table("compute_pool", self._pool, str, generation),
+            "cell": Table("cell", self._cell, str, generation),
+            "guest": Table("guest", self._guest, lambda key: self._state_of("guest", key).name, generation),
+            "image": Table("image", self._image, lambda key: self._state_of("image", key).name, generation),
+            "task": Table("task", self._task, self._newest_first, generation),
+        }
+
+    def load(self, zone: Zone, version: Callable[[str], int], position: int) -> None:
+        """Take over a replayed model as it stands."""
+        for table in self.tables.values():
+            table.clear()
+        for store in (*self.states.values(), self.versions, self.names, self._order, self._on_cell):
+            store.clear()
+        self.position = position
+        for resource, state in zone.states.items():
+            if kind_of(resource) in self.states:
+                self._put(resource, state, version(resource), position)
+
+    def fold(self, changes: list[Change]) -> None:
+        for fact, before, after in changes:
+            kind = kind_of(fact.resource)
+            if kind not in self.states:
+                self.position = fact.position
+                continue
+            if after is None:
+                self._drop(fact.resource, before, fact.position)
+            else:
+                self._put(fact.resource, after, fact.version, fact.position)
+            self.position = fact.position
+
+    def find(self, kind: str, reference: str) -> str | None:
+        """The id of a row by id or name; None when there is none."""
+        if reference in self.tables[kind]:
+            return reference
+        return self.names.get((kind, reference))
+
+    def set_progress(self, task_id: str, percent: int, step: str) -> None:
+        """Live word of a running task; listeners hear of it, the journal does not."""
+        if self.progress.get(task_id) == (percent, step) or task_id not in self.tables["task"]:
+            return
+        self.progress[task_id] = (percent, step)
+        self.tables["task"].touch(task_id, self.position)
+        for listener in self._listeners:
+            listener("task", task_id)
+
+    def on_live(self, listener: Callable[[str, str], None]) -> None:
+        """Call ``listener(kind, id)`` when a row changes without a fact."""
+        self._listeners.append(listener)
+
+    def _state_of(self, kind: str, row_id: str) -> Guest | Image:
+        state = self.states[kind][row_id]
+        assert isinstance(state, Guest | Image)
+        return state
+
+    def _newest_first(self, task_id: str) -> str:
+        task = self.states["task"][task_id]
+        assert isinstance(task, Task)
+        return f"{10**17 - int(task.started_at.timestamp() * 1e6):018d}"
+
+    def _put(self, resource: str, state: State, version: int, position: int) -> None:
+        kind, row_id = kind_of(resource), id_of(resource)
+        self.states[kind][row_id] = state
+        self.versions[resource] = version
+        if isinstance(state, Guest | Image):
+            self.names[(kind, state.name)] = row_id
+        if isinstance(state, Guest):
+            self._on_cell.setdefault(state.cell, set()).add(row_id)
+        if isinstance(state, Task) and state.ended:
+            self.progress.pop(row_id, None)
+        self.tables[kind].put(row_id, position)
+        self._touch_dependants(state, position)
+
+    def _drop(self, resource: str, before: State | None, position: int) -> None:
+        kind, row_id = kind_of(resource), id_of(resource)
+        state = self.states[kind].pop(row_id, before)
+        self.versions.pop(resource, None)
+        if isinstance(state, Guest | Image):
+            self.names.pop((kind, state.name), None)
+        if isinstance(state, Guest):
+            self._on_cell.get(state.cell, set()).discard(row_id)
+        self.tables[kind].drop(row_id, position)
+        self._touch_dependants(state, position)
+
+    def _touch_dependants(self, state: State | None, position: int) -> None:
+        if isinstance(state, Guest):
+            self.tables["cell"].touch(state.cell, position)
+            self.tables["compute_pool"].touch(state.pool, position)
+        elif isinstance(state, Cell):
+            for pool in self.tables["compute_pool"].ids():
+                self.tables["compute_pool"].touch(pool, position)
+            for guest_id in self._on_cell.get(state.name, ()):
+                self.tables["guest"].touch(guest_id, position)
+
+    def cell_of(self, guest: Guest) -> Cell | None:
+        cell = self.states["cell"].get(guest.cell)
+        return cell if isinstance(cell, Cell) else None
+
+    def _guest(self, row_id: str) -> rows.GuestRow:
+        guest = self.states["guest"][row_id]
+        assert isinstance(guest, Guest)
+        return rows.guest_row(guest, self.versions[f"guest/{row_id}"], self.cell_of(guest))
+
+    def _pool(self, name: str) -> rows.ComputePoolRow:
+        pool = self.states["compute_pool"][name]
+        assert isinstance(pool, ComputePool)
+        cells = sum(isinstance(cell, Cell) and cell.pool == name for cell in self.states["cell"].values())
+        counts = Counter(
+            rows.guest_state(guest, self.cell_of(guest))
+            for guest in self.states["guest"].values()
+            if isinstance(guest, Guest) and guest.pool == name
+        )
+        return rows.pool_row(pool, self.versions[f"compute_pool/{name}"], cells, dict(sorted(counts.items())))
+
+    def _cell(self, name: str) -> rows.CellRow:
+        cell = self.states["cell"][name]
+        assert isinstance(cell, Cell)
+        return rows.cell_row(cell, self.versions[f"cell/{name}"], len(self._on_cell.get(name, ())))
+
+    def _image(self, row_id: str) -> rows.ImageRow:
+        image = self.states["image"][row_id]
+        assert isinstance(image, Image)
+        return rows.image_row(image, self.versions[f"image/{row_id}"])
+
+    def _task(self, row_id: str) -> rows.TaskRow:
+        task = self.states["task"][row_id]
+        assert isinstance(task, Task)
+        return rows.task_row(task, self.versions[f"task/{row_id}"], self.progress.get(row_id))
