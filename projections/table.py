@@ -148,7 +148,7 @@ def encode_cursor(key: Key) -> str:
 
 def _decode_cursor(cursor: str) -> Key:
     try:
-        return msgspec.json.decode(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)), type=Key)
+        key: Key = msgspec.json.decode(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)), type=Key)
     except (ValueError, msgspec.MsgspecError) as error:
         raise Invalid(
             "The cursor is not one that was handed out.",

@@ -29,7 +29,6 @@ class ZoneViews:
         self.versions: dict[str, int] = {}
         self.names: dict[tuple[str, str], str] = {}
         self.progress: dict[str, tuple[int, str]] = {}
-        self._order: dict[str, int] = {}
         self._listeners: list[Callable[[str, str], None]] = []
         self._on_cell: dict[str, set[str]] = {}
         self.tables = {
@@ -44,8 +43,11 @@ class ZoneViews:
         """Take over a replayed model as it stands."""
         for table in self.tables.values():
             table.clear()
-        for store in (*self.states.values(), self.versions, self.names, self._order, self._on_cell):
-            store.clear()
+        for states in self.states.values():
+            states.clear()
+        self.versions.clear()
+        self.names.clear()
+        self._on_cell.clear()
         self.position = position
         for resource, state in zone.states.items():
             if kind_of(resource) in self.states:

@@ -28,13 +28,16 @@ class Hello(Message, frozen=True, tag="hello"):
 
 
 class Welcome(Message, frozen=True, tag="welcome"):
-    """The acceptor's answer. ``approved`` False: known and waiting; only Hello is served until an administrator adds it."""
+    """The acceptor's answer. ``approved`` False: known and waiting; only Hello is served until an administrator adds it.
+    With an approval come the certificate issued for the other end's key by the domain's CA, and that CA's (both PEM)."""
 
     name: str
     domain: str
     version: str
     epoch: int
     approved: bool
+    certificate: str = ""
+    authority: str = ""
 
 
 class Ok(Message, frozen=True, tag="ok"):
