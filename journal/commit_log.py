@@ -1,0 +1,319 @@
+"""The commit log: the one file format in which facts are kept, and the rules for surviving a crash.
+
+Invariants. Lines are only ever appended, whole batches at a time; a batch counts when ``fdatasync`` has returned.
+One process writes (file lock), and every opening has a higher epoch, kept in ``epoch`` and on every line.
+
+What a disk may do, and the answer:
+    torn last line at opening       cut, noted in ``repairs.jsonl`` and in the log of the node
+    anything else out of order      JournalDamaged with file and byte; nothing is touched
+    write fails or is short         taken back (truncate + sync), DiskFull or JournalError; the log stays usable
+    sync fails, or taking back does the log is poisoned: no more appends; what the disk holds is unknown until a restart
+
+It does not know events, decisions or event loops: ``ledger`` gives it text. Calls are not thread-safe; one thread
+appends. Readers use ``segments`` up to each segment's ``size``, which is only moved when bytes are durable.
+"""
+
+import errno
+import logging
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from nano.domain.errors import DiskFull, JournalDamaged, JournalError
+from nano.journal.disk import Disk, RealDisk, append_all, append_record, replace_file
+from nano.journal.line import NO_HASH, Line, format_time
+from nano.journal.segments import (
+    SEGMENT_BYTES_MAX,
+    Seal,
+    Segment,
+    SegmentScan,
+    Signer,
+    damaged,
+    list_segments,
+    read_seal,
+    seal_path,
+    segment_path,
+    write_seal,
+)
+
+log = logging.getLogger("nano.journal")
+
+TORN_SHOWN_MAX: Final = 4096
+BEGINNING: Final = datetime.fromtimestamp(0, UTC)
+
+
+class CommitLog:
+    """Open it, exhaust ``replay``, then append.
+
+    ``folder`` is a node's ``data/journal``. ``clock`` gives aware UTC times (only for notes about repairs).
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        clock: Callable[[], datetime],
+        disk: Disk | None = None,
+        signer: Signer | None = None,
+        segment_bytes_max: int = SEGMENT_BYTES_MAX,
+    ) -> None:
+        self.folder = folder
+        self.disk: Disk = disk or RealDisk()
+        self.segments: list[Segment] = []
+        self.position = 0
+        self.hash = NO_HASH
+        self.time = BEGINNING
+        self.epoch = 0
+        self.poisoned: JournalError | None = None
+        self._clock = clock
+        self._signer = signer
+        self._segment_bytes_max = segment_bytes_max
+        self._commits = folder / "commits"
+        self._lock: int | None = None
+        self._handle: int | None = None
+        self._digest = SegmentScan(self.disk, folder).digest
+        self._place = (folder, 0)
+
+    def open(self) -> None:
+        """Take the lock and a new epoch. Raises JournalError(journal_locked), DiskFull, JournalError."""
+        try:
+            self.disk.make_folder(self._commits)
+            try:
+                self._lock = self.disk.lock(self.folder / "lock")
+            except BlockingIOError as error:
+                raise JournalError(
+                    f"Another process is writing the journal {self.folder}.",
+                    code="journal_locked",
+                    hint="Stop the other node, or give this one a state folder of its own.",
+                    file=str(self.folder / "lock"),
+                ) from error
+            self._take_epoch()
+        except OSError as error:
+            self.close()
+            raise self._refuse(error, "open") from error
+        except JournalError:
+            self.close()
+            raise
+
+    def replay(self, decoder: msgspec.json.Decoder[Line[Any]]) -> Iterator[Line[Any]]:
+        """Every line, checked: chain, positions, time, epoch, seals. When it ends, the log is ready for appends.
+
+        Raises JournalDamaged (file and byte) and JournalError; then nothing has been changed.
+        """
+        self.segments = list_segments(self.disk, self._commits)
+        top_epoch = self.epoch
+        self.epoch = 0
+        for segment in self.segments:
+            newest = segment is self.segments[-1]
+            scan = SegmentScan(self.disk, segment.path, self.hash)
+            yield from self._replay_segment(segment, scan, decoder)
+            self.hash = scan.hash
+            segment.size = scan.end
+            if newest:
+                if scan.torn:
+                    self._cut(segment, scan)
+                self._digest = scan.digest
+            elif scan.torn:
+                raise damaged(segment.path, scan.end, "the last line is cut short, and a newer segment exists")
+            else:
+                self._check_seal(segment, scan)
+        if self.epoch >= top_epoch:
+            top_epoch = self.epoch + 1
+            self._write_epoch(top_epoch)
+        self.epoch = top_epoch
+        try:
+            self._begin()
+        except OSError as error:
+            raise self._refuse(error, "open") from error
+
+    def append(self, data: bytes, first: int, last: int, digest: bytes) -> None:
+        """Make whole lines durable. ``first`` is the first line's position, ``last`` the last event's, ``digest``
+        the last line's hash. Raises DiskFull or JournalError (nothing was added), or JournalError(journal_poisoned)."""
+        if self.poisoned is not None:
+            raise self.poisoned
+        if self._handle is None:
+            raise JournalError("The journal is not open.", hint="Start the node again.")
+        segment = self.segments[-1]
+        if segment.size + len(data) > self._segment_bytes_max and first > segment.first and segment.size:
+            segment = self._roll(first)
+        try:
+            append_all(self.disk, self._handle, data)
+        except OSError as error:
+            self._take_back(error)
+        try:
+            self.disk.fdatasync(self._handle)
+        except OSError as error:
+            raise self._poison(error, "a sync of the journal failed") from error
+        segment.note(first, segment.size)
+        segment.size += len(data)
+        self._digest.update(data)
+        self.position = last
+        self.hash = digest
+
+    def place(self) -> tuple[Path, int]:
+        """File and byte of the line that ``replay`` gave last."""
+        return self._place
+
+    def close(self) -> None:
+        """Let go of the file and the lock. May be called twice."""
+        for handle in (self._handle, self._lock):
+            if handle is not None:
+                self.disk.close(handle)
+        self._handle = self._lock = None
+
+    # ------------------------------------------------------------------ opening
+
+    def _take_epoch(self) -> None:
+        path = self.folder / "epoch"
+        try:
+            text = self.disk.read(path)
+        except FileNotFoundError:
+            text = b"0"
+        if not text.strip().isdigit():
+            raise damaged(path, 0, "it does not hold a number")
+        self._write_epoch(int(text) + 1)
+
+    def _write_epoch(self, epoch: int) -> None:
+        replace_file(self.disk, self.folder / "epoch", b"%d\n" % epoch)
+        self.epoch = epoch
+
+    def _replay_segment(
+        self, segment: Segment, scan: SegmentScan, decoder: msgspec.json.Decoder[Line[Any]]
+    ) -> Iterator[Line[Any]]:
+        if segment.first != self.position + 1:
+            raise damaged(segment.path, 0, f"it should start at position {self.position + 1}")
+        decode = decoder.decode
+        for offset, text in scan.lines():
+            try:
+                line = decode(text)
+            except msgspec.DecodeError as error:
+                raise _unreadable(segment.path, offset, error) from error
+            if line.position != self.position + 1 or line.epoch < self.epoch or line.time < self.time:
+                raise damaged(segment.path, offset, "position, epoch or time is out of order")
+            segment.note(line.position, offset)
+            self.position += len(line.events)
+            self.epoch = line.epoch
+            self.time = line.time
+            self._place = (segment.path, offset)
+            yield line
+
+    def _cut(self, segment: Segment, scan: SegmentScan) -> None:
+        """A write was cut short by a crash: it was never acknowledged. Note it first, then cut it."""
+        note = {
+            "time": format_time(self._clock()),
+            "kind": "journal.torn_tail_cut",
+            "file": segment.path.name,
+            "byte": scan.end,
+            "bytes": len(scan.torn),
+            "text": scan.torn[:TORN_SHOWN_MAX].decode(errors="replace"),
+        }
+        try:
+            append_record(self.disk, self.folder / "repairs.jsonl", msgspec.json.encode(note) + b"\n")
+            handle = self.disk.open(segment.path)
+            try:
+                self.disk.truncate(handle, scan.end)
+                self.disk.fdatasync(handle)
+            finally:
+                self.disk.close(handle)
+        except OSError as error:
+            raise self._refuse(error, "repair") from error
+        log.warning("journal.torn_tail_cut file=%s byte=%d bytes=%d", segment.path.name, scan.end, len(scan.torn))
+
+    def _check_seal(self, segment: Segment, scan: SegmentScan) -> None:
+        seal = read_seal(self.disk, seal_path(segment.path))
+        if seal is None:  # a crash came between leaving the segment and sealing it
+            self._seal(segment, scan.digest.hexdigest(), scan.hash)
+        elif (seal.digest, seal.last, seal.size) != (scan.digest.hexdigest(), self.position, scan.end):
+            raise damaged(segment.path, 0, "it is not what its seal says")
+
+    def _begin(self) -> None:
+        if not self.segments:
+            self.segments.append(Segment(segment_path(self._commits, 1), 1))
+        path = self.segments[-1].path
+        self._handle = self.disk.open(path, create=True)
+        self.disk.sync_folder(self._commits)
+
+    # ------------------------------------------------------------------ writing
+
+    def _roll(self, first: int) -> Segment:
+        """Start a new segment at ``first`` and seal the one before."""
+        old = self.segments[-1]
+        new = Segment(segment_path(self._commits, first), first)
+        try:
+            handle = self.disk.open(new.path, create=True)
+        except OSError as error:
+            raise self._refuse(error, "write") from error
+        try:
+            self.disk.sync_folder(self._commits)
+        except OSError as error:
+            self.disk.close(handle)
+            raise self._poison(error, "a sync of the journal's folder failed") from error
+        if self._handle is not None:
+            self.disk.close(self._handle)
+        self._handle = handle
+        self.segments.append(new)
+        self._seal(old, self._digest.hexdigest(), self.hash)
+        self._digest = SegmentScan(self.disk, new.path).digest
+        return new
+
+    def _seal(self, segment: Segment, digest: str, last_hash: bytes) -> None:
+        """A seal that can't be written now is written at the next opening: the facts themselves are safe."""
+        seal = Seal(
+            first=segment.first,
+            last=self.position,
+            size=segment.size,
+            digest=digest,
+            last_hash=last_hash.decode(),
+        )
+        try:
+            write_seal(self.disk, seal_path(segment.path), seal, self._signer)
+        except OSError as error:
+            log.warning("journal.seal_postponed file=%s error=%s", segment.path.name, error)
+
+    def _take_back(self, error: OSError) -> None:
+        """Undo a write that failed or went in partly, and report it."""
+        assert self._handle is not None
+        try:
+            self.disk.truncate(self._handle, self.segments[-1].size)
+            self.disk.fdatasync(self._handle)
+        except OSError as second:
+            raise self._poison(second, "a failed write could not be taken back") from error
+        raise self._refuse(error, "write") from error
+
+    def _poison(self, error: OSError, what: str) -> JournalError:
+        self.poisoned = JournalError(
+            f"The journal takes no more facts: {what} ({error}).",
+            code="journal_poisoned",
+            hint="Check the disk and its kernel messages, then restart the node: it reads back what the disk kept.",
+            file=str(self.segments[-1].path),
+        )
+        log.error("journal.poisoned file=%s error=%s", self.segments[-1].path.name, error)
+        return self.poisoned
+
+    def _refuse(self, error: OSError, action: str) -> DiskFull | JournalError:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return DiskFull(
+                f"No room to {action} the journal {self.folder}.",
+                hint="Free space on this file system; the node goes on by itself.",
+                file=str(self.folder),
+            )
+        return JournalError(
+            f"The journal {self.folder} could not be used to {action}: {error}.",
+            code="journal_write_failed" if action == "write" else "journal_unavailable",
+            hint="Check the disk and the permissions of the folder.",
+            file=str(self.folder),
+        )
+
+
+def _unreadable(path: Path, offset: int, error: msgspec.DecodeError) -> JournalDamaged:
+    """The chain holds but the text means nothing to this version: a newer one wrote it, or an event type was lost."""
+    return JournalDamaged(
+        f"The journal {path}, byte {offset}, holds a line this version can't read: {error}.",
+        code="journal_unreadable",
+        hint="Use the version of Nano that wrote it, or a newer one.",
+        file=str(path),
+        byte=offset,
+    )

@@ -1,0 +1,146 @@
+"""The ``Disk`` port: the few file operations a journal is made of, so that tests can make each of them fail.
+
+Invariant: nothing in this room touches a file except through a ``Disk``. Handles are small integers owned by the disk
+that gave them. Errors are plain ``OSError``; what they mean for a journal is decided in ``commit_log``.
+
+It does not buffer, retry or interpret.
+"""
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Protocol
+
+
+class Disk(Protocol):
+    def make_folder(self, path: Path) -> None:
+        """Create it and its parents where missing."""
+        ...
+
+    def open(self, path: Path, *, create: bool = False) -> int:
+        """A handle for appending. Raises FileNotFoundError unless ``create``; new files are readable by the owner only."""
+        ...
+
+    def append(self, handle: int, data: bytes) -> int:
+        """Write at the end; returns how many bytes went in, which may be fewer than given."""
+        ...
+
+    def fdatasync(self, handle: int) -> None: ...
+
+    def truncate(self, handle: int, size: int) -> None: ...
+
+    def close(self, handle: int) -> None: ...
+
+    def read(self, path: Path, offset: int = 0, size: int = -1) -> bytes:
+        """Up to ``size`` bytes from ``offset`` (all when negative); fewer at the end of the file."""
+        ...
+
+    def size(self, path: Path) -> int: ...
+
+    def list(self, folder: Path) -> list[str]:
+        """Names in the folder, sorted; an absent folder is empty."""
+        ...
+
+    def rename(self, source: Path, target: Path) -> None: ...
+
+    def remove(self, path: Path) -> None: ...
+
+    def sync_folder(self, path: Path) -> None: ...
+
+    def lock(self, path: Path) -> int:
+        """A handle that holds the exclusive lock until closed. Raises BlockingIOError when another holder is alive."""
+        ...
+
+
+class RealDisk:
+    """The operating system's files."""
+
+    def make_folder(self, path: Path) -> None:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def open(self, path: Path, *, create: bool = False) -> int:
+        flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | (os.O_CREAT if create else 0)
+        return os.open(path, flags, 0o600)
+
+    def append(self, handle: int, data: bytes) -> int:
+        return os.write(handle, data)
+
+    def fdatasync(self, handle: int) -> None:
+        os.fdatasync(handle)
+
+    def truncate(self, handle: int, size: int) -> None:
+        os.ftruncate(handle, size)
+
+    def close(self, handle: int) -> None:
+        os.close(handle)
+
+    def read(self, path: Path, offset: int = 0, size: int = -1) -> bytes:
+        with path.open("rb", buffering=0) as file:
+            if offset:
+                file.seek(offset)
+            return file.read(size) or b""
+
+    def size(self, path: Path) -> int:
+        return path.stat().st_size
+
+    def list(self, folder: Path) -> list[str]:
+        try:
+            return sorted(os.listdir(folder))
+        except FileNotFoundError:
+            return []
+
+    def rename(self, source: Path, target: Path) -> None:
+        source.rename(target)
+
+    def remove(self, path: Path) -> None:
+        path.unlink()
+
+    def sync_folder(self, path: Path) -> None:
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    def lock(self, path: Path) -> int:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(handle)
+            raise
+        return handle
+
+
+def append_all(disk: Disk, handle: int, data: bytes) -> None:
+    """Append every byte or raise OSError. A short write is tried once more for its rest, to learn the reason."""
+    written = disk.append(handle, data)
+    if written < len(data):
+        rest = data[written:]
+        if disk.append(handle, rest) < len(rest):
+            raise OSError(f"short write: {written} of {len(data)} bytes")
+
+
+def replace_file(disk: Disk, path: Path, data: bytes) -> None:
+    """Put ``data`` under ``path`` so that after a crash either the old or the new content is there, whole."""
+    draft = path.with_name(path.name + ".new")
+    handle = disk.open(draft, create=True)
+    try:
+        disk.truncate(handle, 0)
+        append_all(disk, handle, data)
+        disk.fdatasync(handle)
+    finally:
+        disk.close(handle)
+    disk.rename(draft, path)
+    disk.sync_folder(path.parent)
+
+
+def append_record(disk: Disk, path: Path, data: bytes) -> None:
+    """Append to a side file and make it durable, its name included."""
+    handle = disk.open(path, create=True)
+    try:
+        append_all(disk, handle, data)
+        disk.fdatasync(handle)
+    finally:
+        disk.close(handle)
+    disk.sync_folder(path.parent)

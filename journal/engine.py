@@ -1,0 +1,135 @@
+"""Group commit: a batch is whatever arrived while the last write and sync ran. No timer, no lock on the hot path.
+
+Everything here runs on the event loop but ``CommitLog.append``, which runs in one thread of its own. A batch moves
+waiting → flying → done; batches complete in order. A failed one takes everything behind it along, because what was
+decided behind it was decided on facts that do not exist.
+
+It does not know commands or models; ``ledger`` fills the batches and is told how they ended.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any
+
+from nano.domain.errors import JournalError, NanoError
+from nano.domain.facts import Change
+from nano.journal.commit_log import CommitLog
+
+
+class Batch:
+    """Lines that become durable together, and who waits for that. Without lines it only waits for those before it."""
+
+    __slots__ = ("changes", "digest", "first", "last", "lines", "tracking", "waiters")
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+        self.changes: list[Change] = []
+        self.waiters: list[asyncio.Future[None]] = []
+        self.tracking: dict[str, int] = {}
+        self.first = 0
+        self.last = 0
+        self.digest = b""
+
+
+class GroupCommit:
+    """Owns the writing thread. ``durable(batch)`` and ``failed(error)`` are called on the event loop; when ``failed``
+    is called, ``flying`` and ``waiting`` are already empty, and their waiters get the error after it returns."""
+
+    def __init__(
+        self, commit_log: CommitLog, durable: Callable[[Batch], None], failed: Callable[[NanoError], None]
+    ) -> None:
+        self.waiting = Batch()
+        self.flying: Batch | None = None
+        self._log = commit_log
+        self._durable = durable
+        self._failed = failed
+        self._queue: SimpleQueue[Batch | None] = SimpleQueue()
+        self._loop = asyncio.get_running_loop()
+        self._launch_planned = False
+        self._idle: asyncio.Future[None] | None = None
+        self._thread = threading.Thread(target=self._write, name="nano-journal", daemon=True)
+        self._thread.start()
+
+    def join(self) -> "asyncio.Future[None]":
+        """Done when everything added to ``waiting`` so far is durable; raises what prevented it.
+
+        The write starts after the event loop's present round, so that all commands of that round share it.
+        """
+        future = self._loop.create_future()
+        self.waiting.waiters.append(future)
+        if self.flying is None and not self._launch_planned:
+            self._launch_planned = True
+            self._loop.call_soon(self._launch)
+        return future
+
+    def pending(self) -> list[Change]:
+        """Changes that are staged and not yet durable, in order."""
+        return [*(self.flying.changes if self.flying else ()), *self.waiting.changes]
+
+    async def close(self) -> None:
+        """Wait for what is under way, then end the thread."""
+        while self.flying is not None or self.waiting.waiters:
+            self._idle = self._loop.create_future()
+            await self._idle
+        self._queue.put(None)
+        self._thread.join()
+
+    def _launch(self) -> None:
+        self._launch_planned = False
+        batch = self.waiting
+        if self.flying is not None or not batch.waiters:
+            return
+        self.waiting = Batch()
+        if batch.lines:
+            self.flying = batch
+            self._queue.put(batch)
+        else:
+            self._finish(batch, None)
+
+    def _write(self) -> None:
+        """The writing thread."""
+        while (batch := self._queue.get()) is not None:
+            error: NanoError | None = None
+            try:
+                self._log.append(b"".join(batch.lines), batch.first, batch.last, batch.digest)
+            except NanoError as refused:
+                error = refused
+            except Exception as broken:  # noqa: BLE001 (handed to every waiter; a lost reply would be worse)
+                error = JournalError(f"The journal failed: {broken!r}.", hint="This is a defect; restart the node.")
+                self._log.poisoned = error
+            self._loop.call_soon_threadsafe(self._written, batch, error)
+
+    def _written(self, batch: Batch, error: NanoError | None) -> None:
+        self.flying = None
+        if error is None and self.waiting.lines:
+            self._launch()  # first: the next sync runs while these replies are sent
+        self._finish(batch, error)
+        if self.flying is None:
+            self._launch()
+
+    def _finish(self, batch: Batch, error: NanoError | None) -> None:
+        if error is None:
+            self._durable(batch)
+            for future in batch.waiters:
+                if not future.done():
+                    future.set_result(None)
+        else:
+            waiters = batch.waiters + self.waiting.waiters
+            self.waiting = Batch()
+            self._failed(error)
+            for future in waiters:
+                if not future.done():
+                    future.set_exception(_copy(error))
+        idle = self._idle
+        if idle is not None and not idle.done() and self.flying is None and not self.waiting.waiters:
+            idle.set_result(None)
+
+
+def _copy(error: NanoError) -> NanoError:
+    """One exception object per waiter: tracebacks must not pile up on a shared one."""
+    context: dict[str, Any] = error.context
+    copy = type(error)(error.message, code=error.code, hint=error.hint, **context)
+    copy.__cause__ = error.__cause__
+    return copy

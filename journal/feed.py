@@ -1,0 +1,124 @@
+"""The feed: everything that became true, in order, after it became durable.
+
+Invariants. Positions grow by one; nobody sees a change before its line is on disk. Listeners run on the event loop,
+right before the replies of the commands that caused the changes, so whoever got a reply reads its own write.
+Subscribers go at their own pace from a bounded ring and never hold up the writer: one that fell behind the ring
+continues from the journal (then ``before`` and ``after`` are None).
+
+It keeps nothing durable and does not depend on how the journal is stored: it is given a ``History``.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Final, Protocol
+
+import anyio
+
+from nano.domain.facts import Change, Fact
+
+log = logging.getLogger("nano.journal")
+
+RING_MAX: Final = 50_000
+BATCH_MAX: Final = 1_000
+
+Listener = Callable[[list[Change]], None]
+
+
+class History(Protocol):
+    async def facts(self, after: int, limit: int, resource: str | None = None) -> list[Fact]:
+        """Up to ``limit`` durable facts above ``after``: a position, or a version when a resource is named."""
+        ...
+
+
+class Feed:
+    """Made empty; the ledger attaches its history and position when it starts."""
+
+    def __init__(self, ring_max: int = RING_MAX) -> None:
+        self.position = 0
+        self._ring: list[Change] = []
+        self._ring_max = ring_max
+        self._listeners: list[Listener] = []
+        self._moved = anyio.Event()
+        self._closed = False
+        self._history: History | None = None
+
+    def attach(self, history: History, position: int) -> None:
+        self._history = history
+        self.position = position
+        self._closed = False
+
+    def add_listener(self, listener: Listener) -> None:
+        """Called with every batch of changes, in order, on the event loop. It must be quick and must not await.
+
+        One that raises is logged with its traceback and is called again for the next batch: a broken view must not
+        keep the node from answering.
+        """
+        self._listeners.append(listener)
+
+    def remove_listener(self, listener: Listener) -> None:
+        self._listeners.remove(listener)
+
+    def publish(self, changes: list[Change]) -> None:
+        """Called by the ledger when these changes are durable."""
+        if not changes:
+            return
+        assert changes[0].fact.position == self.position + 1, "the feed has no gaps"
+        self._ring.extend(changes)
+        if len(self._ring) > self._ring_max + self._ring_max // 8:
+            del self._ring[: len(self._ring) - self._ring_max]
+        self.position = changes[-1].fact.position
+        for listener in self._listeners:
+            try:
+                listener(changes)
+            except Exception:
+                log.exception("feed.listener_failed listener=%r position=%d", listener, self.position)
+        self._wake()
+
+    async def wait_for(self, position: int) -> None:
+        """Return when the feed has reached ``position``; raises anyio.ClosedResourceError when it ends before."""
+        while self.position < position:
+            if self._closed:
+                raise anyio.ClosedResourceError
+            await self._moved.wait()
+
+    @asynccontextmanager
+    async def subscribe(self, after: int) -> AsyncIterator[AsyncIterator[list[Change]]]:
+        """Batches of changes above ``after`` (at most BATCH_MAX each), then those to come, until the feed is closed."""
+        changes = self._follow(after)
+        try:
+            yield changes
+        finally:
+            await changes.aclose()  # type: ignore[attr-defined]
+
+    def close(self) -> None:
+        """End every subscription."""
+        self._closed = True
+        self._wake()
+
+    def _wake(self) -> None:
+        moved, self._moved = self._moved, anyio.Event()
+        moved.set()
+
+    async def _follow(self, after: int) -> AsyncIterator[list[Change]]:
+        while True:
+            if after >= self.position:
+                if self._closed:
+                    return
+                await self._moved.wait()
+                continue
+            behind = self.position - after
+            if behind <= len(self._ring):
+                start = len(self._ring) - behind
+                changes = self._ring[start : start + BATCH_MAX]
+            else:
+                changes = await self._from_history(after)
+                if not changes:
+                    return
+            after = changes[-1].fact.position
+            yield changes
+
+    async def _from_history(self, after: int) -> list[Change]:
+        assert self._history is not None, "attach() comes before changes"
+        facts = await self._history.facts(after, BATCH_MAX)
+        return [Change(fact, None, None) for fact in facts]

@@ -1,0 +1,102 @@
+"""One line of a commit log: one transaction, chained by hash to the line before.
+
+    {"position":17,"time":"2026-11-21T03:10:53.123456Z","epoch":1,"actor":"admin","command":"<command id>","cause":"",
+     "digest":"<16 hex>","events":[{"resource":"guest/…","version":3,"event":{"type":"guest.started",…}}],
+     "tracking":{"upstream":"cell/…","position":44},"hash":"<64 hex>"}
+
+(on one line, without spaces). ``position`` is that of the first event; a line without events (only tracking) carries
+the position its next event would have. ``hash`` is SHA-256 of the previous line's hash (hex text, 64 zeros before the
+first line) followed by this line's bytes up to, not including, ``,"hash":``. ``digest`` recognises a repeated command;
+``digest`` and ``tracking`` are left out when there is nothing to say.
+
+This module knows the text of a line, not files.
+"""
+
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any, Final, Generic, TypeVar, Union
+
+import msgspec
+
+E = TypeVar("E")
+
+NO_HASH: Final = b"0" * 64
+_HASH_KEY: Final = b',"hash":"'
+HASH_TAIL: Final = len(_HASH_KEY) + 64 + 2
+"""Bytes from the comma before "hash" to the closing brace; fixed, so that checking needs no parsing."""
+
+
+class Tracked(msgspec.Struct, frozen=True):
+    """How far of another node's journal had been read when this line was written."""
+
+    upstream: str
+    position: int
+
+
+class Entry(msgspec.Struct, Generic[E], frozen=True):
+    resource: str
+    version: int
+    event: E
+
+
+class Line(msgspec.Struct, Generic[E], frozen=True, kw_only=True):
+    """A line as read. ``E`` is the union of event types, or ``msgspec.Raw`` where events are only passed on."""
+
+    position: int
+    time: datetime
+    epoch: int
+    actor: str
+    command: str
+    cause: str
+    digest: str = ""
+    events: tuple[Entry[E], ...]
+    tracking: Tracked | None = None
+    hash: str
+
+    @property
+    def last(self) -> int:
+        """Position of the last event (one less than ``position`` when there is none)."""
+        return self.position + len(self.events) - 1
+
+
+class Body(msgspec.Struct, omit_defaults=True, frozen=True):
+    """A line as written, before its hash. ``time`` is already text (see ``format_time``)."""
+
+    position: int
+    time: str
+    epoch: int
+    actor: str
+    command: str
+    cause: str
+    digest: str = ""
+    events: tuple[Entry[Any], ...] | None = None
+    tracking: Tracked | None = None
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def encode_line(previous: bytes, body: Body) -> tuple[bytes, bytes]:
+    """The line with its newline, and its hash (hex bytes). ``previous`` is the hash of the line before."""
+    text = _encode(body)[:-1]
+    digest = sha256(previous + text).hexdigest().encode()
+    return b'%b,"hash":"%b"}\n' % (text, digest), digest
+
+
+def chain_hash(previous: bytes, line: bytes) -> bytes | None:
+    """Hash of a line (without newline) that follows ``previous``, or None when it does not follow it."""
+    digest = sha256(previous + line[:-HASH_TAIL]).hexdigest().encode()
+    return digest if line[-HASH_TAIL:] == b',"hash":"%b"}' % digest else None
+
+
+def line_decoder(event_types: tuple[type, ...] = ()) -> msgspec.json.Decoder[Line[Any]]:
+    """A typed decoder for lines with these tagged event types; without any, events stay ``msgspec.Raw``."""
+    union: Any = Union[event_types] if event_types else msgspec.Raw  # noqa: UP007 (built from a tuple)
+    return msgspec.json.Decoder(Line[union])
+
+
+def format_time(at: datetime) -> str:
+    """RFC 3339 in UTC with six digits, so that texts sort like times."""
+    if at.tzinfo is not UTC:
+        at = at.astimezone(UTC)
+    return at.isoformat(timespec="microseconds")[:-6] + "Z"

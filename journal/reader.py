@@ -1,0 +1,107 @@
+"""Reading a commit log without owning it: by the node itself (history, followers) and by tools on a live folder.
+
+Readers take no lock and change nothing. A log may grow while it is read; whatever has no newline yet is not there yet.
+``read_lines`` trusts the text (the writer checked it at start); ``JournalReader`` checks the chain as it goes.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from nano.domain.facts import Fact
+from nano.journal.disk import Disk, RealDisk
+from nano.journal.line import NO_HASH, Line, line_decoder
+from nano.journal.segments import Segment, SegmentScan, damaged, list_segments
+
+READ_BYTES: Final = 256 << 10
+
+LineDecoder = msgspec.json.Decoder[Line[Any]]
+
+
+def read_lines(disk: Disk, segments: Sequence[Segment], decoder: LineDecoder, after: int) -> Iterator[Line[Any]]:
+    """Durable lines that hold a position above ``after``, in order; lines without events are passed over at the start.
+
+    ``segments`` are those of an open log: their ``size`` bounds what is read, their index finds the place.
+    """
+    known = [(segment, segment.size) for segment in segments]
+    for number, (segment, size) in enumerate(known):
+        if number + 1 < len(known) and known[number + 1][0].first <= after + 1:
+            continue
+        for text in _texts(disk, segment.path, segment.offset_near(after + 1), size):
+            line = decoder.decode(text)
+            if line.last > after:
+                yield line
+
+
+def _texts(disk: Disk, path: Path, offset: int, end: int) -> Iterator[bytes]:
+    rest = b""
+    while offset < end:
+        data = disk.read(path, offset, min(READ_BYTES, end - offset))
+        if not data:
+            raise damaged(path, offset, "the file is shorter than it was")
+        offset += len(data)
+        *whole, rest = (rest + data).split(b"\n")
+        yield from whole
+
+
+def facts_of(line: Line[Any]) -> list[Fact]:
+    return [
+        Fact(
+            line.position + number, line.time, line.actor, line.command, line.cause, entry.resource, entry.version,
+            entry.event,
+        )
+        for number, entry in enumerate(line.events)
+    ]  # fmt: skip
+
+
+class JournalReader:
+    """A journal folder as a tool sees it: read-only, lock-free, tolerant of a growing tail.
+
+    ``lines()`` may be called again to continue where the last call ended. Without event types, events stay raw JSON.
+    """
+
+    def __init__(self, folder: Path, event_types: tuple[type, ...] = (), *, disk: Disk | None = None) -> None:
+        self.folder = folder
+        self.position = 0
+        self.hash = NO_HASH
+        self.path = folder
+        self.offset = 0
+        self._disk: Disk = disk or RealDisk()
+        self._decoder: LineDecoder = line_decoder(event_types)
+        self._resume = 0
+
+    def lines(self) -> Iterator[Line[Any]]:
+        """Every further whole line. ``path`` and ``offset`` name the one just given. Raises JournalDamaged."""
+        segments = list_segments(self._disk, self.folder / "commits")
+        for number, segment in enumerate(segments):
+            newest = number == len(segments) - 1
+            if not newest and segments[number + 1].first <= self.position + 1 and segment.path != self.path:
+                continue
+            if segment.path != self.path:
+                if segment.first != self.position + 1:
+                    raise damaged(segment.path, 0, f"it should start at position {self.position + 1}")
+                self.path, self._resume = segment.path, 0
+            yield from self._segment_lines(newest)
+
+    def facts(self) -> Iterator[Fact]:
+        for line in self.lines():
+            yield from facts_of(line)
+
+    def _segment_lines(self, newest: bool) -> Iterator[Line[Any]]:
+        scan = SegmentScan(self._disk, self.path, self.hash, start=self._resume)
+        for offset, text in scan.lines():
+            self.offset = offset
+            try:
+                line = self._decoder.decode(text)
+            except msgspec.DecodeError as error:
+                raise damaged(self.path, offset, f"the line can't be read ({error})") from error
+            if line.position != self.position + 1:
+                raise damaged(self.path, offset, f"it should have position {self.position + 1}")
+            self.position += len(line.events)
+            self.hash = line.hash.encode()
+            self._resume = offset + len(text) + 1
+            yield line
+        if scan.torn and not newest:
+            raise damaged(self.path, scan.end, "the last line is cut short, and a newer segment exists")

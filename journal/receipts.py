@@ -1,0 +1,75 @@
+"""Which commands were carried out already, so that a repeated one gets its first answer and does nothing.
+
+Bounded: the last COMMANDS_MAX command ids are known, rebuilt from the log at replay. A command is recognised by its
+id; that it is the same one is checked by a digest of its type and content that is written on its line. Commands may
+hold passwords, so the digest is keyed (BLAKE2b, 64 bits) with a secret that lies beside the journal, not in it:
+without it a copied journal is no help in guessing.
+"""
+
+import hashlib
+import secrets
+from collections import deque
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from nano.domain.errors import Conflict
+from nano.domain.facts import Command
+from nano.journal.disk import Disk, replace_file
+
+COMMANDS_MAX: Final = 100_000
+KEY_FILE: Final = "receipts.key"
+_KEY_BYTES: Final = 32
+_MASK: Final = (1 << 64) - 1
+
+
+class Receipts:
+    def __init__(self, key: bytes, commands_max: int = COMMANDS_MAX) -> None:
+        self._key = hashlib.blake2b(key, digest_size=_KEY_BYTES).digest()
+        self._max = commands_max
+        self._known: dict[str, int] = {}  # command id -> position << 64 | digest: one object instead of three
+        self._order: deque[str] = deque()
+        self._encode = msgspec.json.Encoder(order="sorted").encode
+
+    def digest(self, command: Command) -> str:
+        """16 hex digits that only the same type with the same content gives."""
+        text = type(command).__name__.encode() + b"\0" + self._encode(command)
+        return hashlib.blake2b(text, digest_size=8, key=self._key).hexdigest()
+
+    def find(self, command_id: str, digest: str) -> int | None:
+        """Position of the line that carried it out. Raises Conflict(idempotency_key_reused) for another command."""
+        known = self._known.get(command_id)
+        if known is None:
+            return None
+        if known & _MASK not in (0, int(digest, 16)):
+            raise Conflict(
+                f"Command id {command_id!r} was used for a different command.",
+                code="idempotency_key_reused",
+                hint="Use a new idempotency key for each command; repeat a key only with the same content.",
+                command_id=command_id,
+            )
+        return known >> 64
+
+    def remember(self, command_id: str, digest: str, position: int) -> None:
+        if not command_id or command_id in self._known:
+            return
+        if len(self._order) >= self._max:
+            del self._known[self._order.popleft()]
+        self._order.append(command_id)
+        self._known[command_id] = position << 64 | (int(digest, 16) if digest else 0)
+
+    def clear(self) -> None:
+        self._known.clear()
+        self._order.clear()
+
+
+def receipts_key(disk: Disk, folder: Path) -> bytes:
+    """The secret of this node, made at first use. ``folder`` is the one that holds the journal's folder."""
+    path = folder / KEY_FILE
+    try:
+        return disk.read(path)
+    except FileNotFoundError:
+        key = secrets.token_hex(_KEY_BYTES).encode()
+        replace_file(disk, path, key)
+        return key

@@ -1,0 +1,174 @@
+"""Files of a commit log: where they lie, how they are named, scanned and sealed.
+
+``commits/<first position>.jsonl`` holds whole lines and nothing else; only the newest segment may end in a torn line,
+because only there can a write have been cut short. A segment that is left gets a ``.seal`` beside it: digest of the
+file, last position, last hash, and the node's signature over these.
+
+Scanning checks the chain byte by byte and names file and byte of the first thing that is wrong. It repairs nothing.
+"""
+
+from array import array
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Final, Protocol
+
+import msgspec
+
+from nano.domain.errors import JournalDamaged
+from nano.journal.disk import Disk, replace_file
+from nano.journal.line import NO_HASH, chain_hash
+
+SEGMENT_BYTES_MAX: Final = 64 << 20
+SCAN_BYTES: Final = 4 << 20
+INDEX_BYTES: Final = 16 << 10
+_DIGITS: Final = 16
+
+
+class Signer(Protocol):
+    """Whoever holds the node's key."""
+
+    key_id: str  # says which public key verifies the signature
+
+    def sign(self, data: bytes) -> bytes: ...
+
+
+class Seal(msgspec.Struct, frozen=True, kw_only=True):
+    """What a finished segment must be. ``signature`` is hex over ``signed_bytes``, empty when the node had no key."""
+
+    first: int
+    last: int
+    size: int
+    digest: str
+    last_hash: str
+    key: str = ""
+    signature: str = ""
+
+    def signed_bytes(self) -> bytes:
+        return f"nano seal 1\n{self.first}\n{self.last}\n{self.size}\n{self.digest}\n{self.last_hash}\n".encode()
+
+
+class Segment:
+    """One file of the log. ``index`` holds (position, offset) pairs about every 16 KiB, to find a position quickly."""
+
+    def __init__(self, path: Path, first: int) -> None:
+        self.path = path
+        self.first = first
+        self.size = 0
+        self.index = array("Q")
+        self._indexed = -INDEX_BYTES
+
+    def note(self, position: int, offset: int) -> None:
+        """A line with this position starts at this offset."""
+        if offset - self._indexed >= INDEX_BYTES:
+            self._indexed = offset
+            self.index.extend((position, offset))
+
+    def offset_near(self, position: int) -> int:
+        """Offset of a line at or before the one that holds ``position``."""
+        low, high = 0, len(self.index) // 2
+        while low < high:
+            middle = (low + high) // 2
+            if self.index[2 * middle] <= position:
+                low = middle + 1
+            else:
+                high = middle
+        return int(self.index[2 * low - 1]) if low else 0
+
+
+def segment_path(commits: Path, first: int) -> Path:
+    return commits / f"{first:0{_DIGITS}d}.jsonl"
+
+
+def list_segments(disk: Disk, commits: Path) -> list[Segment]:
+    """Every segment of the folder, oldest first. Raises JournalDamaged for a file that has no place there."""
+    segments = []
+    for name in disk.list(commits):
+        stem, _, suffix = name.partition(".")
+        if suffix == "jsonl" and stem.isdigit():
+            segments.append(Segment(commits / name, int(stem)))
+        elif suffix not in ("seal", "seal.new"):
+            raise damaged(commits / name, 0, "it is no segment and no seal")
+    segments.sort(key=lambda segment: segment.first)
+    return segments
+
+
+class SegmentScan:
+    """Reads one segment and checks that each line follows the one before.
+
+    After ``lines()`` has ended: ``hash`` of the last whole line, ``end`` = offset after it, ``torn`` = the bytes
+    beyond it, ``digest`` = SHA-256 over the whole lines. ``start`` is the offset of the first line to read.
+    """
+
+    def __init__(self, disk: Disk, path: Path, previous: bytes = NO_HASH, *, start: int = 0) -> None:
+        self._disk = disk
+        self._path = path
+        self.hash = previous
+        self.end = start
+        self.torn = b""
+        self.digest = sha256()
+
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """(offset, line without newline). Raises JournalDamaged at the first line that does not follow."""
+        for block in self._blocks():
+            offset = self.end
+            for line in block:
+                digest = chain_hash(self.hash, line)
+                if digest is None:
+                    raise damaged(self._path, offset, "the line does not follow the one before it")
+                self.hash = digest
+                yield offset, line
+                offset += len(line) + 1
+            self.end = offset
+
+    def _blocks(self) -> Iterator[list[bytes]]:
+        """Whole lines in blocks of about SCAN_BYTES; what is left without a newline at the end goes to ``torn``."""
+        rest = b""
+        offset = self.end
+        while True:
+            data = self._disk.read(self._path, offset, SCAN_BYTES)
+            if not data:
+                self.torn = rest
+                return
+            offset += len(data)
+            whole, newline, tail = data.rpartition(b"\n")
+            if not newline:
+                rest += data
+                continue
+            whole = rest + whole
+            rest = tail
+            self.digest.update(whole)
+            self.digest.update(b"\n")
+            yield whole.split(b"\n")
+
+
+def seal_path(segment: Path) -> Path:
+    return segment.with_suffix(".seal")
+
+
+def write_seal(disk: Disk, path: Path, seal: Seal, signer: Signer | None) -> None:
+    if signer is not None:
+        signature = signer.sign(seal.signed_bytes()).hex()
+        seal = msgspec.structs.replace(seal, key=signer.key_id, signature=signature)
+    replace_file(disk, path, msgspec.json.encode(seal) + b"\n")
+
+
+def read_seal(disk: Disk, path: Path) -> Seal | None:
+    """The seal, None when there is none. Raises JournalDamaged when it can't be read as one."""
+    try:
+        data = disk.read(path)
+    except FileNotFoundError:
+        return None
+    try:
+        return msgspec.json.decode(data, type=Seal)
+    except msgspec.DecodeError as error:
+        raise damaged(path, 0, f"it is no seal ({error})") from error
+
+
+def damaged(path: Path, offset: int, why: str) -> JournalDamaged:
+    return JournalDamaged(
+        f"The journal is damaged: {path}, byte {offset}: {why}.",
+        hint="Nothing was changed. Run nano-replay verify, and restore this file from a backup or a replica.",
+        file=str(path),
+        byte=offset,
+    )
