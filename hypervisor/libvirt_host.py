@@ -1,0 +1,277 @@
+"""``Host`` over libvirt: any URI, QEMU in production, ``test:///default`` for fast tests.
+
+Each action is the same three steps: the domain must be ours (its mark), what is already so succeeds, then one libvirt
+call. Failures come translated from ``libvirt_api``. It decides nothing: what to do is the Cell's, how a domain looks is
+``domain_xml``'s.
+"""
+
+import contextlib
+import ipaddress
+import logging
+import os
+import re
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import libvirt
+
+from nano.domain.errors import DeadlineExceeded, HostError
+from nano.domain.machine import MachineSpec
+from nano.hypervisor.blocking_calls import BlockingCalls
+from nano.hypervisor.connection import LibvirtConnection
+from nano.hypervisor.domain_events import running_state
+from nano.hypervisor.domain_xml import Place, domain_xml
+from nano.hypervisor.host import (
+    AgentReport,
+    Capabilities,
+    DomainEvent,
+    DomainView,
+    HostSample,
+    Progress,
+)
+from nano.hypervisor.host_figures import HostFigures, guest_sample, memory_total
+from nano.hypervisor.libvirt_api import NO_DOMAIN, WRONG_STATE, Connection, DomainState
+from nano.hypervisor.qemu_img import QemuImg
+from nano.hypervisor.volumes import Volumes, require_guest_id
+
+log = logging.getLogger("nano.hypervisor")
+
+AGENT_LIMIT_S: Final = 2
+CONNECT_LIMIT_S: Final = 60.0  # the first look at a QEMU makes libvirt probe it for seconds
+ADDRESSES_MAX: Final = 32
+HOST_NAME_MAX: Final = 253
+_NOT_IN_HOST_NAME: Final = re.compile(r"[^0-9A-Za-z._-]")
+_INACTIVE: Final = (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_CRASHED)
+
+
+class LibvirtHost:
+    """Made by ``open``; ``close`` when done."""
+
+    capabilities: Capabilities
+
+    def __init__(self, connection: LibvirtConnection, calls: BlockingCalls, volumes: Volumes, place: Place) -> None:
+        self._connection = connection
+        self._calls = calls
+        self._volumes = volumes
+        self._place = place
+        self._figures = HostFigures(volumes.folder)
+
+    @classmethod
+    async def open(
+        cls,
+        uri: str,
+        *,
+        volumes: Path,
+        virt_type: Literal["kvm", "qemu", "test"],
+        virt_note: str = "",
+        bridge: str = "",
+        cell: str = "",
+        zone: str = "",
+        qemu_img: QemuImg | None = None,
+    ) -> "LibvirtHost":
+        """Connect to ``uri`` and keep volumes in the folder ``volumes`` (absolute; made when absent, 0711).
+
+        ``virt_type`` and ``virt_note`` come from ``virt_probe``. ``cell`` and ``zone`` go into each domain's mark;
+        domains marked as another cell's are not ours. Raises HostError.
+        """
+        calls = BlockingCalls("libvirt")
+        connection = LibvirtConnection(uri, calls, cell)
+        if not volumes.is_absolute():
+            raise HostError(f"The volume folder {volumes} is not an absolute path.", code="volume_failed")
+        folder = volumes
+        place = Place(virt_type=virt_type, volumes=folder, bridge=bridge, cell=cell, zone=zone)
+        host = cls(connection, calls, Volumes(folder, calls, qemu_img), place)
+        try:
+            await calls.run(lambda: _make_folder(folder), what="Making the volume folder")
+            versions = await connection.run(Connection.versions, what="Reading versions", deadline_s=CONNECT_LIMIT_S)
+        except BaseException:
+            await host.close()
+            raise
+        host.capabilities = Capabilities(
+            virt_type="kvm" if virt_type == "kvm" else "qemu",
+            virt_note=virt_note,
+            cores=len(os.sched_getaffinity(0)),
+            memory=memory_total(),
+            hypervisor=versions,
+            bridge=bridge,
+        )
+        return host
+
+    async def domains(self) -> list[DomainView]:
+        found = []
+        for state in await self._connection.run(Connection.states, what="Listing domains"):
+            mark = await self._connection.mark(state.uuid)
+            if mark is not None:
+                found.append(DomainView(state.uuid, running_state(state.state, state.reason), mark.digest))
+        return found
+
+    async def make_volumes(self, guest_id: str, spec: MachineSpec, image: Path | None, progress: Progress) -> None:
+        await self._volumes.make(guest_id, spec, image, progress)
+
+    async def define(self, guest_id: str, spec: MachineSpec) -> None:
+        """Also redefines: the new definition is used from the next start on."""
+        require_guest_id(guest_id)
+        await self._refuse_foreign(guest_id)
+        xml = domain_xml(guest_id, spec, self._place)
+        await self._connection.run(lambda c: c.define(xml, autostart=spec.autostart), what="Defining the domain")
+        self._connection.forget(guest_id)
+
+    async def start(self, guest_id: str) -> None:
+        now = await self._ours(guest_id)
+        if now.state == libvirt.VIR_DOMAIN_PAUSED:
+            await self._act(guest_id, Connection.resume, _active)
+        elif now.state in _INACTIVE:
+            await self._act(guest_id, Connection.create, _active)
+
+    async def shutdown(self, guest_id: str) -> None:
+        if (await self._ours(guest_id)).state not in _INACTIVE:
+            await self._act(guest_id, Connection.shutdown, _inactive)
+
+    async def destroy(self, guest_id: str) -> None:
+        now = await self._ours_or_gone(guest_id)
+        if now is not None and now.state not in _INACTIVE:
+            await self._act(guest_id, Connection.destroy, _inactive)
+
+    async def reboot(self, guest_id: str) -> None:
+        await self._need_running(guest_id, "rebooted")
+        await self._act(guest_id, Connection.reboot)
+
+    async def reset(self, guest_id: str) -> None:
+        await self._need_running(guest_id, "reset")
+        await self._act(guest_id, Connection.reset)
+
+    async def undefine(self, guest_id: str) -> None:
+        """Refused while it runs: it would go on without a definition. Succeeds when there is no such domain."""
+        now = await self._ours_or_gone(guest_id)
+        if now is None:
+            return
+        if now.state not in _INACTIVE:
+            raise HostError("A running domain can't be undefined.", code=WRONG_STATE, hint="Stop it first.")
+        with _tolerating(NO_DOMAIN):
+            await self._act(guest_id, Connection.undefine)
+
+    async def remove_volumes(self, guest_id: str) -> list[str]:
+        return await self._volumes.remove(guest_id)
+
+    async def volumes(self) -> list[str]:
+        return await self._volumes.owners()
+
+    async def sample(self) -> HostSample:
+        records = await self._connection.run(Connection.stats, what="Reading statistics")
+        guests = []
+        for guest_id, stats in records:
+            if await self._connection.mark(guest_id) is not None:
+                guests.append(guest_sample(guest_id, stats))
+        taken = tuple(guests)
+        return await self._calls.run(lambda: self._figures.sample(taken), what="Reading host figures")
+
+    async def agent(self, guest_id: str) -> AgentReport | None:
+        await self._ours(guest_id)
+        try:
+            said = await self._connection.run(
+                lambda c: c.guest_info(guest_id, AGENT_LIMIT_S),
+                what="Asking the guest agent",
+                deadline_s=2.0 * AGENT_LIMIT_S,
+            )
+        except (HostError, DeadlineExceeded) as error:
+            log.debug("no agent guest=%s error=%s", guest_id, error)
+            return None
+        return agent_report(said)
+
+    async def console(self, guest_id: str) -> socket.socket:
+        await self._need_running(guest_id, "looked at")
+        return await self._connection.run(lambda c: c.open_graphics(guest_id), what="Opening the display")
+
+    def events(self) -> AsyncIterator[DomainEvent]:
+        """Listens from now on, also across the first connect; ends at the loss of a connection."""
+        return self._connection.listen()
+
+    async def close(self) -> None:
+        with contextlib.suppress(HostError, DeadlineExceeded):
+            await self._connection.close()
+        self._calls.close()
+
+    async def _act(
+        self,
+        guest_id: str,
+        call: Callable[[Connection, str], None],
+        done: Callable[[DomainState | None], bool] | None = None,
+    ) -> None:
+        """One call. When libvirt finds the state wrong and it is what was asked for by now, that is success."""
+        try:
+            await self._connection.run(lambda c: call(c, guest_id), what=f"Domain {guest_id}")
+        except HostError as error:
+            if error.code != WRONG_STATE or done is None:
+                raise
+            now = await self._connection.run(lambda c: c.state(guest_id), what="Looking at the domain")
+            if not done(now):
+                raise
+
+    async def _ours_or_gone(self, guest_id: str) -> DomainState | None:
+        require_guest_id(guest_id)
+        state = await self._connection.run(lambda c: c.state(guest_id), what="Looking at the domain")
+        if state is None:
+            return None
+        await self._refuse_foreign(guest_id)
+        return state
+
+    async def _ours(self, guest_id: str) -> DomainState:
+        state = await self._ours_or_gone(guest_id)
+        if state is None:
+            raise HostError(f"There is no domain {guest_id}.", code=NO_DOMAIN, hint="Redefine the guest.")
+        return state
+
+    async def _refuse_foreign(self, guest_id: str) -> None:
+        mark = await self._connection.mark(guest_id)
+        if mark is not None:
+            return
+        if await self._connection.run(lambda c: c.state(guest_id), what="Looking at the domain") is not None:
+            raise HostError(
+                f"Domain {guest_id} is not this cell's.",
+                code="domain_foreign",
+                hint="It is left alone; look with virsh.",
+            )
+
+    async def _need_running(self, guest_id: str, what: str) -> None:
+        if (await self._ours(guest_id)).state in _INACTIVE:
+            raise HostError(f"A domain that does not run can't be {what}.", code=WRONG_STATE, hint="Start it first.")
+
+
+def agent_report(said: Mapping[str, Any]) -> AgentReport:
+    """What a guest said of itself, cut to what may be shown: a host name of its letters, real addresses, few."""
+    name = _NOT_IN_HOST_NAME.sub("?", str(said.get("hostname", ""))[:HOST_NAME_MAX])
+    addresses: list[ipaddress.IPv4Address | ipaddress.IPv6Address] = []
+    for key, value in said.items():
+        if re.fullmatch(r"if\.\d+\.addr\.\d+\.addr", key):
+            with contextlib.suppress(ValueError):
+                address = ipaddress.ip_address(str(value))
+                if not address.is_loopback and not address.is_link_local and address not in addresses:
+                    addresses.append(address)
+    addresses.sort(key=lambda address: address.version)
+    return AgentReport(name, tuple(str(address) for address in addresses[:ADDRESSES_MAX]))
+
+
+@contextlib.contextmanager
+def _tolerating(code: str) -> Any:
+    try:
+        yield
+    except HostError as error:
+        if error.code != code:
+            raise
+
+
+def _active(state: DomainState | None) -> bool:
+    return state is not None and state.state not in _INACTIVE
+
+
+def _inactive(state: DomainState | None) -> bool:
+    return state is None or state.state in _INACTIVE
+
+
+def _make_folder(folder: Path) -> None:
+    """Others may pass through (QEMU's own user) but not look around."""
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o711)

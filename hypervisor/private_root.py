@@ -1,0 +1,115 @@
+"""What runs between ``unshare`` and libvirtd: it turns a fresh mount namespace into that libvirtd's own small world.
+
+Why: libvirtd's folders are compiled in. Binding one folder of ours over each of them lets any number of libvirtds run
+side by side, and everything they write stays below that folder. The mounts live in the private namespace and vanish
+with its last process; the host's own mount table never changes (its only trace is the empty mount points that
+libvirt's packages would make anyway).
+
+Invariant: runs only as ``python -m nano.hypervisor.private_root`` inside a private mount namespace, and ends in exec.
+It does not create namespaces, wait or supervise: that is ``local_libvirtd``. ``mount(2)`` is called directly, because a
+``/dev`` without ``kvm`` needs one bind per device node and one ``mount`` process for each would take most of a second.
+"""
+
+import argparse
+import contextlib
+import ctypes
+import os
+import socket
+from pathlib import Path
+from typing import Final
+
+MS_BIND: Final = 0x1000
+MS_REC: Final = 0x4000
+MS_PRIVATE: Final = 0x40000
+
+BOUND: Final = {
+    "run": "/run/libvirt",
+    "lib": "/var/lib/libvirt",
+    "etc": "/etc/libvirt",
+    "log": "/var/log/libvirt",
+    "cache": "/var/cache/libvirt",
+}
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def mount(source: str, target: str, kind: str = "", flags: int = 0, data: str = "") -> None:
+    """mount(2). Raises OSError naming both ends."""
+    result = _libc.mount(os.fsencode(source), os.fsencode(target), kind.encode(), ctypes.c_ulong(flags), data.encode())
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"mount {source} on {target}: {os.strerror(number)}")
+
+
+def bind_folders(folder: Path) -> None:
+    for name, target in BOUND.items():
+        Path(target).mkdir(parents=True, exist_ok=True)
+        mount(str(folder / name), target, flags=MS_BIND)
+
+
+def resolvable_host_name(folder: Path) -> None:
+    """A private /etc/hosts that knows our own host name: without DNS every look-up of it costs libvirtd 10 s."""
+    name = socket.gethostname()
+    with contextlib.suppress(FileNotFoundError):
+        known = Path("/etc/hosts").read_text(errors="replace")
+        hosts = folder / "room" / "hosts"
+        hosts.write_text(f"127.0.0.1 localhost\n127.0.1.1 {name}\n::1 localhost ip6-localhost {name}\n{known}")
+        mount(str(hosts), "/etc/hosts", flags=MS_BIND)
+
+
+def own_sysfs(folder: Path) -> None:
+    """A /sys that shows this network namespace's devices, with the machine's cgroups still inside."""
+    aside = folder / "room" / "cgroup"
+    aside.mkdir(exist_ok=True)
+    mount("/sys/fs/cgroup", str(aside), flags=MS_BIND | MS_REC)
+    mount("sysfs", "/sys", "sysfs")
+    mount(str(aside), "/sys/fs/cgroup", flags=MS_BIND | MS_REC)
+
+
+def dev_without_kvm(folder: Path) -> None:
+    """A /dev with every node but kvm. Covering kvm by /dev/null instead makes libvirt probe QEMU 16 s at every define."""
+    if not os.path.exists("/dev/kvm"):
+        return
+    room = folder / "room" / "dev"
+    room.mkdir(exist_ok=True)
+    mount("tmpfs", str(room), "tmpfs", data="mode=755")
+    for entry in os.scandir("/dev"):
+        if entry.name == "kvm":
+            continue
+        copy = room / entry.name
+        if entry.name == "ptmx":
+            copy.symlink_to(
+                "pts/ptmx"
+            )  # the node looks for "pts" beside itself, and a bound node has nothing beside it
+        elif entry.is_symlink():
+            copy.symlink_to(os.readlink(entry.path))
+        elif entry.is_dir():
+            copy.mkdir()
+            mount(entry.path, str(copy), flags=MS_BIND | MS_REC)
+        else:
+            copy.touch()
+            mount(entry.path, str(copy), flags=MS_BIND)
+    mount(str(room), "/dev", flags=MS_BIND | MS_REC)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m nano.hypervisor.private_root")
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--own-sysfs", action="store_true")
+    parser.add_argument("--hide-kvm", action="store_true")
+    parser.add_argument("command", nargs="+")
+    chosen = parser.parse_args()
+    folder: Path = chosen.folder
+    mount("none", "/", flags=MS_REC | MS_PRIVATE)
+    if chosen.own_sysfs:
+        own_sysfs(folder)
+    bind_folders(folder)
+    resolvable_host_name(folder)
+    if chosen.hide_kvm:
+        dev_without_kvm(folder)
+    (folder / "run" / "nano.pid").write_text(str(os.getpid()))
+    os.execvp(chosen.command[0], chosen.command)  # noqa: S606  it is to become this process
+
+
+if __name__ == "__main__":
+    main()
