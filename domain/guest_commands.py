@@ -4,6 +4,7 @@ Every work on a guest is a task: the decision opens the task and gives it hold o
 guest is ever in between without an owner. The commands at the end are the tasks' own: they settle guest and task together.
 """
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
 from nano.domain.cell import Cell, CellDebtRecorded
@@ -24,12 +25,11 @@ from nano.domain.limits import LIMITS
 from nano.domain.machine import CORES_MAX, DISK_MAX, DISK_MIN, DISKS_MAX, MEMORY_MAX, MEMORY_MIN, Hardware, MachineSpec
 from nano.domain.naming import format_size, require_name
 from nano.domain.placement import Need
-from nano.domain.task import Problem, TaskEnded, TaskStarted, end_step, open_task
+from nano.domain.task import Problem, TaskEnded, TaskStarted, TaskStepStarted, end_step, open_task
 
 if TYPE_CHECKING:
     from nano.domain.zone import Zone
 
-CREATE_STEPS = {"blank": ("make domain",), "image": ("make domain",)}
 PLANS: dict[str, tuple[str, ...]] = {
     "start": ("start",),
     "stop": ("stop",),
@@ -165,7 +165,7 @@ def decide_create(zone: "Zone", command: CreateGuest, context: Context) -> list[
     )
     plan = (MADE, STARTED) if command.start else (MADE,)
     task = _task(context, task_id, "guest.create", guest_id, name, plan, LIMITS.create_deadline)
-    return [Emitted(f"guest/{guest_id}", requested), Emitted(f"task/{task_id}", task)]
+    return [Emitted(f"guest/{guest_id}", requested), *_open_task(task)]
 
 
 def check_size(cores: int, memory: int, disks: tuple[int, ...], image: Image | None) -> None:
@@ -242,7 +242,7 @@ def free_mac(zone: "Zone", context: Context) -> str:
 
 
 def _task(
-    context: Context, task_id: str, kind: str, guest_id: str, name: str, plan: tuple[str, ...], limit: object
+    context: Context, task_id: str, kind: str, guest_id: str, name: str, plan: tuple[str, ...], limit: timedelta
 ) -> TaskStarted:
     return TaskStarted(
         id=task_id,
@@ -252,8 +252,13 @@ def _task(
         actor=context.actor,
         command_id=context.command_id,
         plan=plan,
-        deadline_at=context.at + limit,  # type: ignore[operator]
+        deadline_at=context.at + limit,
     )
+
+
+def _open_task(started: TaskStarted) -> list[Emitted]:
+    """The task with its first step, so that nothing more has to be written before the work begins."""
+    return [Emitted(f"task/{started.id}", started), Emitted(f"task/{started.id}", TaskStepStarted(started.plan[0]))]
 
 
 def take_hold(zone: "Zone", guest: Guest, action: str, context: Context) -> list[Emitted]:
@@ -276,7 +281,7 @@ def take_hold(zone: "Zone", guest: Guest, action: str, context: Context) -> list
     task_id = context.new_id()
     limit = LIMITS.delete_deadline if action == "delete" else LIMITS.power_deadline
     started = _task(context, task_id, f"guest.{action}", guest.id, guest.name, PLANS[action], limit)
-    return [Emitted(f"guest/{guest.id}", GuestWorkStarted(action, task_id)), Emitted(f"task/{task_id}", started)]
+    return [Emitted(f"guest/{guest.id}", GuestWorkStarted(action, task_id)), *_open_task(started)]
 
 
 def require_power(guest: Guest, allowed: tuple[str, ...], verb: str) -> None:

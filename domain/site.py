@@ -3,55 +3,15 @@
 from collections.abc import Iterator
 from typing import Final
 
-import msgspec
-
 from nano.domain import host_domain as hd
 from nano.domain import order as od
-from nano.domain.facts import Command, Context, Emitted, Event, Model, Rules, State
+from nano.domain.facts import Model, Rules, State
 
 ORDERS_KEPT: Final = 10_000  # closed orders held in memory for answering repeats; Core stops repeating long before
 
 
-class CorePinned(Event, frozen=True, kw_only=True, tag="trust.core_pinned"):
-    """The Core that approved this cell: from now on no other may give it orders."""
-
-    name: str
-    fingerprint: str
-    domain: str
-    epoch: int
-
-
-class PinnedCore(msgspec.Struct, frozen=True, kw_only=True):
-    name: str
-    fingerprint: str
-    domain: str
-    epoch: int
-
-
-class PinCore(Command, frozen=True, kw_only=True, tag="trust.pin_core"):
-    name: str
-    fingerprint: str
-    domain: str
-    epoch: int
-
-
-TRUST: Final = "trust/core"
-
-
-def decide_pin(model: Model, command: PinCore, context: Context) -> list[Emitted]:
-    pinned = PinnedCore(name=command.name, fingerprint=command.fingerprint, domain=command.domain, epoch=command.epoch)
-    if model.get(TRUST) == pinned:
-        return []
-    return [Emitted(TRUST, CorePinned(**msgspec.structs.asdict(pinned)))]
-
-
-def evolve_pinned(state: State | None, event: CorePinned, at: object) -> PinnedCore:
-    return PinnedCore(**msgspec.structs.asdict(event))
-
-
 SITE_RULES: Final = Rules(
     decide={
-        PinCore: decide_pin,
         hd.TakeOrder: hd.decide_take,
         hd.CloseOrder: hd.decide_close,
         hd.FailOrder: hd.decide_fail,
@@ -59,7 +19,6 @@ SITE_RULES: Final = Rules(
         hd.ObserveAgent: hd.decide_observe_agent,
     },
     evolve={
-        CorePinned: evolve_pinned,
         hd.DomainRequested: hd.evolve_requested,
         hd.DomainCreated: hd.evolve_created,
         hd.DomainDiscarded: hd.evolve_gone,

@@ -105,14 +105,10 @@ class CancelTask(Command, frozen=True, tag="task.cancel"):
 
 
 class StartStep(Command, frozen=True, tag="task.start_step"):
+    """Open a step; the one open before it has ended well."""
+
     task: str
     name: str
-
-
-class EndStep(Command, frozen=True, tag="task.end_step"):
-    task: str
-    name: str
-    detail: str = ""
 
 
 class BeginUndo(Command, frozen=True, tag="task.begin_undo"):
@@ -146,12 +142,8 @@ def decide_start_step(model: Model, command: StartStep, context: Context) -> lis
     task = open_task(model, command.task)
     if any(step.name == command.name for step in task.steps):
         return []  # resumed after a restart: the step is already open
-    return [Emitted(f"task/{task.id}", TaskStepStarted(name=command.name))]
-
-
-def decide_end_step(model: Model, command: EndStep, context: Context) -> list[Emitted]:
-    task = open_task(model, command.task)
-    return end_step(task, command.name, command.detail)
+    before = [event for step in task.steps if step.state == "running" for event in end_step(task, step.name)]
+    return [*before, Emitted(f"task/{task.id}", TaskStepStarted(name=command.name))]
 
 
 def decide_begin_undo(model: Model, command: BeginUndo, context: Context) -> list[Emitted]:

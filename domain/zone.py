@@ -127,7 +127,6 @@ ZONE_RULES: Final = Rules(
         rp.RecordReport: rp.decide_report,
         ta.CancelTask: ta.decide_cancel,
         ta.StartStep: ta.decide_start_step,
-        ta.EndStep: ta.decide_end_step,
         ta.BeginUndo: ta.decide_begin_undo,
     },
     evolve={

@@ -1,0 +1,209 @@
+"""CellDesk: Core's end of the links to its cells.
+
+For each approved cell it follows the cell's journal and heartbeats over one long exchange, and carries orders over short
+ones. A cell whose link is gone has ``Limits.cell_silence_s`` to come back before it counts as offline; a restarted Core
+gives every cell that was online the same time, so its first answers are what was true.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Callable, Coroutine
+
+import anyio
+import anyio.abc
+
+from nano.core.following import ACTOR, Follower
+from nano.core.usage import UsageBoard
+from nano.domain.cell import Cell, CellAdded, CellRemoved, LoseCell, MeetCell, SettleDebt
+from nano.domain.errors import NanoError, Unreachable
+from nano.domain.facts import Change, id_of
+from nano.domain.zone import Zone
+from nano.journal.ledger import Ledger
+from nano.transports.handshake import AcceptedLink
+from nano.transports.link import Link, Pipe
+from nano.transports.messages import FollowLog, Message, Ok, OpenConsole, RemoveDomain
+from nano.transports.unwrap import plain_errors
+
+log = logging.getLogger("nano.core")
+
+CONSOLE_TIMEOUT_S = 10.0
+DEBT_TIMEOUT_S = 60.0
+
+
+class CellDesk:
+    """``on_link`` is given every link the acceptor makes; ``run`` supervises them all."""
+
+    def __init__(self, ledger: Ledger, zone: Zone, usage: UsageBoard) -> None:
+        self._ledger = ledger
+        self._zone = zone
+        self._usage = usage
+        self._links: dict[str, AcceptedLink] = {}
+        self._following: dict[str, Follower] = {}
+        self._moved = anyio.Event()
+        self._tasks: anyio.abc.TaskGroup | None = None
+
+    async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        self._ledger.feed.add_listener(self._on_changes)
+        try:
+            async with anyio.create_task_group() as tasks:
+                self._tasks = tasks
+                for state in list(self._zone.of_kind("cell")):
+                    if isinstance(state, Cell) and state.online:
+                        tasks.start_soon(self._lose_if_silent, state.name, "it did not come back after Core started")
+                task_status.started()
+                await anyio.sleep_forever()
+        finally:
+            self._ledger.feed.remove_listener(self._on_changes)
+
+    # ------------------------------------------------------------------ links
+
+    async def on_link(self, link: AcceptedLink) -> None:
+        """Returns when the link is gone."""
+        name = link.remote.name
+        try:
+            met = MeetCell(name=name, fingerprint=link.remote.fingerprint, address=link.remote.address)
+            await self._ledger.execute(met, actor=f"cell/{name}", command_id="")
+        except NanoError as error:
+            log.warning("cell refused name=%s code=%s reason=%s", name, error.code, error.message)
+            await link.aclose(error.code)
+            return
+        former = self._links.get(name)
+        self._links[name] = link
+        if former is not None:
+            await former.aclose("replaced by a newer link of the same cell")
+        log.info("cell connected name=%s address=%s approved=%s", name, link.remote.address, link.approved)
+        try:
+            await self._attend(name, link)
+        finally:
+            if self._links.get(name) is link:
+                del self._links[name]
+                self._start(self._lose_if_silent, name, link.close_reason or "its link was lost")
+
+    async def _attend(self, name: str, link: AcceptedLink) -> None:
+        try:
+            await link.wait_approved()
+            self._wake()
+            cell = self._zone.get(f"cell/{name}")
+            assert isinstance(cell, Cell)
+            await self._follow(cell, link)
+        except NanoError as error:
+            if not link.closed.is_set():
+                log.warning("cell link ended name=%s code=%s reason=%s", name, error.code, error.message)
+        await link.aclose("done")
+
+    async def _follow(self, cell: Cell, link: Link) -> None:
+        follower = self._following[cell.name] = Follower(cell.name, self._ledger, self._usage)
+        with plain_errors():
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._settle_debts, cell, link)
+                async with link.follow(FollowLog(after=follower.reached)) as messages:
+                    async for _ in follower.read(messages):
+                        self._wake()
+                tasks.cancel_scope.cancel()
+
+    async def _settle_debts(self, cell: Cell, link: Link) -> None:
+        for guest_id in cell.debts:
+            try:
+                await link.request(RemoveDomain(f"debt/{guest_id}", guest_id), timeout_s=DEBT_TIMEOUT_S)
+            except NanoError as error:
+                log.warning("debt not settled cell=%s guest=%s code=%s", cell.name, guest_id, error.code)
+                continue
+            settled = SettleDebt(cell.name, guest_id)
+            await self._ledger.execute(settled, actor=ACTOR, command_id=f"debt/{cell.name}/{guest_id}")
+
+    async def _lose_if_silent(self, name: str, reason: str) -> None:
+        with anyio.move_on_after(self._zone.limits.cell_silence_s):
+            while name not in self._links:
+                await self._moved_on()
+            return
+        self._usage.forget(name)
+        try:
+            await self._ledger.execute(LoseCell(name=name, reason=reason), actor=ACTOR, command_id="")
+        except NanoError as error:
+            log.warning("cell loss not recorded name=%s code=%s", name, error.code)
+        log.warning("cell offline name=%s reason=%s", name, reason)
+
+    def _on_changes(self, changes: list[Change]) -> None:
+        for change in changes:
+            event, name = change.fact.event, id_of(change.fact.resource)
+            if isinstance(event, CellAdded):
+                self._start(self._approve, name)
+            elif isinstance(event, CellRemoved) and name in self._links:
+                self._usage.forget(name)
+                self._start(self._links[name].aclose, "removed from its pool")
+
+    async def _approve(self, name: str) -> None:
+        link = self._links.get(name)
+        cell = self._zone.get(f"cell/{name}")
+        if link is None or not isinstance(cell, Cell) or link.remote.fingerprint != cell.fingerprint:
+            return
+        try:
+            await link.approve()
+        except NanoError as error:
+            log.warning("approval not delivered cell=%s code=%s", name, error.code)
+
+    # ------------------------------------------------------------------ orders
+
+    async def order(self, cell: str, message: Message) -> Ok:
+        """Have the cell carry out an order, through lost links and restarts of either side, until the caller's scope ends.
+
+        The message's command id makes repeating it safe. Returns when the outcome is also recorded here. Raises what
+        the cell raised.
+        """
+        while True:
+            link = await self._link_of(cell)
+            try:
+                answer = await link.request(message, timeout_s=3600.0)
+            except Unreachable:
+                await self._until(lambda gone=link: self._links.get(cell) is not gone)  # type: ignore[misc]
+                continue
+            assert isinstance(answer, Ok)
+            await self._until(lambda position=answer.position: self._following[cell].reached >= position)  # type: ignore[misc]
+            return answer
+
+    async def tell(self, cell: str, message: Message, *, timeout_s: float) -> Message:
+        """One attempt over the present link. Raises Unreachable when there is none."""
+        link = self._links.get(cell)
+        if link is None or not link.approved:
+            raise Unreachable(f"Cell {cell} is not connected.", code="cell_offline", hint="Bring the cell back first.")
+        return await link.request(message, timeout_s=timeout_s)
+
+    async def watch(self, cell: str, message: Message) -> AsyncIterator[Message]:
+        """What the cell says to a follow; ends quietly with the link."""
+        link = await self._link_of(cell)
+        try:
+            async with link.follow(message) as messages:
+                async for item in messages:
+                    yield item
+        except Unreachable:
+            return
+
+    async def console(self, cell: str, guest_id: str) -> Pipe:
+        """A pipe of RFB bytes to the guest's display. Raises Unreachable, HostError."""
+        link = self._links.get(cell)
+        if link is None or not link.approved:
+            raise Unreachable(f"Cell {cell} is not connected.", code="cell_offline", hint="Bring the cell back first.")
+        _, pipe = await link.pipe(OpenConsole(guest_id), timeout_s=CONSOLE_TIMEOUT_S)
+        return pipe
+
+    # ------------------------------------------------------------------ waiting
+
+    async def _link_of(self, cell: str) -> AcceptedLink:
+        await self._until(lambda: cell in self._links and self._links[cell].approved)
+        return self._links[cell]
+
+    async def _until(self, holds: Callable[[], bool]) -> None:
+        while not holds():
+            await self._moved_on()
+
+    async def _moved_on(self) -> None:
+        """Something about links, approvals or positions changed."""
+        await self._moved.wait()
+
+    def _wake(self) -> None:
+        moved, self._moved = self._moved, anyio.Event()
+        moved.set()
+
+    def _start(self, work: Callable[..., Coroutine[object, object, None]], *arguments: object) -> None:
+        self._wake()
+        if self._tasks is not None and not self._tasks.cancel_scope.cancel_called:
+            self._tasks.start_soon(work, *arguments)
