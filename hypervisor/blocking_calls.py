@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar
 import anyio
 
 from nano.domain.errors import DeadlineExceeded, HostError
+from nano.hypervisor.host import HYPERVISOR_TIMEOUT, HYPERVISOR_UNREACHABLE
 
 T = TypeVar("T")
 
@@ -43,7 +44,7 @@ class BlockingCalls:
         "hypervisor_busy") when too many calls wait, and what the call raises.
         """
         if self._closed:
-            raise HostError(f"{what}: the connection to the hypervisor is closed.", code="hypervisor_unreachable")
+            raise HostError(f"{what}: the connection to the hypervisor is closed.", code=HYPERVISOR_UNREACHABLE)
         self._start_thread()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
@@ -59,7 +60,7 @@ class BlockingCalls:
             return await future
         raise DeadlineExceeded(
             f"{what} did not end within {deadline_s:g} s.",
-            code="hypervisor_timeout",
+            code=HYPERVISOR_TIMEOUT,
             hint="See whether libvirtd answers.",
         )
 

@@ -16,8 +16,8 @@ import anyio
 from nano.domain.errors import HostError
 from nano.hypervisor.blocking_calls import DEADLINE_S, BlockingCalls
 from nano.hypervisor.domain_events import Bystander, EventHub, EventStream, redefined, running_state
-from nano.hypervisor.host import Running
-from nano.hypervisor.libvirt_api import UNREACHABLE, Connection, RawEvent
+from nano.hypervisor.host import HYPERVISOR_UNREACHABLE, Running
+from nano.hypervisor.libvirt_api import Connection, RawEvent
 from nano.hypervisor.metadata import Mark, read_mark
 
 log = logging.getLogger("nano.hypervisor")
@@ -45,7 +45,7 @@ class LibvirtConnection:
         try:
             return await self._calls.run(lambda: call(connection), what=what, deadline_s=deadline_s)
         except HostError as error:
-            if error.code == UNREACHABLE and self._open is connection:
+            if error.code == HYPERVISOR_UNREACHABLE and self._open is connection:
                 self._lost()
             raise
 
@@ -74,7 +74,7 @@ class LibvirtConnection:
     async def _connected(self) -> Connection:
         async with self._opening:
             if self._closed:
-                raise HostError("The connection to libvirt is closed.", code=UNREACHABLE)
+                raise HostError("The connection to libvirt is closed.", code=HYPERVISOR_UNREACHABLE)
             if self._open is not None:
                 return self._open
             connection = await self._calls.run(self._connect, what=f"Connecting to {self.uri}")

@@ -12,7 +12,7 @@ Volumes are ``<guest id>_<n>.qcow2`` (n = index in ``MachineSpec.disks``).
 import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import msgspec
 
@@ -20,6 +20,14 @@ from nano.domain.machine import MachineSpec
 
 Running = Literal["stopped", "running", "paused", "crashed"]
 Progress = Callable[[int], None]  # percent 0..100
+
+# Codes of HostError that callers act on; the others are told to people.
+DOMAIN_MISSING: Final = "domain_missing"  # there is no such domain: redefine it
+DOMAIN_WRONG_STATE: Final = "domain_wrong_state"  # it runs, or does not, against what the action needs
+DOMAIN_FOREIGN: Final = "domain_foreign"  # a domain of that UUID exists without our mark, or is another cell's
+HYPERVISOR_UNREACHABLE: Final = "hypervisor_unreachable"  # libvirtd does not answer: try again later
+HYPERVISOR_TIMEOUT: Final = "hypervisor_timeout"  # of DeadlineExceeded: the call may still take effect
+INVALID_GUEST_ID: Final = "invalid_guest_id"
 
 
 class Capabilities(msgspec.Struct, frozen=True):

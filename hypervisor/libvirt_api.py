@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 import libvirt
 
 from nano.domain.errors import DiskFull, HostError, NanoError
+from nano.hypervisor.host import DOMAIN_MISSING, DOMAIN_WRONG_STATE, HYPERVISOR_UNREACHABLE
 from nano.hypervisor.metadata import NAMESPACE
 
 log = logging.getLogger("nano.hypervisor")
@@ -27,19 +28,16 @@ KEEPALIVE_INTERVAL_S: Final = 5
 KEEPALIVE_COUNT: Final = 3
 TEXT_MAX: Final = 500
 
-NO_DOMAIN: Final = "domain_missing"
-WRONG_STATE: Final = "domain_wrong_state"
-UNREACHABLE: Final = "hypervisor_unreachable"
 UNSUPPORTED: Final = "hypervisor_unsupported"
 _CODES: Final[dict[int, str]] = {
-    libvirt.VIR_ERR_NO_DOMAIN: NO_DOMAIN,
-    libvirt.VIR_ERR_OPERATION_INVALID: WRONG_STATE,
+    libvirt.VIR_ERR_NO_DOMAIN: DOMAIN_MISSING,
+    libvirt.VIR_ERR_OPERATION_INVALID: DOMAIN_WRONG_STATE,
     libvirt.VIR_ERR_OPERATION_TIMEOUT: "hypervisor_busy",
     libvirt.VIR_ERR_AGENT_UNRESPONSIVE: "agent_unresponsive",
     libvirt.VIR_ERR_AGENT_UNSYNCED: "agent_unresponsive",
-    libvirt.VIR_ERR_NO_CONNECT: UNREACHABLE,
-    libvirt.VIR_ERR_INVALID_CONN: UNREACHABLE,
-    libvirt.VIR_ERR_RPC: UNREACHABLE,
+    libvirt.VIR_ERR_NO_CONNECT: HYPERVISOR_UNREACHABLE,
+    libvirt.VIR_ERR_INVALID_CONN: HYPERVISOR_UNREACHABLE,
+    libvirt.VIR_ERR_RPC: HYPERVISOR_UNREACHABLE,
     libvirt.VIR_ERR_NO_SUPPORT: UNSUPPORTED,
     libvirt.VIR_ERR_ARGUMENT_UNSUPPORTED: UNSUPPORTED,
     libvirt.VIR_ERR_INVALID_ARG: UNSUPPORTED,
@@ -60,8 +58,8 @@ _BROKEN_LINK: Final = (
     "end of file while reading",
 )
 _HINTS: Final[dict[str, str]] = {
-    NO_DOMAIN: "Redefine the guest.",
-    UNREACHABLE: "See whether libvirtd runs on the host.",
+    DOMAIN_MISSING: "Redefine the guest.",
+    HYPERVISOR_UNREACHABLE: "See whether libvirtd runs on the host.",
     "hypervisor_busy": "Try again when the guest's running job has ended.",
     "hypervisor_denied": "Give the cell's user access to libvirt.",
 }
@@ -119,7 +117,7 @@ def host_error(error: Any, what: str) -> NanoError:
     if any(words in text for words in _BROKEN_LINK) or (
         number == libvirt.VIR_ERR_SYSTEM_ERROR and error.get_error_domain() == libvirt.VIR_FROM_RPC
     ):
-        code = UNREACHABLE
+        code = HYPERVISOR_UNREACHABLE
     return HostError(f"{what}: {text}", code=code, hint=_HINTS.get(code, ""))
 
 

@@ -24,6 +24,9 @@ from nano.hypervisor.connection import LibvirtConnection
 from nano.hypervisor.domain_events import running_state
 from nano.hypervisor.domain_xml import Place, domain_xml
 from nano.hypervisor.host import (
+    DOMAIN_FOREIGN,
+    DOMAIN_MISSING,
+    DOMAIN_WRONG_STATE,
     AgentReport,
     Capabilities,
     DomainEvent,
@@ -32,7 +35,7 @@ from nano.hypervisor.host import (
     Progress,
 )
 from nano.hypervisor.host_figures import HostFigures, guest_sample, memory_total
-from nano.hypervisor.libvirt_api import NO_DOMAIN, WRONG_STATE, Connection, DomainState
+from nano.hypervisor.libvirt_api import Connection, DomainState
 from nano.hypervisor.qemu_img import QemuImg
 from nano.hypervisor.volumes import Volumes, require_guest_id
 
@@ -148,8 +151,8 @@ class LibvirtHost:
         if now is None:
             return
         if now.state not in _INACTIVE:
-            raise HostError("A running domain can't be undefined.", code=WRONG_STATE, hint="Stop it first.")
-        with _tolerating(NO_DOMAIN):
+            raise HostError("A running domain can't be undefined.", code=DOMAIN_WRONG_STATE, hint="Stop it first.")
+        with _tolerating(DOMAIN_MISSING):
             await self._act(guest_id, Connection.undefine)
 
     async def remove_volumes(self, guest_id: str) -> list[str]:
@@ -203,7 +206,7 @@ class LibvirtHost:
         try:
             await self._connection.run(lambda c: call(c, guest_id), what=f"Domain {guest_id}")
         except HostError as error:
-            if error.code != WRONG_STATE or done is None:
+            if error.code != DOMAIN_WRONG_STATE or done is None:
                 raise
             now = await self._connection.run(lambda c: c.state(guest_id), what="Looking at the domain")
             if not done(now):
@@ -220,7 +223,7 @@ class LibvirtHost:
     async def _ours(self, guest_id: str) -> DomainState:
         state = await self._ours_or_gone(guest_id)
         if state is None:
-            raise HostError(f"There is no domain {guest_id}.", code=NO_DOMAIN, hint="Redefine the guest.")
+            raise HostError(f"There is no domain {guest_id}.", code=DOMAIN_MISSING, hint="Redefine the guest.")
         return state
 
     async def _refuse_foreign(self, guest_id: str) -> None:
@@ -230,13 +233,15 @@ class LibvirtHost:
         if await self._connection.run(lambda c: c.state(guest_id), what="Looking at the domain") is not None:
             raise HostError(
                 f"Domain {guest_id} is not this cell's.",
-                code="domain_foreign",
+                code=DOMAIN_FOREIGN,
                 hint="It is left alone; look with virsh.",
             )
 
     async def _need_running(self, guest_id: str, what: str) -> None:
         if (await self._ours(guest_id)).state in _INACTIVE:
-            raise HostError(f"A domain that does not run can't be {what}.", code=WRONG_STATE, hint="Start it first.")
+            raise HostError(
+                f"A domain that does not run can't be {what}.", code=DOMAIN_WRONG_STATE, hint="Start it first."
+            )
 
 
 def agent_report(said: Mapping[str, Any]) -> AgentReport:

@@ -24,7 +24,7 @@ from nano.domain.errors import DiskFull, HostError
 from nano.domain.machine import MachineSpec
 from nano.hypervisor.blocking_calls import BlockingCalls
 from nano.hypervisor.domain_xml import volume_name
-from nano.hypervisor.host import Progress
+from nano.hypervisor.host import INVALID_GUEST_ID, Progress
 from nano.hypervisor.qemu_img import QemuImg
 
 log = logging.getLogger("nano.hypervisor")
@@ -130,7 +130,7 @@ def require_guest_id(guest_id: str) -> str:
     """The id itself. Raises HostError(code="invalid_guest_id"): it becomes a file name and a libvirt UUID."""
     if not _GUEST.fullmatch(guest_id):
         raise HostError(
-            f"{guest_id[:64]!r} is not a guest id.", code="invalid_guest_id", hint="It is a UUID in lower case."
+            f"{guest_id[:64]!r} is not a guest id.", code=INVALID_GUEST_ID, hint="It is a UUID in lower case."
         )
     return guest_id
 
