@@ -1,6 +1,6 @@
 """Inspecting an image file before anything trusts it, and the saga that registers it.
 
-``qemu-img info`` runs with the format stated, and with time and memory limits. A file that is not plain qcow2, or leans on another
+``qemu-img info`` runs with the format stated, and with limits. A file that is not plain qcow2, or leans on another
 file (backing file, external data file), is refused: a guest could read the host's files through it.
 """
 

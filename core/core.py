@@ -1,0 +1,82 @@
+"""Core: what the API is given to serve. Everything it needs comes in by its constructor.
+
+It opens nothing itself: ``node`` brings the real disk, clock and links, tests and the simulator bring theirs.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import datetime
+
+import anyio
+
+import nano
+from nano.core.cells import CellDesk
+from nano.core.guest_work import GuestWork, Serve
+from nano.core.images import ImageWork
+from nano.core.usage import UsageBoard
+from nano.core.work import ACTOR, TaskRunner
+from nano.domain.facts import Change, Command, Emitted
+from nano.domain.placement import Need, Verdict
+from nano.domain.zone import FoundZone, Zone
+from nano.journal.ledger import Ledger, Receipt
+from nano.projections.zone_views import ZoneViews
+from nano.transports.link import Pipe
+
+
+class Core:
+    """``ledger`` is started (replayed) already; its model is ``zone``."""
+
+    version = nano.__version__
+
+    def __init__(
+        self, name: str, ledger: Ledger, zone: Zone, *, clock: Callable[[], datetime], source: Serve, generation: str
+    ) -> None:
+        self.name = name
+        self.ledger = ledger
+        self.feed = ledger.feed
+        self.zone = zone
+        self.clock = clock
+        self.started_at = clock()
+        self.usage = UsageBoard()
+        self.views = ZoneViews(generation)
+        self.cells = CellDesk(ledger, zone, self.usage)
+        zone.loads = self.usage.loads
+        tell = self.views.set_progress
+        sagas = GuestWork(zone, self.cells, source, tell).sagas() | ImageWork(zone, tell).sagas()
+        self._runner = TaskRunner(ledger, zone, clock, sagas)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Views are right when this is entered; cells and tasks are attended to until it is left."""
+        self.views.load(self.zone, self.ledger.version, self.ledger.position)
+        self.feed.add_listener(self._fold)
+        await self.ledger.execute(FoundZone(), actor=ACTOR, command_id="")
+        try:
+            async with anyio.create_task_group() as tasks:
+                await tasks.start(self.cells.run)
+                await tasks.start(self._runner.run)
+                yield
+                tasks.cancel_scope.cancel()
+        finally:
+            self.feed.remove_listener(self._fold)
+
+    def _fold(self, changes: list[Change]) -> None:
+        self.views.fold(changes)
+
+    async def execute(
+        self, command: Command, *, actor: str, command_id: str, expect: tuple[str, int] | None = None
+    ) -> Receipt:
+        """Carry out a command of the catalogue. Returns when it is durable and the views show it."""
+        return await self.ledger.execute(command, actor=actor, command_id=command_id, expect=expect)
+
+    def dry_run(self, command: Command, *, actor: str) -> list[Emitted]:
+        """What the command would record now; nothing changes."""
+        return self.ledger.dry_run(command, actor=actor)
+
+    def placement(self, pool: str, need: Need) -> Verdict:
+        return self.zone.explain_placement(pool, need)
+
+    async def console(self, guest_id: str) -> Pipe:
+        """RFB bytes of the guest's display. Raises Unknown, Unreachable, HostError."""
+        guest = self.zone.find_guest(guest_id)
+        return await self.cells.console(guest.cell, guest.id)

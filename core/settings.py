@@ -1,0 +1,49 @@
+"""Core's settings: ``config/core.toml``, made with these defaults and comments when it is absent."""
+
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from nano.domain.settings import DomainSettings, parse_settings
+
+DEFAULTS: Final = """\
+# Settings of nano-core. Changes take effect at its next start.
+
+[domain]
+# Nodes of one domain find each other by multicast; two domains on one network do not mix.
+name = "nano"
+group = "224.0.0.226"
+port = 5599
+# Where multicast does not reach: hosts to ask directly, as "address" or "address:port".
+addresses = []
+
+[listen]
+# Loopback only, until you say otherwise. Use an address the cells can reach.
+host = "127.0.0.1"
+api_port = 5850
+# Cells fetch images here over HTTPS; 0 = the first free port in 5801-5849.
+image_port = 0
+# Links of cells (QUIC, UDP); 0 = the first free port in 5600-5799.
+link_port = 0
+"""
+
+
+class ListenSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    host: str = "127.0.0.1"
+    api_port: int = 5850
+    image_port: int = 0
+    link_port: int = 0
+
+
+class CoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    domain: DomainSettings = DomainSettings()
+    listen: ListenSettings = ListenSettings()
+
+
+def load_settings(folder: Path) -> CoreSettings:
+    """The settings in ``folder`` (a node's config/). Raises Invalid(settings_invalid)."""
+    path = folder / "core.toml"
+    if not path.exists():
+        path.write_text(DEFAULTS)
+    return parse_settings(path.read_text(), CoreSettings, str(path))

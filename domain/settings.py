@@ -1,0 +1,29 @@
+"""Reading a node's TOML settings into typed structs, and the text of the defaults. Pure: files are the caller's business."""
+
+import tomllib
+from typing import TypeVar
+
+import msgspec
+
+from nano.domain.errors import Invalid
+
+T = TypeVar("T")
+
+
+class DomainSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The domain triple by which nodes find each other, and addresses to ask where multicast does not reach."""
+
+    name: str = "nano"
+    group: str = "224.0.0.226"
+    port: int = 5599
+    addresses: tuple[str, ...] = ()
+
+
+def parse_settings(text: str, kind: type[T], where: str) -> T:
+    """Settings of type ``kind`` from TOML. Raises Invalid(settings_invalid) naming file and key."""
+    try:
+        return msgspec.convert(tomllib.loads(text), kind)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise Invalid(
+            f"{where}: {error}.", code="settings_invalid", hint="Correct the file, or remove it to get defaults."
+        ) from error
