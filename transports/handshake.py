@@ -9,8 +9,9 @@
     MESSAGE Ok                ->
 
 The Ok makes approval a thing both ends know: the acceptor sends nothing else before it, so no command can overtake the
-Welcome on another stream. Invariant: a link is ``approved`` at an end only after both have said so. A key that is not
-proven never gets here. Journaling an approval is the caller's business, before ``approve``.
+Welcome on another stream (what the connector sends after its Ok may; so the acceptor serves it from its Welcome on).
+Invariant: nothing is served to an end that this end has not approved. A key that is not proven never gets here.
+Journaling an approval is the caller's business, before ``approve``.
 """
 
 import logging
@@ -97,6 +98,8 @@ class AcceptedLink(StreamLink):
         assert control is not None
         certificate, authority = self._issue(self.hello, self.carrier.remote_public_key) if self._issue else ("", "")
         welcome = msgspec.structs.replace(self._welcome, approved=True, certificate=certificate, authority=authority)
+        # What the peer asks from now on may overtake its Ok on another stream, so it is served at once.
+        self.set_approved()
         control.send(FrameKind.MESSAGE, encode_message(welcome))
         with _deadline(self._settings, self):
             try:
@@ -107,7 +110,6 @@ class AcceptedLink(StreamLink):
                 if isinstance(error, NanoError):
                     raise
                 raise Unreachable("The node closed the link instead of accepting its approval.") from None
-        self.set_approved()
 
     async def greet(self, trust: Trust, welcome: Welcome, issue: Issue | None) -> None:
         """Read the Hello and answer it. Raises Forbidden when refused (the peer has been told), Unreachable,

@@ -161,6 +161,9 @@ class StreamLink:
             payload_max = self.message_bytes_max if self.approved else self._settings.waiting_message_bytes_max
             exchange = self._exchanges[stream_id] = Exchange(self, stream_id, payload_max)
             self._inbound += 1
+            if self._inbound > 4 * self._settings.inbound_max:
+                self._broken(Invalid("The other node opens streams without end.", code="too_many_exchanges"))
+                return
         try:
             exchange.feed(data)
             self._held += exchange.decoder.held - exchange.held
