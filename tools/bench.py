@@ -23,7 +23,6 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
-import psutil
 from rich.console import Console
 from rich.table import Table
 
@@ -69,7 +68,7 @@ def machine() -> dict[str, str]:
     """What a reader must know to compare: no names, no addresses."""
     return {
         "processor": f"{_cpu_model()}, {os.cpu_count()} cores seen",
-        "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GiB",
+        "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
         "kernel": f"{platform.system()} {platform.release().split('-')[0]}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "qemu": _first_line("qemu-system-x86_64", "--version"),
