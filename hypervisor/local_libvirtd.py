@@ -31,7 +31,9 @@ import msgspec
 from nano.domain.errors import HostError
 
 START_LIMIT_S: Final = 30.0
-STOP_LIMIT_S: Final = 20.0
+STOP_LIMIT_S: Final = (
+    5.0  # then SIGKILL: libvirtd 9.0 sometimes hangs when stopped just after a guest's reset; guests don't mind
+)
 SOCKET = "libvirt-sock"
 SOCKET_PATH_MAX: Final = 107  # sockaddr_un.sun_path is 108 bytes with its end mark (unix(7))
 
