@@ -22,16 +22,19 @@ from typing import Any, Final
 
 import msgspec
 
-from nano.domain.errors import DiskFull, JournalDamaged, JournalError
+from nano.domain.errors import DiskFull, JournalError
 from nano.journal.disk import Disk, RealDisk, append_all, append_record, replace_file
 from nano.journal.line import NO_HASH, Line, format_time
 from nano.journal.segments import (
     SEGMENT_BYTES_MAX,
+    Block,
     Seal,
     Segment,
     SegmentScan,
     Signer,
     damaged,
+    decode_block,
+    file_digest,
     list_segments,
     read_seal,
     seal_path,
@@ -74,8 +77,7 @@ class CommitLog:
         self._commits = folder / "commits"
         self._lock: int | None = None
         self._handle: int | None = None
-        self._digest = SegmentScan(self.disk, folder).digest
-        self._place = (folder, 0)
+        self._block: Block | None = None
 
     def open(self) -> None:
         """Take the lock and a new epoch. Raises JournalError(journal_locked), DiskFull, JournalError."""
@@ -98,8 +100,8 @@ class CommitLog:
             self.close()
             raise
 
-    def replay(self, decoder: msgspec.json.Decoder[Line[Any]]) -> Iterator[Line[Any]]:
-        """Every line, checked: chain, positions, time, epoch, seals. When it ends, the log is ready for appends.
+    def replay(self, decoder: msgspec.json.Decoder[Line[Any]]) -> Iterator[list[Line[Any]]]:
+        """Every line, in lists, checked: chain, positions, time, epoch, seals. When it ends, the log is ready for appends.
 
         Raises JournalDamaged (file and byte) and JournalError; then nothing has been changed.
         """
@@ -115,8 +117,7 @@ class CommitLog:
             if newest:
                 if scan.torn:
                     self._cut(segment, scan)
-                self._digest = scan.digest
-            elif scan.torn:
+            elif scan.torn:  # only the newest may be torn
                 raise damaged(segment.path, scan.end, "the last line is cut short, and a newer segment exists")
             else:
                 self._check_seal(segment, scan)
@@ -124,6 +125,7 @@ class CommitLog:
             top_epoch = self.epoch + 1
             self._write_epoch(top_epoch)
         self.epoch = top_epoch
+        self._block = None
         try:
             self._begin()
         except OSError as error:
@@ -149,13 +151,13 @@ class CommitLog:
             raise self._poison(error, "a sync of the journal failed") from error
         segment.note(first, segment.size)
         segment.size += len(data)
-        self._digest.update(data)
         self.position = last
         self.hash = digest
 
-    def place(self) -> tuple[Path, int]:
-        """File and byte of the line that ``replay`` gave last."""
-        return self._place
+    def place(self, number: int) -> tuple[Path, int]:
+        """File and byte of a line in the list that ``replay`` gave last."""
+        assert self._block is not None
+        return self._block.path, self._block.offset_of(number)
 
     def close(self) -> None:
         """Let go of the file and the lock. May be called twice."""
@@ -182,23 +184,22 @@ class CommitLog:
 
     def _replay_segment(
         self, segment: Segment, scan: SegmentScan, decoder: msgspec.json.Decoder[Line[Any]]
-    ) -> Iterator[Line[Any]]:
+    ) -> Iterator[list[Line[Any]]]:
         if segment.first != self.position + 1:
             raise damaged(segment.path, 0, f"it should start at position {self.position + 1}")
-        decode = decoder.decode
-        for offset, text in scan.lines():
-            try:
-                line = decode(text)
-            except msgspec.DecodeError as error:
-                raise _unreadable(segment.path, offset, error) from error
-            if line.position != self.position + 1 or line.epoch < self.epoch or line.time < self.time:
-                raise damaged(segment.path, offset, "position, epoch or time is out of order")
-            segment.note(line.position, offset)
-            self.position += len(line.events)
-            self.epoch = line.epoch
-            self.time = line.time
-            self._place = (segment.path, offset)
-            yield line
+        for block in scan.blocks():
+            self._block = block
+            lines = decode_block(decoder, block)
+            position, epoch, time = self.position + 1, self.epoch, self.time
+            for number, line in enumerate(lines):
+                if line.position != position or line.epoch < epoch or line.time < time:
+                    raise damaged(*self.place(number), "position, epoch or time is out of order")
+                position += len(line.events)
+                epoch = line.epoch
+                time = line.time
+            segment.note(lines[0].position, block.offset)
+            self.position, self.epoch, self.time = position - 1, epoch, time
+            yield lines
 
     def _cut(self, segment: Segment, scan: SegmentScan) -> None:
         """A write was cut short by a crash: it was never acknowledged. Note it first, then cut it."""
@@ -225,8 +226,8 @@ class CommitLog:
     def _check_seal(self, segment: Segment, scan: SegmentScan) -> None:
         seal = read_seal(self.disk, seal_path(segment.path))
         if seal is None:  # a crash came between leaving the segment and sealing it
-            self._seal(segment, scan.digest.hexdigest(), scan.hash)
-        elif (seal.digest, seal.last, seal.size) != (scan.digest.hexdigest(), self.position, scan.end):
+            self._seal(segment, scan.hash)
+        elif (seal.last_hash, seal.last, seal.size) != (scan.hash.decode(), self.position, scan.end):
             raise damaged(segment.path, 0, "it is not what its seal says")
 
     def _begin(self) -> None:
@@ -255,20 +256,19 @@ class CommitLog:
             self.disk.close(self._handle)
         self._handle = handle
         self.segments.append(new)
-        self._seal(old, self._digest.hexdigest(), self.hash)
-        self._digest = SegmentScan(self.disk, new.path).digest
+        self._seal(old, self.hash)
         return new
 
-    def _seal(self, segment: Segment, digest: str, last_hash: bytes) -> None:
+    def _seal(self, segment: Segment, last_hash: bytes) -> None:
         """A seal that can't be written now is written at the next opening: the facts themselves are safe."""
-        seal = Seal(
-            first=segment.first,
-            last=self.position,
-            size=segment.size,
-            digest=digest,
-            last_hash=last_hash.decode(),
-        )
         try:
+            seal = Seal(
+                first=segment.first,
+                last=self.position,
+                size=segment.size,
+                digest=file_digest(self.disk, segment.path),
+                last_hash=last_hash.decode(),
+            )
             write_seal(self.disk, seal_path(segment.path), seal, self._signer)
         except OSError as error:
             log.warning("journal.seal_postponed file=%s error=%s", segment.path.name, error)
@@ -306,14 +306,3 @@ class CommitLog:
             hint="Check the disk and the permissions of the folder.",
             file=str(self.folder),
         )
-
-
-def _unreadable(path: Path, offset: int, error: msgspec.DecodeError) -> JournalDamaged:
-    """The chain holds but the text means nothing to this version: a newer one wrote it, or an event type was lost."""
-    return JournalDamaged(
-        f"The journal {path}, byte {offset}, holds a line this version can't read: {error}.",
-        code="journal_unreadable",
-        hint="Use the version of Nano that wrote it, or a newer one.",
-        file=str(path),
-        byte=offset,
-    )

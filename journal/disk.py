@@ -47,6 +47,10 @@ class Disk(Protocol):
 
     def sync_folder(self, path: Path) -> None: ...
 
+    def boot_id(self) -> str:
+        """Differs after every start of the machine: within one boot, what was written is there even if not synced."""
+        ...
+
     def lock(self, path: Path) -> int:
         """A handle that holds the exclusive lock until closed. Raises BlockingIOError when another holder is alive."""
         ...
@@ -101,6 +105,9 @@ class RealDisk:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+    def boot_id(self) -> str:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
     def lock(self, path: Path) -> int:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

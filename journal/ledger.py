@@ -33,6 +33,7 @@ from nano.journal.history import LogHistory
 from nano.journal.line import Body, Entry, Line, Tracked, encode_line, format_time, line_decoder
 from nano.journal.reader import facts_of, read_lines
 from nano.journal.receipts import Receipts, receipts_key
+from nano.journal.resource_journals import ResourceJournals
 from nano.journal.segments import damaged
 
 WAITING_MAX: Final = 50_000
@@ -63,6 +64,8 @@ class Ledger:
         self._clock = clock
         self._new_id = new_id
         self._decoder = line_decoder(model.rules.event_types())
+        self._journals = ResourceJournals(log)
+        self.history = LogHistory(log, self._journals, model.rules.event_types())
         self._versions: dict[str, int] = {}
         self._tracking: dict[str, int] = {}
         self._staged = 0
@@ -87,7 +90,7 @@ class Ledger:
     async def start(self) -> None:
         """Open the log, fold all of it into the model. Raises JournalError, JournalDamaged, DiskFull."""
         await anyio.to_thread.run_sync(self._open_and_fold)
-        self.history = LogHistory(self.log, self._decoder)
+        self._journals.start()
         self.feed.attach(self.history, self.log.position)
         self._engine = GroupCommit(self.log, self._durable, self._failed)
 
@@ -97,6 +100,7 @@ class Ledger:
         if engine is not None:
             with anyio.CancelScope(shield=True):
                 await engine.close()
+                await anyio.to_thread.run_sync(self._journals.close)
         self.feed.close()
         self.log.close()
 
@@ -280,6 +284,7 @@ class Ledger:
 
     def _durable(self, batch: Batch) -> None:
         self.feed.publish(batch.changes)
+        self._journals.moved()
 
     def _failed(self, error: NanoError) -> None:
         """Forget everything that was staged: it did not happen."""
@@ -317,10 +322,11 @@ class Ledger:
         """The model as it was before an event broke in the middle of a command: durable facts, then staged ones."""
         model, log, position = self.model, self.log, 0
         model.clear()
-        for line in read_lines(log.disk, log.segments, self._decoder, 0):
-            for entry in line.events:
-                model.apply(entry.resource, entry.event, line.time)
-            position = line.last
+        for lines in read_lines(log.disk, log.segments, self._decoder, 0):
+            for line in lines:
+                for entry in line.events:
+                    model.apply(entry.resource, entry.event, line.time)
+                position = line.last
         for fact, _, _ in self._engine.pending() if self._engine is not None else ():
             if fact.position > position:
                 model.apply(fact.resource, fact.event, fact.at)
@@ -333,26 +339,24 @@ class Ledger:
             self._receipts.clear()
         self._time = BEGINNING
 
-    def _fold(self, lines: Iterable[Line[Any]], *, check: bool) -> None:
+    def _fold(self, blocks: Iterable[list[Line[Any]]], *, check: bool) -> None:
         versions = self._versions
         apply = self.model.apply
-        receipts = self._receipts
-        assert receipts is not None
-        remember = receipts.remember
-        at = self._time
-        for line in lines:
-            at = line.time
-            for entry in line.events:
-                resource = entry.resource
-                version = versions.get(resource, 0) + 1
-                if check and entry.version != version:
-                    raise damaged(*self.log.place(), f"{resource} should have version {version}")
-                versions[resource] = version
-                apply(resource, entry.event, at)
-            if line.tracking is not None:
-                self._tracking[line.tracking.upstream] = line.tracking.position
-            remember(line.command, line.digest, line.position)
-        self._time = at
+        assert self._receipts is not None
+        for lines in blocks:
+            for number, line in enumerate(lines):
+                at = line.time
+                for entry in line.events:
+                    resource = entry.resource
+                    version = versions.get(resource, 0) + 1
+                    if check and entry.version != version:
+                        raise damaged(*self.log.place(number), f"{resource} should have version {version}")
+                    versions[resource] = version
+                    apply(resource, entry.event, at)
+                if line.tracking is not None:
+                    self._tracking[line.tracking.upstream] = line.tracking.position
+            self._receipts.remember_lines(lines)
+            self._time = lines[-1].time
 
     async def _receipt_of(self, position: int) -> Receipt:
         """The receipt that the line at this position gave when it was written."""
@@ -360,7 +364,7 @@ class Ledger:
         return Receipt(line.last, tuple(facts_of(line)), repeated=True)
 
     def _line_at(self, position: int) -> Line[Any]:
-        return next(read_lines(self.log.disk, self.log.segments, self._decoder, position - 1))
+        return next(read_lines(self.log.disk, self.log.segments, self._decoder, position - 1))[0]
 
 
 def _require_resource(resource: str) -> None:

@@ -12,6 +12,7 @@ first line) followed by this line's bytes up to, not including, ``,"hash":``. ``
 This module knows the text of a line, not files.
 """
 
+from binascii import hexlify
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any, Final, Generic, TypeVar, Union
@@ -26,20 +27,20 @@ HASH_TAIL: Final = len(_HASH_KEY) + 64 + 2
 """Bytes from the comma before "hash" to the closing brace; fixed, so that checking needs no parsing."""
 
 
-class Tracked(msgspec.Struct, frozen=True):
+class Tracked(msgspec.Struct, frozen=True, gc=False):
     """How far of another node's journal had been read when this line was written."""
 
     upstream: str
     position: int
 
 
-class Entry(msgspec.Struct, Generic[E], frozen=True):
+class Entry(msgspec.Struct, Generic[E], frozen=True, gc=False):
     resource: str
     version: int
     event: E
 
 
-class Line(msgspec.Struct, Generic[E], frozen=True, kw_only=True):
+class Line(msgspec.Struct, Generic[E], frozen=True, kw_only=True, gc=False):
     """A line as read. ``E`` is the union of event types, or ``msgspec.Raw`` where events are only passed on."""
 
     position: int
@@ -59,7 +60,22 @@ class Line(msgspec.Struct, Generic[E], frozen=True, kw_only=True):
         return self.position + len(self.events) - 1
 
 
-class Body(msgspec.Struct, omit_defaults=True, frozen=True):
+class RawLine(msgspec.Struct, frozen=True, gc=False):
+    """A line whose texts are only passed on: time and events stay as they were written."""
+
+    position: int
+    time: str
+    actor: str
+    command: str
+    cause: str
+    events: tuple[Entry[msgspec.Raw], ...]
+
+    @property
+    def last(self) -> int:
+        return self.position + len(self.events) - 1
+
+
+class Body(msgspec.Struct, omit_defaults=True, frozen=True, gc=False):
     """A line as written, before its hash. ``time`` is already text (see ``format_time``)."""
 
     position: int
@@ -79,14 +95,19 @@ _encode = msgspec.json.Encoder().encode
 def encode_line(previous: bytes, body: Body) -> tuple[bytes, bytes]:
     """The line with its newline, and its hash (hex bytes). ``previous`` is the hash of the line before."""
     text = _encode(body)[:-1]
-    digest = sha256(previous + text).hexdigest().encode()
+    digest = hexlify(sha256(previous + text).digest())
     return b'%b,"hash":"%b"}\n' % (text, digest), digest
 
 
-def chain_hash(previous: bytes, line: bytes) -> bytes | None:
-    """Hash of a line (without newline) that follows ``previous``, or None when it does not follow it."""
-    digest = sha256(previous + line[:-HASH_TAIL]).hexdigest().encode()
-    return digest if line[-HASH_TAIL:] == b',"hash":"%b"}' % digest else None
+def check_chain(previous: bytes, lines: list[bytes]) -> tuple[bytes, int]:
+    """Follow the chain over lines without newlines: the last hash, and the number of the first line that breaks it
+    (``len(lines)`` when none does)."""
+    for number, line in enumerate(lines):
+        digest = hexlify(sha256(previous + line[:-HASH_TAIL]).digest())
+        if line[-HASH_TAIL:] != _HASH_KEY + digest + b'"}':
+            return previous, number
+        previous = digest
+    return previous, len(lines)
 
 
 def line_decoder(event_types: tuple[type, ...] = ()) -> msgspec.json.Decoder[Line[Any]]:

@@ -6,22 +6,35 @@ Readers take no lock and change nothing. A log may grow while it is read; whatev
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
 from nano.domain.facts import Fact
 from nano.journal.disk import Disk, RealDisk
 from nano.journal.line import NO_HASH, Line, line_decoder
-from nano.journal.segments import Segment, SegmentScan, damaged, list_segments
+from nano.journal.segments import Segment, SegmentScan, damaged, decode_block, list_segments
 
 READ_BYTES: Final = 256 << 10
 
 LineDecoder = msgspec.json.Decoder[Line[Any]]
 
 
-def read_lines(disk: Disk, segments: Sequence[Segment], decoder: LineDecoder, after: int) -> Iterator[Line[Any]]:
-    """Durable lines that hold a position above ``after``, in order; lines without events are passed over at the start.
+class Positioned(Protocol):
+    @property
+    def position(self) -> int: ...
+
+    @property
+    def last(self) -> int: ...
+
+
+L = TypeVar("L", bound=Positioned)
+
+
+def read_lines(
+    disk: Disk, segments: Sequence[Segment], decoder: msgspec.json.Decoder[L], after: int
+) -> Iterator[list[L]]:
+    """Durable lines that hold a position above ``after``, in order, in lists.
 
     ``segments`` are those of an open log: their ``size`` bounds what is read, their index finds the place.
     """
@@ -30,20 +43,26 @@ def read_lines(disk: Disk, segments: Sequence[Segment], decoder: LineDecoder, af
         if number + 1 < len(known) and known[number + 1][0].first <= after + 1:
             continue
         for text in _texts(disk, segment.path, segment.offset_near(after + 1), size):
-            line = decoder.decode(text)
-            if line.last > after:
-                yield line
+            lines = decoder.decode_lines(text)
+            if lines[0].position <= after:
+                lines = [line for line in lines if line.last > after]
+            yield lines
 
 
 def _texts(disk: Disk, path: Path, offset: int, end: int) -> Iterator[bytes]:
+    """Whole lines from ``offset`` to ``end``, about READ_BYTES at a time."""
     rest = b""
     while offset < end:
         data = disk.read(path, offset, min(READ_BYTES, end - offset))
         if not data:
             raise damaged(path, offset, "the file is shorter than it was")
         offset += len(data)
-        *whole, rest = (rest + data).split(b"\n")
-        yield from whole
+        cut = data.rfind(b"\n") + 1
+        if cut:
+            yield rest + data[:cut]
+            rest = data[cut:]
+        else:
+            rest += data
 
 
 def facts_of(line: Line[Any]) -> list[Fact]:
@@ -77,9 +96,9 @@ class JournalReader:
         segments = list_segments(self._disk, self.folder / "commits")
         for number, segment in enumerate(segments):
             newest = number == len(segments) - 1
-            if not newest and segments[number + 1].first <= self.position + 1 and segment.path != self.path:
-                continue
             if segment.path != self.path:
+                if segment.first <= self.position:
+                    continue  # read by an earlier call
                 if segment.first != self.position + 1:
                     raise damaged(segment.path, 0, f"it should start at position {self.position + 1}")
                 self.path, self._resume = segment.path, 0
@@ -91,17 +110,16 @@ class JournalReader:
 
     def _segment_lines(self, newest: bool) -> Iterator[Line[Any]]:
         scan = SegmentScan(self._disk, self.path, self.hash, start=self._resume)
-        for offset, text in scan.lines():
-            self.offset = offset
-            try:
-                line = self._decoder.decode(text)
-            except msgspec.DecodeError as error:
-                raise damaged(self.path, offset, f"the line can't be read ({error})") from error
-            if line.position != self.position + 1:
-                raise damaged(self.path, offset, f"it should have position {self.position + 1}")
-            self.position += len(line.events)
-            self.hash = line.hash.encode()
-            self._resume = offset + len(text) + 1
-            yield line
+        for block in scan.blocks():
+            offset = block.offset
+            for text, line in zip(block.lines, decode_block(self._decoder, block), strict=True):
+                self.offset = offset
+                if line.position != self.position + 1:
+                    raise damaged(self.path, offset, f"it should have position {self.position + 1}")
+                self.position += len(line.events)
+                self.hash = line.hash.encode()
+                offset += len(text) + 1
+                self._resume = offset
+                yield line
         if scan.torn and not newest:
             raise damaged(self.path, scan.end, "the last line is cut short, and a newer segment exists")

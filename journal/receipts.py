@@ -10,13 +10,14 @@ import hashlib
 import secrets
 from collections import deque
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from nano.domain.errors import Conflict
 from nano.domain.facts import Command
 from nano.journal.disk import Disk, replace_file
+from nano.journal.line import Line
 
 COMMANDS_MAX: Final = 100_000
 KEY_FILE: Final = "receipts.key"
@@ -58,6 +59,17 @@ class Receipts:
             del self._known[self._order.popleft()]
         self._order.append(command_id)
         self._known[command_id] = position << 64 | (int(digest, 16) if digest else 0)
+
+    def remember_lines(self, lines: list[Line[Any]]) -> None:
+        """The same for many lines of the log at once."""
+        known, order = self._known, self._order
+        for line in lines:
+            command_id = line.command
+            if command_id and command_id not in known:
+                order.append(command_id)
+                known[command_id] = line.position << 64 | int(line.digest or "0", 16)
+        while len(order) > self._max:
+            del known[order.popleft()]
 
     def clear(self) -> None:
         self._known.clear()

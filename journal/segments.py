@@ -11,16 +11,16 @@ from array import array
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
 from nano.domain.errors import JournalDamaged
 from nano.journal.disk import Disk, replace_file
-from nano.journal.line import NO_HASH, chain_hash
+from nano.journal.line import NO_HASH, Line, check_chain
 
 SEGMENT_BYTES_MAX: Final = 64 << 20
-SCAN_BYTES: Final = 4 << 20
+SCAN_BYTES: Final = 1 << 20
 INDEX_BYTES: Final = 16 << 10
 _DIGITS: Final = 16
 
@@ -93,11 +93,23 @@ def list_segments(disk: Disk, commits: Path) -> list[Segment]:
     return segments
 
 
+class Block(NamedTuple):
+    """Some whole lines of a segment that follow one another. ``data`` is their text, newlines included."""
+
+    path: Path
+    offset: int
+    data: bytes
+    lines: list[bytes]
+
+    def offset_of(self, number: int) -> int:
+        return self.offset + sum(map(len, self.lines[:number])) + number
+
+
 class SegmentScan:
     """Reads one segment and checks that each line follows the one before.
 
-    After ``lines()`` has ended: ``hash`` of the last whole line, ``end`` = offset after it, ``torn`` = the bytes
-    beyond it, ``digest`` = SHA-256 over the whole lines. ``start`` is the offset of the first line to read.
+    After ``blocks()`` has ended: ``hash`` of the last whole line, ``end`` = offset after it, ``torn`` = the bytes
+    beyond it. ``start`` is the offset of the first line to read.
     """
 
     def __init__(self, disk: Disk, path: Path, previous: bytes = NO_HASH, *, start: int = 0) -> None:
@@ -106,40 +118,47 @@ class SegmentScan:
         self.hash = previous
         self.end = start
         self.torn = b""
-        self.digest = sha256()
 
-    def lines(self) -> Iterator[tuple[int, bytes]]:
-        """(offset, line without newline). Raises JournalDamaged at the first line that does not follow."""
-        for block in self._blocks():
-            offset = self.end
-            for line in block:
-                digest = chain_hash(self.hash, line)
-                if digest is None:
-                    raise damaged(self._path, offset, "the line does not follow the one before it")
-                self.hash = digest
-                yield offset, line
-                offset += len(line) + 1
-            self.end = offset
-
-    def _blocks(self) -> Iterator[list[bytes]]:
-        """Whole lines in blocks of about SCAN_BYTES; what is left without a newline at the end goes to ``torn``."""
-        rest = b""
-        offset = self.end
-        while True:
-            data = self._disk.read(self._path, offset, SCAN_BYTES)
-            if not data:
-                self.torn = rest
-                return
-            offset += len(data)
-            whole, newline, tail = data.rpartition(b"\n")
-            if not newline:
-                rest += data
+    def blocks(self) -> Iterator[Block]:
+        """Blocks of about SCAN_BYTES. Raises JournalDamaged at the first line that does not follow."""
+        read_to = self.end
+        while data := self._disk.read(self._path, read_to, SCAN_BYTES):
+            read_to += len(data)
+            cut = data.rfind(b"\n") + 1
+            if not cut:
+                self.torn += data
                 continue
-            whole = rest + whole
-            rest = tail
-            self.digest.update(whole)
-            self.digest.update(b"\n")
-            yield whole.split(b"\n")
+            text = self.torn + data[:cut]
+            self.torn = data[cut:]
+            block = Block(self._path, self.end, text, text[:-1].split(b"\n"))
+            self.hash, followed = check_chain(self.hash, block.lines)
+            if followed < len(block.lines):
+                raise damaged(self._path, block.offset_of(followed), "the line does not follow the one before it")
+            self.end += len(text)
+            yield block
+
+
+def decode_block(decoder: msgspec.json.Decoder[Line[Any]], block: Block) -> list[Line[Any]]:
+    """Its lines as structs. A text that follows the chain but can't be read was written by another version:
+    raises JournalDamaged(journal_unreadable)."""
+    try:
+        return decoder.decode_lines(block.data)
+    except msgspec.DecodeError:
+        for number, text in enumerate(block.lines):
+            try:
+                decoder.decode(text)
+            except msgspec.DecodeError as error:
+                raise _unreadable(block.path, block.offset_of(number), error) from error
+        raise
+
+
+def file_digest(disk: Disk, path: Path) -> str:
+    """SHA-256 of a whole file, hex."""
+    digest, offset = sha256(), 0
+    while data := disk.read(path, offset, SCAN_BYTES):
+        digest.update(data)
+        offset += len(data)
+    return digest.hexdigest()
 
 
 def seal_path(segment: Path) -> Path:
@@ -169,6 +188,16 @@ def damaged(path: Path, offset: int, why: str) -> JournalDamaged:
     return JournalDamaged(
         f"The journal is damaged: {path}, byte {offset}: {why}.",
         hint="Nothing was changed. Run nano-replay verify, and restore this file from a backup or a replica.",
+        file=str(path),
+        byte=offset,
+    )
+
+
+def _unreadable(path: Path, offset: int, error: msgspec.DecodeError) -> JournalDamaged:
+    return JournalDamaged(
+        f"The journal {path}, byte {offset}, holds a line that this version can't read: {error}.",
+        code="journal_unreadable",
+        hint="Use the version of Nano that wrote it, or a newer one.",
         file=str(path),
         byte=offset,
     )

@@ -1,3 +1,4 @@
+# ruff: noqa: ARG001 (deciding and evolving functions have one shape, whatever they use of it)
 """For tests and measurements of journals: a model as small as one can be, a ticking clock, numbered ids.
 
 Counters are made, counted up and removed. Nothing in a node uses this module.

@@ -1,0 +1,120 @@
+"""What happened to one resource, as a file to read with cat and jq: ``resources/<kind>/<id>.jsonl``, one event a line.
+
+    {"position":17,"time":"…","actor":"admin","command":"…","cause":"","version":3,"event":{"type":"guest.started",…}}
+
+The text is derived from the commit log and from nothing else, so the same log always gives the same bytes. This
+module knows the text and the files; when they are written is decided in ``resource_journals``.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, Generic, NamedTuple, TypeVar, Union
+
+import msgspec
+
+from nano.domain.facts import Fact
+from nano.journal.disk import Disk
+from nano.journal.line import RawLine
+
+E = TypeVar("E")
+
+TAIL_BYTES: Final = 64 << 10
+
+
+class Row(msgspec.Struct, Generic[E], frozen=True, gc=False):
+    position: int
+    time: str
+    actor: str
+    command: str
+    cause: str
+    version: int
+    event: E
+
+
+class Rows(NamedTuple):
+    """Rows of one resource from one stretch of the log."""
+
+    first: int  # position of the first
+    version: int  # version of the first
+    texts: list[bytes]
+
+
+class Tail(NamedTuple):
+    """The last whole row of a file: its position and version (0, 0 when there is none), and the offset after it."""
+
+    position: int
+    version: int
+    end: int
+    size: int
+
+
+class _Place(msgspec.Struct, frozen=True):
+    position: int
+    version: int
+
+
+_encode = msgspec.json.Encoder().encode
+_place_of = msgspec.json.Decoder(_Place).decode
+
+
+def resource_path(resources: Path, resource: str) -> Path:
+    return resources / f"{resource}.jsonl"
+
+
+def derive(lines: Iterable[RawLine]) -> dict[str, Rows]:
+    """Rows by resource, in order, newlines included."""
+    found: dict[str, Rows] = {}
+    for line in lines:
+        for number, entry in enumerate(line.events):
+            position = line.position + number
+            row = Row(position, line.time, line.actor, line.command, line.cause, entry.version, entry.event)
+            text = _encode(row) + b"\n"
+            rows = found.get(entry.resource)
+            if rows is None:
+                found[entry.resource] = Rows(position, entry.version, [text])
+            else:
+                rows.texts.append(text)
+    return found
+
+
+def read_tail(disk: Disk, path: Path) -> Tail | None:
+    """Where the file ends; None when it has to be made anew (its last whole line is no row)."""
+    try:
+        size = disk.size(path)
+    except FileNotFoundError:
+        return Tail(0, 0, 0, 0)
+    start = max(0, size - TAIL_BYTES)
+    data = disk.read(path, start)
+    cut = data.rfind(b"\n")
+    if cut < 0:
+        return Tail(0, 0, 0, size) if start == 0 else None
+    begin = data.rfind(b"\n", 0, cut) + 1
+    if begin == 0 and start > 0:
+        return None
+    try:
+        place = _place_of(data[begin:cut])
+    except msgspec.DecodeError:
+        return None
+    return Tail(place.position, place.version, start + cut + 1, size)
+
+
+def row_decoder(event_types: tuple[type, ...]) -> msgspec.json.Decoder[Row[Any]]:
+    union: Any = Union[event_types] if event_types else msgspec.Raw  # noqa: UP007 (built from a tuple)
+    return msgspec.json.Decoder(Row[union])
+
+
+def read_facts(
+    disk: Disk, resources: Path, resource: str, decoder: msgspec.json.Decoder[Row[Any]], after: int, limit: int
+) -> list[Fact]:
+    """Up to ``limit`` facts of the resource with a version above ``after``. Raises msgspec.DecodeError."""
+    try:
+        data = disk.read(resource_path(resources, resource))
+    except FileNotFoundError:
+        return []
+    texts = data.split(b"\n")[after:-1][:limit]
+    rows = [decoder.decode(text) for text in texts]
+    return [
+        Fact(row.position, datetime.fromisoformat(row.time), row.actor, row.command, row.cause, resource, row.version, row.event)
+        for row in rows
+    ]  # fmt: skip

@@ -1,0 +1,269 @@
+"""Keeps the resource journals beside the commit log: one thread that follows the log's durable end.
+
+The thread reads what became durable back from the log, in stretches, and appends each resource's rows to its file;
+so it holds nothing in memory, never slows a commit, and catching up after a restart is the same work as keeping up.
+It looks again LAG_S after a stretch, or at once when somebody waits (``flush``).
+
+Invariant: every file is a prefix of what the log says about its resource. ``resources/.mark`` says up to which
+position everything is written, and up to which it is also synced. After a crash of the process the first counts, after
+a crash of the machine (another boot id) the second; from there on the ends of the files are looked at before
+anything is appended, and a file that does not fit is made anew. Trouble here never harms the commit log: it is
+logged and tried again.
+"""
+
+import logging
+import threading
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from nano.journal.commit_log import CommitLog
+from nano.journal.disk import Disk, append_all
+from nano.journal.line import RawLine
+from nano.journal.reader import read_lines
+from nano.journal.resource_files import Rows, derive, read_tail, resource_path
+
+log = logging.getLogger("nano.journal")
+
+LAG_S: Final = 0.05
+IDLE_S: Final = 2.0
+SYNC_AT_CLOSE_MAX: Final = 2_000
+"""More unsynced files than this are left to the next start's check instead of holding up a stop."""
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """Positions up to which all rows are written, and also synced; ``boot`` is the boot id they were written in."""
+
+    written: int = 0
+    synced: int = 0
+    boot: str = ""
+
+
+def read_mark(disk: Disk, resources: Path) -> Mark:
+    try:
+        return msgspec.json.decode(disk.read(resources / ".mark"), type=Mark)
+    except (FileNotFoundError, msgspec.DecodeError):
+        return Mark()
+
+
+class ResourceJournals:
+    """``start`` it on an open log, call ``moved`` after every durable batch, ``close`` it before the log."""
+
+    def __init__(self, commit_log: CommitLog, *, lag_s: float = LAG_S) -> None:
+        self.folder = commit_log.folder / "resources"
+        self.written = 0
+        self._log = commit_log
+        self._disk = commit_log.disk
+        self._lag_s = lag_s
+        self._decoder = msgspec.json.Decoder(RawLine)
+        self._synced = 0
+        self._boot = ""
+        self._unsynced: set[str] = set()
+        self._kinds: set[str] = set()
+        self._checked: set[str] = set()
+        self._check_to = 0
+        self._moved = threading.Event()
+        self._hurry = threading.Event()
+        self._stretch_done = threading.Condition()
+        self._rounds = 0
+        self._closing = False
+        self._ended = False
+        self._trouble = False
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="nano-resource-journals", daemon=True)
+        self._thread.start()
+
+    def moved(self) -> None:
+        """There is something new in the log. Cheap; may be called from any thread."""
+        self._moved.set()
+
+    def flush(self, timeout_s: float = 5.0) -> bool:
+        """Wait until everything durable at this moment is written; False when that did not work out in time."""
+        target = self._log.position
+        with self._stretch_done:
+            rounds = self._rounds
+            self._hurry.set()
+            self._moved.set()
+            self._stretch_done.wait_for(lambda: self.written >= target or self._rounds > rounds + 1, timeout_s)
+        return self.written >= target
+
+    def close(self) -> None:
+        """Write what is left, sync, end the thread. Without room on the disk the rest is left to the next start."""
+        self._closing = True
+        self._hurry.set()
+        self._moved.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def rebuild(self) -> None:
+        """Make every file anew from the log. Only while the thread does not run."""
+        assert self._thread is None
+        self._boot = self._disk.boot_id()
+        self._remove_all()
+        self._follow()
+        self._sync()
+
+    # ------------------------------------------------------------------ the thread
+
+    def _run(self) -> None:
+        ready = False
+        while not self._ended:
+            try:
+                if not ready:
+                    self._resume()
+                    ready = True
+                self._follow()
+                if self._closing and len(self._unsynced) <= SYNC_AT_CLOSE_MAX:
+                    self._sync()
+                self._note_trouble(None)
+            except Exception as error:  # noqa: BLE001 (derived files: logged, looked at again, tried again)
+                self._note_trouble(error)
+                self._doubt()
+            self._rest()
+
+    def _rest(self) -> None:
+        """Tell whoever waits, let a stretch gather, then wait for more; sync when nothing came for a while."""
+        with self._stretch_done:
+            self._rounds += 1
+            self._ended = self._closing
+            self._stretch_done.notify_all()
+        if self._ended:
+            return
+        self._hurry.wait(self._lag_s)
+        self._hurry.clear()
+        if not self._moved.wait(IDLE_S if self._unsynced or self._trouble else None) and not self._trouble:
+            try:
+                self._sync()
+            except OSError as error:
+                self._note_trouble(error)
+        self._moved.clear()
+
+    def _note_trouble(self, error: Exception | None) -> None:
+        """Log the first of a row of failures, and its end."""
+        if error is not None and not self._trouble:
+            log.warning("journal.resource_journals_behind position=%d error=%s", self.written, error)
+        elif error is None and self._trouble:
+            log.info("journal.resource_journals_caught_up position=%d", self.written)
+        self._trouble = error is not None
+
+    def _resume(self) -> None:
+        """Decide where to go on, from the mark."""
+        self._disk.make_folder(self.folder)
+        self._boot = self._disk.boot_id()
+        mark = read_mark(self._disk, self.folder)
+        self.written = mark.written if mark.boot == self._boot else mark.synced
+        self._synced = mark.synced
+        if max(mark.written, mark.synced) > self._log.position:
+            log.warning("journal.resource_journals_ahead position=%d mark=%d", self._log.position, mark.written)
+            self._remove_all()
+        self._doubt()
+
+    def _doubt(self) -> None:
+        """From here to the present end of the log, look at the end of each file before adding to it."""
+        self._check_to = self._log.position
+        self._checked.clear()
+
+    def _follow(self) -> None:
+        log_ = self._log
+        while self.written < log_.position:
+            for lines in read_lines(self._disk, log_.segments, self._decoder, self.written):
+                anew = [resource for resource, rows in derive(lines).items() if not self._add(resource, rows)]
+                self.written = lines[-1].last
+                if anew:
+                    self._make_anew(anew)
+                self._write_mark()
+
+    def _add(self, resource: str, rows: Rows) -> bool:
+        """Append the rows that are not there yet; False when the file does not fit and has to be made anew."""
+        path = resource_path(self.folder, resource)
+        texts = rows.texts
+        if rows.first <= self._check_to and resource not in self._checked:
+            self._checked.add(resource)
+            tail = read_tail(self._disk, path)
+            if tail is None or tail.version < rows.version - 1:
+                return False
+            texts = texts[tail.version - rows.version + 1 :]
+            if tail.end < tail.size:
+                self._cut(path, tail.end)
+        if texts:
+            self._append(path, resource, b"".join(texts))
+        return True
+
+    def _append(self, path: Path, resource: str, data: bytes) -> None:
+        kind = resource.partition("/")[0]
+        if kind not in self._kinds:
+            self._disk.make_folder(path.parent)
+            self._kinds.add(kind)
+        handle = self._disk.open(path, create=True)
+        try:
+            append_all(self._disk, handle, data)
+        finally:
+            self._disk.close(handle)
+        self._unsynced.add(resource)
+
+    def _cut(self, path: Path, size: int) -> None:
+        handle = self._disk.open(path, create=True)
+        try:
+            self._disk.truncate(handle, size)
+        finally:
+            self._disk.close(handle)
+
+    def _make_anew(self, resources: list[str]) -> None:
+        """Write these files again from the beginning of the log up to ``written``."""
+        log.warning("journal.resource_journals_made_anew count=%d first=%s", len(resources), resources[0])
+        wanted = set(resources)
+        self._write_mark(Mark())  # should this be cut short, the next start looks at every file
+        for resource in resources:
+            path = resource_path(self.folder, resource)
+            self._disk.make_folder(path.parent)
+            self._cut(path, 0)
+        for lines in read_lines(self._disk, self._log.segments, self._decoder, 0):
+            for resource, rows in derive(line for line in lines if line.last <= self.written).items():
+                if resource in wanted:
+                    self._append(resource_path(self.folder, resource), resource, b"".join(rows.texts))
+            if lines[-1].last >= self.written:
+                break
+
+    def _remove_all(self) -> None:
+        self.written = self._synced = 0
+        self._unsynced.clear()
+        self._write_mark()
+        for kind in self._disk.list(self.folder):
+            if not kind.startswith("."):
+                for name in self._disk.list(self.folder / kind):
+                    self._disk.remove(self.folder / kind / name)
+
+    # ------------------------------------------------------------------ the mark
+
+    def _write_mark(self, mark: Mark | None = None) -> None:
+        draft = self.folder / ".mark.new"
+        handle = self._disk.open(draft, create=True)
+        try:
+            self._disk.truncate(handle, 0)
+            mark = mark or Mark(self.written, self._synced, self._boot)
+            append_all(self._disk, handle, msgspec.json.encode(mark) + b"\n")
+        finally:
+            self._disk.close(handle)
+        self._disk.rename(draft, self.folder / ".mark")
+
+    def _sync(self) -> None:
+        """Make everything written so far survive a crash of the machine."""
+        if not self._unsynced:
+            return
+        written = self.written
+        for resource in self._unsynced:
+            handle = self._disk.open(resource_path(self.folder, resource))
+            try:
+                self._disk.fdatasync(handle)
+            finally:
+                self._disk.close(handle)
+        for kind in self._kinds:
+            self._disk.sync_folder(self.folder / kind)
+        self._disk.sync_folder(self.folder)
+        self._unsynced.clear()
+        self._synced = written
+        self._write_mark()
