@@ -23,6 +23,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     state: Literal["open", "done", "failed"] = "open"
     error: Problem | None = None
     undone: tuple[str, ...] = ()
+    detail: str = ""
     taken_at: datetime
 
 
@@ -47,7 +48,7 @@ def evolve_taken(state: Order | None, event: OrderTaken, at: datetime) -> Order:
 
 
 def evolve_done(state: Order, event: OrderDone, at: datetime) -> Order:
-    return msgspec.structs.replace(state, state="done")
+    return msgspec.structs.replace(state, state="done", detail=event.detail)
 
 
 def evolve_failed(state: Order, event: OrderFailed, at: datetime) -> Order:

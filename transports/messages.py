@@ -149,8 +149,6 @@ class GuestRates(msgspec.Struct, frozen=True):
     write_rate: int
     receive_rate: int
     send_rate: int
-    agent: bool = False
-    addresses: tuple[str, ...] = ()
 
 
 class Heartbeat(Message, frozen=True, tag="heartbeat"):

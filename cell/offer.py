@@ -1,0 +1,116 @@
+"""CellOffer: what a cell answers on its link to Core: orders, its log with heartbeats, consoles."""
+
+import socket
+from collections.abc import AsyncIterator
+
+import anyio
+import msgspec
+from anyio.abc import SocketStream
+
+from nano.cell.orders import OrderDesk
+from nano.cell.sampler import Sampler
+from nano.domain.errors import Unknown
+from nano.domain.facts import Change
+from nano.hypervisor.host import Host
+from nano.journal.feed import Feed
+from nano.transports.link import Link, Pipe
+from nano.transports.messages import (
+    AskProgress,
+    CancelCommand,
+    FollowLog,
+    Heartbeat,
+    LogBatch,
+    LoggedFact,
+    Message,
+    Ok,
+    OpenConsole,
+    Ping,
+)
+
+RECEIVE_MAX = 64 << 10
+
+
+class SocketPipe:
+    """A console socket as a link's pipe."""
+
+    def __init__(self, stream: SocketStream) -> None:
+        self._stream = stream
+
+    async def send(self, data: bytes) -> None:
+        await self._stream.send(data)
+
+    async def receive(self) -> bytes:
+        return await self._stream.receive(RECEIVE_MAX)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class CellOffer:
+    def __init__(self, desk: OrderDesk, feed: Feed, sampler: Sampler, host: Host) -> None:
+        self._desk = desk
+        self._feed = feed
+        self._sampler = sampler
+        self._host = host
+
+    async def on_request(self, link: Link, message: Message) -> Message:  # noqa: ARG002
+        if isinstance(message, Ping):
+            return Ok()
+        if isinstance(message, CancelCommand):
+            self._desk.cancel(message.command_id)
+            return Ok()
+        return await self._desk.take(message)
+
+    def on_follow(self, link: Link, message: Message) -> AsyncIterator[Message]:  # noqa: ARG002
+        if isinstance(message, FollowLog):
+            return self._log(message.after)
+        if isinstance(message, AskProgress):
+            return self._desk.progress(message.command_id)
+        raise Unknown(f"A cell has nothing to follow for {type(message).__name__}.", code="unknown_order")
+
+    async def on_pipe(self, link: Link, message: Message) -> tuple[Message, Pipe | None]:  # noqa: ARG002
+        if not isinstance(message, OpenConsole):
+            raise Unknown(f"A cell opens no pipe for {type(message).__name__}.", code="unknown_order")
+        opened: socket.socket = await self._host.console(message.guest_id)
+        return Ok(), SocketPipe(await SocketStream.from_socket(opened))
+
+    async def _log(self, after: int) -> AsyncIterator[Message]:
+        """Facts above ``after`` and each new heartbeat, in the order they come."""
+        moved = anyio.Event()
+
+        def wake(_: object = None) -> None:
+            moved.set()
+
+        self._feed.add_listener(wake)
+        self._sampler.listen(wake)
+        beat: Heartbeat | None = None
+        try:
+            async with self._feed.subscribe(after) as changes:
+                yield LogBatch(self._feed.position, [])
+                while True:
+                    moved = anyio.Event()
+                    if self._feed.position > after:
+                        batch = await anext(changes)
+                        after = batch[-1].fact.position
+                        yield LogBatch(self._feed.position, [_logged(change) for change in batch])
+                    elif self._sampler.latest is not beat and self._sampler.latest is not None:
+                        beat = self._sampler.latest
+                        yield beat
+                    else:
+                        await moved.wait()
+        finally:
+            self._feed.remove_listener(wake)
+            self._sampler.unlisten(wake)
+
+
+def _logged(change: Change) -> LoggedFact:
+    fact = change.fact
+    return LoggedFact(
+        position=fact.position,
+        at=fact.at.isoformat(),
+        actor=fact.actor,
+        command_id=fact.command_id,
+        resource=fact.resource,
+        version=fact.version,
+        event=msgspec.Raw(msgspec.json.encode(fact.event)),
+    )

@@ -1,0 +1,189 @@
+"""OrderDesk: takes Core's orders, journals each before acting on it, and journals what came of it.
+
+An order runs in the desk's own task group, so it goes on when the link that brought it is lost; the same order coming
+again joins the running one or gets the journaled outcome. What was open when the cell stopped is completed or undone by
+``recover`` before new orders are taken.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import anyio
+import anyio.abc
+
+from nano.cell.work import Work
+from nano.domain.errors import Conflict, JournalError, NanoError, Refusal, Unknown
+from nano.domain.host_domain import CloseOrder, FailOrder, TakeOrder
+from nano.domain.order import Order
+from nano.domain.site import Site
+from nano.domain.task import Problem
+from nano.journal.ledger import Ledger
+from nano.transports.messages import CreateDomain, Message, Ok, PowerDomain, ProgressIs, RedefineDomain, RemoveDomain
+
+log = logging.getLogger("nano.cell")
+
+ACTOR = "core"
+
+
+class Running:
+    """One order being carried out."""
+
+    def __init__(self) -> None:
+        self.scope = anyio.CancelScope()
+        self.ended = anyio.Event()
+        self.progress = ProgressIs(0)
+        self.moved = anyio.Event()
+
+    def tell(self, percent: int, step: str) -> None:
+        if (percent, step) == (self.progress.percent, self.progress.step):
+            return
+        self.progress = ProgressIs(percent, step)
+        moved, self.moved = self.moved, anyio.Event()
+        moved.set()
+
+
+class OrderDesk:
+    def __init__(self, ledger: Ledger, site: Site, work: Work) -> None:
+        self._ledger = ledger
+        self._site = site
+        self._work = work
+        self._running: dict[str, Running] = {}
+        self._tasks: anyio.abc.TaskGroup | None = None
+
+    async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        await self._recover()
+        async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
+            task_status.started()
+            await anyio.sleep_forever()
+
+    async def take(self, message: Message) -> Ok:
+        """Carry out an order, or join or repeat its outcome. Raises what it failed with; ``undone`` is in the context."""
+        order_id, take, act = self._read(message)
+        if self._order(order_id) is None:
+            await self._ledger.execute(take, actor=ACTOR, command_id=f"{order_id}/take", cause=f"order/{order_id}")
+            self._begin(order_id, act)
+        running = self._running.get(order_id)
+        if running is not None:
+            await running.ended.wait()
+        order = self._order(order_id)
+        if order is None or order.state == "open":
+            raise JournalError("The cell could not record the outcome of this order.", hint="Look at the cell's log.")
+        if order.error is not None:
+            undone = list(order.undone)
+            raise Refusal(order.error.message, code=order.error.code, hint=order.error.hint, undone=undone)
+        return Ok(self._ledger.position, order.detail)
+
+    def cancel(self, order_id: str) -> None:
+        """Stop an order that is being carried out; it undoes what it did. Nothing when it is not running."""
+        running = self._running.get(order_id)
+        if running is not None:
+            running.scope.cancel()
+
+    async def progress(self, order_id: str) -> AsyncIterator[ProgressIs]:
+        """How far a running order is, at each change, until it ends."""
+        while (running := self._running.get(order_id)) is not None and not running.ended.is_set():
+            moved = running.moved
+            yield running.progress
+            await moved.wait()
+
+    def is_removing(self, guest_id: str) -> bool:
+        return any(order.guest_id == guest_id and order.kind == "remove" for order in self._site.open_orders.values())
+
+    def _order(self, order_id: str) -> Order | None:
+        order = self._site.get(f"order/{order_id}")
+        return order if isinstance(order, Order) else None
+
+    def _read(self, message: Message) -> tuple[str, TakeOrder, Callable[[Running], Awaitable[CloseOrder]]]:
+        work = self._work
+        if isinstance(message, CreateDomain):
+            key = message.command_id
+            taken = TakeOrder(id=key, kind="create", guest_id=message.guest_id, spec=message.spec)
+            return key, taken, lambda running: work.create(key, message, running.tell)
+        if isinstance(message, RemoveDomain):
+            key = message.command_id
+            taken = TakeOrder(id=key, kind="remove", guest_id=message.guest_id)
+            return key, taken, lambda running: work.remove(key, message.guest_id)
+        if isinstance(message, PowerDomain):
+            key = message.command_id
+            taken = TakeOrder(id=key, kind="power", guest_id=message.guest_id, action=message.action)
+            return key, taken, lambda running: work.power(key, message)
+        if isinstance(message, RedefineDomain):
+            key = message.command_id
+            taken = TakeOrder(id=key, kind="redefine", guest_id=message.guest_id)
+            return key, taken, lambda running: work.redefine(key, message.guest_id)
+        raise Unknown(f"A cell knows no order {type(message).__name__}.", code="unknown_order")
+
+    def _begin(self, order_id: str, act: Callable[[Running], Awaitable[CloseOrder]]) -> None:
+        if order_id in self._running:
+            return
+        if self._tasks is None:
+            raise Conflict("The cell is still starting.", code="cell_starting", hint="Try again in a moment.")
+        running = self._running[order_id] = Running()
+        self._tasks.start_soon(self._carry_out, order_id, running, act)
+
+    async def _carry_out(
+        self, order_id: str, running: Running, act: Callable[[Running], Awaitable[CloseOrder]]
+    ) -> None:
+        outcome: CloseOrder | FailOrder | None = None
+        try:
+            with running.scope:
+                outcome = await self._attempt(order_id, running, act)
+            if outcome is None:
+                cancelled = NanoError("The order was cancelled.", code="task_cancelled")
+                outcome = await self._give_up(order_id, cancelled)
+            with anyio.CancelScope(shield=True):
+                await self._close(order_id, outcome)
+        except JournalError as error:
+            log.error("order halted id=%s code=%s reason=%s", order_id, error.code, error.message)
+        finally:
+            del self._running[order_id]
+            running.ended.set()
+            running.moved.set()
+
+    async def _attempt(
+        self, order_id: str, running: Running, act: Callable[[Running], Awaitable[CloseOrder]]
+    ) -> CloseOrder | FailOrder:
+        try:
+            return await act(running)
+        except JournalError:
+            raise
+        except NanoError as error:
+            return await self._give_up(order_id, error)
+        except Exception as defect:
+            log.exception("order broke id=%s", order_id)
+            broken = NanoError(
+                f"The order broke on a defect of Nano: {type(defect).__name__}.", hint="See the cell's log."
+            )
+            return await self._give_up(order_id, broken)
+
+    async def _give_up(self, order_id: str, error: NanoError) -> FailOrder:
+        order = self._order(order_id)
+        assert order is not None
+        undone: tuple[str, ...] = ()
+        if order.kind == "create":
+            with anyio.CancelScope(shield=True):
+                undone = await self._work.undo_create(order.guest_id)
+        log.warning("order failed id=%s kind=%s code=%s reason=%s", order_id, order.kind, error.code, error.message)
+        return FailOrder(id=order_id, error=Problem(error.code, error.message, error.hint), undone=undone)
+
+    async def _close(self, order_id: str, outcome: CloseOrder | FailOrder) -> None:
+        await self._ledger.execute(outcome, actor=ACTOR, command_id=f"{order_id}/close", cause=f"order/{order_id}")
+
+    async def _recover(self) -> None:
+        for order in list(self._site.open_orders.values()):
+            try:
+                outcome: CloseOrder | FailOrder | None = await self._work.resume(order)
+            except JournalError:
+                raise
+            except NanoError as error:
+                outcome = await self._give_up(order.id, error)
+            if outcome is None:
+                restarted = NanoError(
+                    "The cell was restarted in the middle of it.",
+                    code="cell_restarted",
+                    hint="Start it again if it is still wanted.",
+                )
+                outcome = await self._give_up(order.id, restarted)
+            log.info("order recovered id=%s kind=%s outcome=%s", order.id, order.kind, type(outcome).__name__)
+            await self._close(order.id, outcome)

@@ -1,0 +1,138 @@
+"""Work: what each kind of order does on the host. Every action is safe to repeat; the desk journals around it."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+
+from nano.cell.image_cache import ImageCache
+from nano.domain.errors import DeadlineExceeded, HostError, NanoError, Unknown
+from nano.domain.guest import Power
+from nano.domain.host_domain import CloseOrder, HostDomain
+from nano.domain.order import Order
+from nano.domain.site import Site
+from nano.hypervisor.host import Host
+from nano.journal.feed import Feed
+from nano.transports.messages import CreateDomain, PowerDomain
+from nano.transports.unwrap import plain_errors
+
+log = logging.getLogger("nano.cell")
+
+PRESS_AGAIN_S = 10.0  # a guest that is still booting loses the first press of its power button
+REACHED: dict[str, Power] = {"start": "running", "stop": "stopped", "force_stop": "stopped"}
+
+Tell = Callable[[int, str], None]
+
+
+class Work:
+    def __init__(self, site: Site, host: Host, images: ImageCache, feed: Feed) -> None:
+        self._site = site
+        self._host = host
+        self._images = images
+        self._feed = feed
+
+    async def create(self, order_id: str, order: CreateDomain, tell: Tell) -> CloseOrder:
+        if order.source is None:
+            # Neither needs the other: a domain may be defined before its volumes are there.
+            with plain_errors():
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._make_volumes, order, None, tell)
+                    tasks.start_soon(self._host.define, order.guest_id, order.spec)
+            return CloseOrder(id=order_id)
+        image = await self._images.get(order.source, lambda percent: tell(percent // 2, "fetch image"))
+        await self._make_volumes(order, image, lambda percent, step: tell(50 + percent // 2, step))
+        await self._host.define(order.guest_id, order.spec)
+        return CloseOrder(id=order_id)
+
+    async def _make_volumes(self, order: CreateDomain, image: Path | None, tell: Tell) -> None:
+        await self._host.make_volumes(order.guest_id, order.spec, image, lambda percent: tell(percent, "make disks"))
+
+    async def undo_create(self, guest_id: str) -> tuple[str, ...]:
+        """Take back whatever of it is on the host, as far as the host lets us; what can't be is said."""
+        undone: list[str] = []
+        try:
+            if any(domain.guest_id == guest_id for domain in await self._host.domains()):
+                await self._host.destroy(guest_id)
+                await self._host.undefine(guest_id)
+                undone.append("domain undefined")
+            undone += [f"volume {name} removed" for name in await self._host.remove_volumes(guest_id)]
+        except NanoError as error:
+            log.error("undo incomplete guest=%s code=%s reason=%s", guest_id, error.code, error.message)
+            undone.append(f"not everything could be taken back: {error.message}")
+        return tuple(undone)
+
+    async def remove(self, order_id: str, guest_id: str) -> CloseOrder:
+        undone = []
+        if any(domain.guest_id == guest_id for domain in await self._host.domains()):
+            await self._host.destroy(guest_id)
+            await self._host.undefine(guest_id)
+            undone.append("domain undefined")
+        removed = await self._host.remove_volumes(guest_id)
+        undone += [f"volume {name} removed" for name in removed]
+        return CloseOrder(id=order_id, removed=tuple(removed), detail="\n".join(undone))
+
+    async def power(self, order_id: str, order: PowerDomain) -> CloseOrder:
+        host, guest_id = self._host, order.guest_id
+        if order.action == "stop":
+            await self._press_until_off(guest_id, order.timeout_s)
+            return CloseOrder(id=order_id, power="stopped")
+        actions = {"start": host.start, "force_stop": host.destroy, "reboot": host.reboot, "force_reboot": host.reset}
+        action = actions.get(order.action)
+        if action is None:
+            raise Unknown(f"A cell knows no power action {order.action!r}.", code="unknown_order")
+        await action(guest_id)
+        return CloseOrder(id=order_id, power=REACHED.get(order.action))
+
+    async def _press_until_off(self, guest_id: str, patience_s: float) -> None:
+        with anyio.move_on_after(patience_s):
+            while True:
+                await self._host.shutdown(guest_id)
+                with anyio.move_on_after(PRESS_AGAIN_S):
+                    await self._until_off(guest_id)
+                    return
+                if await self._power_of(guest_id) == "stopped":
+                    return
+        raise DeadlineExceeded(
+            f"The guest did not power off within {patience_s:.0f} s of pressing its power button.",
+            code="guest_ignores_power_button",
+            hint="Stop it from inside, or force the stop.",
+        )
+
+    async def _until_off(self, guest_id: str) -> None:
+        while True:
+            domain = self._site.get(f"domain/{guest_id}")
+            if not isinstance(domain, HostDomain) or domain.power in ("stopped", "crashed", "missing"):
+                return
+            await self._feed.wait_for(self._feed.position + 1)
+
+    async def redefine(self, order_id: str, guest_id: str) -> CloseOrder:
+        domain = self._site.get(f"domain/{guest_id}")
+        if not isinstance(domain, HostDomain):
+            raise Unknown(f"This cell has no domain {guest_id}.", code="unknown_domain")
+        if guest_id not in await self._host.volumes():
+            raise HostError(
+                f"The disks of guest {domain.spec.name} are gone too.",
+                code="volumes_missing",
+                hint="Delete the guest, or restore its disks first.",
+            )
+        await self._host.define(guest_id, domain.spec)
+        return CloseOrder(id=order_id)
+
+    async def resume(self, order: Order) -> CloseOrder | None:
+        """An order that was open when the cell stopped, completed if the host shows or allows it; None = undo it."""
+        if order.kind == "remove":
+            return await self.remove(order.id, order.guest_id)
+        if order.kind == "redefine":
+            return await self.redefine(order.id, order.guest_id)
+        if order.kind == "power":
+            wanted = REACHED.get(order.action)
+            if wanted is not None and await self._power_of(order.guest_id) == wanted:
+                return CloseOrder(id=order.id, power=wanted)
+        return None
+
+    async def _power_of(self, guest_id: str) -> Power:
+        for domain in await self._host.domains():
+            if domain.guest_id == guest_id:
+                return domain.state
+        return "missing"
