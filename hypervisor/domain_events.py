@@ -75,7 +75,7 @@ class EventStream(AsyncIterator[DomainEvent]):
         self._waiting: collections.deque[RawEvent] = collections.deque()
         self._waiting_max = waiting_max
         self._ready: collections.deque[DomainEvent] = collections.deque()
-        self._gone: set[str] = set()
+        self._undefined_running: set[str] = set()
         self._ended = False
         self._news = anyio.Event()
 
@@ -126,7 +126,6 @@ class EventStream(AsyncIterator[DomainEvent]):
     async def _lifecycle(self, raw: RawEvent) -> list[DomainEvent]:
         guest, event, detail = raw.uuid, raw.event, raw.detail
         if event in (libvirt.VIR_DOMAIN_EVENT_STARTED, libvirt.VIR_DOMAIN_EVENT_RESUMED):
-            self._gone.discard(guest)
             words = "started" if event == libvirt.VIR_DOMAIN_EVENT_STARTED else "resumed"
             return [DomainEvent(guest, "state", "running", detail=words)]
         if event == libvirt.VIR_DOMAIN_EVENT_SUSPENDED:
@@ -137,26 +136,24 @@ class EventStream(AsyncIterator[DomainEvent]):
             return [DomainEvent(guest, "state", "crashed", detail="guest panicked")]
         if event == libvirt.VIR_DOMAIN_EVENT_STOPPED:
             return await self._stopped(guest, detail)
-        if event == libvirt.VIR_DOMAIN_EVENT_UNDEFINED and await self._bystander.state_of(guest) is None:
-            return self._undefined(guest)
-        if event == libvirt.VIR_DOMAIN_EVENT_DEFINED:
-            self._gone.discard(guest)
-        return []  # SHUTDOWN: still running; UNDEFINED while it runs: gone when it stops
+        if event == libvirt.VIR_DOMAIN_EVENT_UNDEFINED:
+            if await self._bystander.state_of(guest) is None:
+                return [DomainEvent(guest, "undefined", detail="undefined")]
+            self._undefined_running.add(guest)  # it is gone when it stops, and libvirt says no more then
+        elif event == libvirt.VIR_DOMAIN_EVENT_DEFINED:
+            self._undefined_running.discard(guest)
+        return []  # SHUTDOWN among them: it still runs
 
     async def _stopped(self, guest: str, detail: int) -> list[DomainEvent]:
-        now = await self._bystander.state_of(guest)
         died = detail == libvirt.VIR_DOMAIN_EVENT_STOPPED_CRASHED or (
-            detail == libvirt.VIR_DOMAIN_EVENT_STOPPED_FAILED and now == "crashed"
+            detail == libvirt.VIR_DOMAIN_EVENT_STOPPED_FAILED and await self._bystander.state_of(guest) == "crashed"
         )
         words = _STOPPED_WORDS.get(detail, "stopped")
         said = [DomainEvent(guest, "state", "crashed" if died else "stopped", detail=words)]
-        return said + self._undefined(guest) if now is None else said
-
-    def _undefined(self, guest: str) -> list[DomainEvent]:
-        if guest in self._gone:
-            return []
-        self._gone.add(guest)
-        return [DomainEvent(guest, "undefined", detail="undefined")]
+        if guest in self._undefined_running:
+            self._undefined_running.discard(guest)
+            said.append(DomainEvent(guest, "undefined", detail="undefined"))
+        return said
 
 
 class EventHub:
