@@ -1,0 +1,211 @@
+"""Checks a whole journal folder: is it what was written, and do all its parts say the same?
+
+Read-only and lock-free, so it may run beside a live node. It checks the hash chain, positions, times, epochs, that
+each resource's versions count up from 1, seals (digest, last position and hash, signature when a key is given), and that
+every resource journal says what the commit log says. It stops at the first thing that is wrong and names file and byte.
+
+A live node's tail is still growing: a last line without newline is counted as ``pending``, and resource journals may
+lag behind the log. Neither is damage.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from nano.domain.errors import JournalDamaged
+from nano.journal.disk import Disk, RealDisk
+from nano.journal.line import NO_HASH, Line, RawLine, line_decoder
+from nano.journal.resource_files import derive, read_tail, resource_path
+from nano.journal.resource_journals import read_mark
+from nano.journal.segments import (
+    Block,
+    Seal,
+    Segment,
+    SegmentScan,
+    damaged,
+    decode_block,
+    file_digest,
+    list_segments,
+    read_seal,
+    seal_path,
+)
+
+CheckSignature = Callable[[bytes, bytes, str], bool]
+"""(signature, signed bytes, key id) → whether the signature is good."""
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found whole. ``damage`` is None, or the first thing that is not."""
+
+    position: int
+    lines: int
+    resources: int
+    segments: int
+    seals: int
+    resource_rows: int
+    pending_bytes: int
+    hash: str
+    damage: "Damage | None" = None
+
+    @property
+    def whole(self) -> bool:
+        return self.damage is None
+
+
+class Damage(msgspec.Struct, frozen=True):
+    file: str
+    byte: int
+    message: str
+    hint: str
+
+
+def verify(folder: Path, *, disk: Disk | None = None, check_signature: CheckSignature | None = None) -> Report:
+    """Report on ``folder`` (a node's ``data/journal``). Raises OSError when it can't be read."""
+    work = _Verification(folder, disk or RealDisk(), check_signature)
+    damage = None
+    try:
+        work.run()
+    except JournalDamaged as error:
+        damage = Damage(str(error.context["file"]), int(error.context["byte"]), error.message, error.hint)
+    return Report(
+        position=work.position,
+        lines=work.lines,
+        resources=len(work.versions),
+        segments=work.segments,
+        seals=work.seals,
+        resource_rows=work.rows,
+        pending_bytes=work.pending,
+        hash=work.hash.decode(),
+        damage=damage,
+    )
+
+
+class _Verification:
+    def __init__(self, folder: Path, disk: Disk, check_signature: CheckSignature | None) -> None:
+        self.position = self.lines = self.segments = self.seals = self.rows = self.pending = 0
+        self.hash = NO_HASH
+        self.versions: dict[str, int] = {}
+        self._folder = folder
+        self._disk = disk
+        self._check_signature = check_signature
+        self._lines = line_decoder()
+        self._raw = msgspec.json.Decoder(RawLine)
+        self._before: Line[msgspec.Raw] | None = None
+        self._resources = folder / "resources"
+        self._offsets: dict[str, int] = {}  # how far each resource journal was compared
+        self._end: tuple[Path, int] | None = None
+        self._behind: set[str] = set()  # resource journals that end before the log does
+
+    def run(self) -> None:
+        commits = self._folder / "commits"
+        mark = read_mark(self._disk, self._resources)
+        written = mark.written if mark.boot == self._disk.boot_id() else mark.synced
+        segments = list_segments(self._disk, commits)
+        for number, segment in enumerate(segments):
+            scan = SegmentScan(self._disk, segment.path, self.hash)
+            if segment.first != self.position + 1:
+                raise damaged(segment.path, 0, f"it should start at position {self.position + 1}")
+            for block in scan.blocks():
+                self._check_block(block)
+                self._compare(block, written)
+                self.hash = scan.hash
+            self.segments += 1
+            if number < len(segments) - 1:
+                if scan.torn:
+                    raise damaged(segment.path, scan.end, "the last line is cut short, and a newer segment exists")
+                self._check_seal(segment, scan)
+            else:
+                self.pending = len(scan.torn)
+                self._end = (segment.path, scan.end + self.pending)
+        self._check_rest()
+
+    def _check_block(self, block: Block) -> None:
+        for number, line in enumerate(decode_block(self._lines, block)):
+            before = self._before
+            if line.position != self.position + 1:
+                raise damaged(block.path, block.offset_of(number), f"it should have position {self.position + 1}")
+            if before is not None and (line.time < before.time or line.epoch < before.epoch):
+                raise damaged(
+                    block.path, block.offset_of(number), "its time or epoch is before that of the line before"
+                )
+            for entry in line.events:
+                version = self.versions.get(entry.resource, 0) + 1
+                if entry.version != version:
+                    raise damaged(
+                        block.path, block.offset_of(number), f"{entry.resource} should have version {version}"
+                    )
+                self.versions[entry.resource] = version
+            self.position += len(line.events)
+            self.lines += 1
+            self._before = line
+
+    def _check_seal(self, segment: Segment, scan: SegmentScan) -> None:
+        path = seal_path(segment.path)
+        seal = read_seal(self._disk, path)
+        if seal is None:  # a crash came before it; the next start writes it
+            return
+        is_so = Seal(
+            first=segment.first,
+            last=self.position,
+            size=scan.end,
+            digest=file_digest(self._disk, segment.path),
+            last_hash=scan.hash.decode(),
+        )
+        if seal.signed_bytes() != is_so.signed_bytes():
+            raise damaged(path, 0, "it does not fit its segment")
+        if self._check_signature is not None and not (
+            seal.signature and self._check_signature(bytes.fromhex(seal.signature), seal.signed_bytes(), seal.key)
+        ):
+            raise damaged(path, 0, "its signature is missing or wrong")
+        self.seals += 1
+
+    # ------------------------------------------------------------------ resource journals
+
+    def _compare(self, block: Block, written: int) -> None:
+        """What this stretch of the log says about each resource must stand in its journal."""
+        for resource, rows in derive(self._raw.decode_lines(block.data)).items():
+            if resource in self._behind:
+                continue
+            path = resource_path(self._resources, resource)
+            expected = b"".join(rows.texts)
+            offset = self._offsets.get(resource, 0)
+            try:
+                found = self._disk.read(path, offset, len(expected))
+            except FileNotFoundError:
+                found = b""
+            if found != expected:
+                self._explain(path, offset, expected, found, written)
+                self._behind.add(resource)
+            self._offsets[resource] = offset + len(found)
+            self.rows += len(rows.texts)
+
+    def _explain(self, path: Path, offset: int, expected: bytes, found: bytes, written: int) -> None:
+        """Damage, unless the file only ends early and its writer had not claimed more."""
+        same = next((n for n, (a, b) in enumerate(zip(expected, found, strict=False)) if a != b), len(found))
+        if same < len(found):
+            raise damaged(path, offset + same, "it does not say what the commit log says")
+        if self._claims_more(expected, same, written):
+            raise damaged(path, offset + same, "rows are missing that the commit log has")
+
+    @staticmethod
+    def _claims_more(expected: bytes, same: int, written: int) -> bool:
+        """Whether the row in which the texts part was said to be written."""
+        start = expected.rfind(b"\n", 0, same) + 1
+        row = msgspec.json.decode(expected[start : expected.index(b"\n", start)])
+        return int(row["position"]) <= written
+
+    def _check_rest(self) -> None:
+        """Nothing may stand in resource journals that the log does not have, except what came meanwhile."""
+        for kind in self._disk.list(self._resources):
+            if kind.startswith("."):
+                continue
+            for name in self._disk.list(self._resources / kind):
+                resource = f"{kind}/{name.removesuffix('.jsonl')}"
+                path = self._resources / kind / name
+                compared = self._offsets.get(resource, 0)
+                if self._disk.size(path) <= compared:
+                    continue
+                tail = read_tail(self._disk, path)
+                if tail is None or (compared < tail.end and tail.position <= self.position):
+                    raise damaged(path, compared, "it says more than the commit log")
