@@ -103,7 +103,7 @@ class CellDesk:
     async def _settle_debts(self, cell: Cell, link: Link) -> None:
         for guest_id in cell.debts:
             try:
-                await link.request(RemoveDomain(f"debt/{guest_id}", guest_id), timeout_s=DEBT_TIMEOUT_S)
+                await link.request(RemoveDomain(f"debt.{guest_id}", guest_id), timeout_s=DEBT_TIMEOUT_S)
             except NanoError as error:
                 log.warning("debt not settled cell=%s guest=%s code=%s", cell.name, guest_id, error.code)
                 continue

@@ -70,10 +70,10 @@ class GuestWork:
     async def _make(self, run: Run, guest: Guest) -> None:
         image = self._zone.get(f"image/{guest.spec.image}") if guest.spec.image else None
         source = self._source(image) if isinstance(image, Image) else None
-        await self._do(run, guest, MADE, CreateDomain(f"{run.task.id}/make", guest.id, guest.spec, source))
+        await self._do(run, guest, MADE, CreateDomain(f"{run.task.id}.make", guest.id, guest.spec, source))
         if STARTED in run.task.plan:
             await run.step(STARTED)
-            await self._do(run, guest, STARTED, PowerDomain(f"{run.task.id}/start", guest.id, "start"))
+            await self._do(run, guest, STARTED, PowerDomain(f"{run.task.id}.start", guest.id, "start"))
 
     async def _undo_create(self, run: Run, guest: Guest, error: NanoError) -> None:
         with anyio.CancelScope(shield=True):
@@ -83,7 +83,7 @@ class GuestWork:
             with anyio.move_on_after(UNDO_PATIENCE_S):
                 await self._cancel(guest.cell, run)
                 try:
-                    answer = await self._cells.order(guest.cell, RemoveDomain(f"{run.task.id}/undo", guest.id))
+                    answer = await self._cells.order(guest.cell, RemoveDomain(f"{run.task.id}.undo", guest.id))
                     undone += [text for text in answer.detail.split("\n") if text]
                     debt = False
                 except JournalError:
@@ -106,15 +106,15 @@ class GuestWork:
         action = run.task.kind.removeprefix("guest.")
         patience = self._zone.limits.stop_patience_s
         guest = self._guest(run)
-        await self._plain(run, guest, PowerDomain(f"{run.task.id}/do", guest.id, action, patience))
+        await self._plain(run, guest, PowerDomain(f"{run.task.id}.do", guest.id, action, patience))
 
     async def redefine(self, run: Run) -> None:
         guest = self._guest(run)
-        await self._plain(run, guest, RedefineDomain(f"{run.task.id}/do", guest.id))
+        await self._plain(run, guest, RedefineDomain(f"{run.task.id}.do", guest.id))
 
     async def delete(self, run: Run) -> None:
         guest = self._guest(run)
-        await self._plain(run, guest, RemoveDomain(f"{run.task.id}/do", guest.id))
+        await self._plain(run, guest, RemoveDomain(f"{run.task.id}.do", guest.id))
 
     async def _plain(self, run: Run, guest: Guest, message: Message) -> None:
         try:
@@ -151,7 +151,7 @@ class GuestWork:
         """Stop what the cell may still be doing for this task; it undoes that itself."""
         for name in ("make", "start", "do"):
             try:
-                await self._cells.tell(cell, CancelCommand(f"{run.task.id}/{name}"), timeout_s=CANCEL_TIMEOUT_S)
+                await self._cells.tell(cell, CancelCommand(f"{run.task.id}.{name}"), timeout_s=CANCEL_TIMEOUT_S)
             except NanoError as error:
                 log.info("nothing cancelled task=%s step=%s code=%s", run.task.id, name, error.code)
 
