@@ -22,7 +22,17 @@ from nano.domain.guest import (
 )
 from nano.domain.image import Image, find_image
 from nano.domain.limits import LIMITS
-from nano.domain.machine import CORES_MAX, DISK_MAX, DISK_MIN, DISKS_MAX, MEMORY_MAX, MEMORY_MIN, Hardware, MachineSpec
+from nano.domain.machine import (
+    CORES_MAX,
+    DISK_MAX,
+    DISK_MIN,
+    DISKS_MAX,
+    HARDWARE_MODELS,
+    MEMORY_MAX,
+    MEMORY_MIN,
+    Hardware,
+    MachineSpec,
+)
 from nano.domain.naming import format_size, require_name
 from nano.domain.placement import Need
 from nano.domain.task import Problem, TaskEnded, TaskStarted, TaskStepStarted, end_step, open_task
@@ -141,6 +151,7 @@ def decide_create(zone: "Zone", command: CreateGuest, context: Context) -> list[
         )
     image = find_image(zone, command.image) if command.image else None
     check_size(command.cores, command.memory, command.disks, image)
+    check_hardware(command.hardware)
     need = Need(cores=command.cores, memory=command.memory, disk=sum(command.disks))
     cell = choose_cell(zone, pool.name, need, command.cell)
     guest_id, task_id = context.new_id(), context.new_id()
@@ -215,6 +226,19 @@ def check_size(cores: int, memory: int, disks: tuple[int, ...], image: Image | N
             field="disks",
             minimum=image.virtual_size,
         )
+
+
+def check_hardware(hardware: Hardware) -> None:
+    """Every model is one that is rendered and tested; nothing else reaches a domain's XML."""
+    for field, models in HARDWARE_MODELS.items():
+        model = getattr(hardware, field)
+        if model not in models:
+            raise Invalid(
+                f"{model[:40]!r} is no {field} model.",
+                code="invalid_hardware",
+                hint=f"Use one of: {', '.join(repr(known) for known in models)}.",
+                field=f"hardware.{field}",
+            )
 
 
 def choose_cell(zone: "Zone", pool: str, need: Need, wanted: str) -> str:

@@ -17,14 +17,23 @@ DISK_MAX = 64 * 1024 * GIBI
 DISKS_MAX = 16
 
 
+HARDWARE_MODELS: dict[str, tuple[str, ...]] = {
+    "disk": ("scsi", "virtio", "sata", "ide"),
+    "network": ("virtio", "e1000", "rtl8139"),
+    "display": ("vga", "cirrus", "qxl", "virtio", "none"),
+    "usb": ("nec-xhci", ""),
+    "tablet": ("usb", "virtio", ""),
+}
+
+
 class Hardware(msgspec.Struct, frozen=True):
     """Virtual hardware models (nano-behaviour §5, default template "CentOS 7": virtio-scsi disks, virtio net, VGA)."""
 
-    disk: str = "scsi"  # scsi | virtio | sata | ide
-    network: str = "virtio"  # virtio | e1000 | rtl8139
-    display: str = "vga"  # vga | cirrus | qxl | virtio | none
-    usb: str = "nec-xhci"  # nec-xhci | "" (no controller)
-    tablet: str = "usb"  # usb | virtio | "" (none)
+    disk: str = "scsi"
+    network: str = "virtio"
+    display: str = "vga"
+    usb: str = "nec-xhci"
+    tablet: str = "usb"
 
 
 class MachineSpec(msgspec.Struct, frozen=True, kw_only=True):
