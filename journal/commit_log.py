@@ -103,33 +103,17 @@ class CommitLog:
     def replay(self, decoder: msgspec.json.Decoder[Line[Any]]) -> Iterator[list[Line[Any]]]:
         """Every line, in lists, checked: chain, positions, time, epoch, seals. When it ends, the log is ready for appends.
 
-        Raises JournalDamaged (file and byte) and JournalError; then nothing has been changed.
+        Raises JournalDamaged (file and byte) and JournalError; then no line was changed and the lock is let go.
         """
-        self.segments = list_segments(self.disk, self._commits)
-        top_epoch = self.epoch
-        self.epoch = 0
-        for segment in self.segments:
-            newest = segment is self.segments[-1]
-            scan = SegmentScan(self.disk, segment.path, self.hash)
-            yield from self._replay_segment(segment, scan, decoder)
-            self.hash = scan.hash
-            segment.size = scan.end
-            if newest:
-                if scan.torn:
-                    self._cut(segment, scan)
-            elif scan.torn:  # only the newest may be torn
-                raise damaged(segment.path, scan.end, "the last line is cut short, and a newer segment exists")
-            else:
-                self._check_seal(segment, scan)
-        if self.epoch >= top_epoch:
-            top_epoch = self.epoch + 1
-            self._write_epoch(top_epoch)
-        self.epoch = top_epoch
-        self._block = None
         try:
+            yield from self._replay(decoder)
             self._begin()
         except OSError as error:
+            self.close()
             raise self._refuse(error, "open") from error
+        except BaseException:
+            self.close()
+            raise
 
     def append(self, data: bytes, first: int, last: int, digest: bytes) -> None:
         """Make whole lines durable. ``first`` is the first line's position, ``last`` the last event's, ``digest``
@@ -181,6 +165,29 @@ class CommitLog:
     def _write_epoch(self, epoch: int) -> None:
         replace_file(self.disk, self.folder / "epoch", b"%d\n" % epoch)
         self.epoch = epoch
+
+    def _replay(self, decoder: msgspec.json.Decoder[Line[Any]]) -> Iterator[list[Line[Any]]]:
+        self.segments = list_segments(self.disk, self._commits)
+        top_epoch = self.epoch
+        self.epoch = 0
+        for segment in self.segments:
+            newest = segment is self.segments[-1]
+            scan = SegmentScan(self.disk, segment.path, self.hash)
+            yield from self._replay_segment(segment, scan, decoder)
+            self.hash = scan.hash
+            segment.size = scan.end
+            if newest:
+                if scan.torn:
+                    self._cut(segment, scan)
+            elif scan.torn:  # only the newest may be torn
+                raise damaged(segment.path, scan.end, "the last line is cut short, and a newer segment exists")
+            else:
+                self._check_seal(segment, scan)
+        if self.epoch >= top_epoch:
+            top_epoch = self.epoch + 1
+            self._write_epoch(top_epoch)
+        self.epoch = top_epoch
+        self._block = None
 
     def _replay_segment(
         self, segment: Segment, scan: SegmentScan, decoder: msgspec.json.Decoder[Line[Any]]

@@ -32,7 +32,12 @@ L = TypeVar("L", bound=Positioned)
 
 
 def read_lines(
-    disk: Disk, segments: Sequence[Segment], decoder: msgspec.json.Decoder[L], after: int
+    disk: Disk,
+    segments: Sequence[Segment],
+    decoder: msgspec.json.Decoder[L],
+    after: int,
+    *,
+    read_bytes: int = READ_BYTES,
 ) -> Iterator[list[L]]:
     """Durable lines that hold a position above ``after``, in order, in lists.
 
@@ -42,18 +47,18 @@ def read_lines(
     for number, (segment, size) in enumerate(known):
         if number + 1 < len(known) and known[number + 1][0].first <= after + 1:
             continue
-        for text in _texts(disk, segment.path, segment.offset_near(after + 1), size):
+        for text in _texts(disk, segment.path, segment.offset_near(after + 1), size, read_bytes):
             lines = decoder.decode_lines(text)
             if lines[0].position <= after:
                 lines = [line for line in lines if line.last > after]
             yield lines
 
 
-def _texts(disk: Disk, path: Path, offset: int, end: int) -> Iterator[bytes]:
-    """Whole lines from ``offset`` to ``end``, about READ_BYTES at a time."""
+def _texts(disk: Disk, path: Path, offset: int, end: int, read_bytes: int) -> Iterator[bytes]:
+    """Whole lines from ``offset`` to ``end``, about ``read_bytes`` at a time."""
     rest = b""
     while offset < end:
-        data = disk.read(path, offset, min(READ_BYTES, end - offset))
+        data = disk.read(path, offset, min(read_bytes, end - offset))
         if not data:
             raise damaged(path, offset, "the file is shorter than it was")
         offset += len(data)

@@ -28,6 +28,7 @@ log = logging.getLogger("nano.journal")
 
 LAG_S: Final = 0.05
 IDLE_S: Final = 2.0
+STRETCH_BYTES: Final = 4 << 20
 SYNC_AT_CLOSE_MAX: Final = 2_000
 """More unsynced files than this are left to the next start's check instead of holding up a stop."""
 
@@ -170,7 +171,7 @@ class ResourceJournals:
     def _follow(self) -> None:
         log_ = self._log
         while self.written < log_.position:
-            for lines in read_lines(self._disk, log_.segments, self._decoder, self.written):
+            for lines in read_lines(self._disk, log_.segments, self._decoder, self.written, read_bytes=STRETCH_BYTES):
                 anew = [resource for resource, rows in derive(lines).items() if not self._add(resource, rows)]
                 self.written = lines[-1].last
                 if anew:
@@ -221,7 +222,7 @@ class ResourceJournals:
             path = resource_path(self.folder, resource)
             self._disk.make_folder(path.parent)
             self._cut(path, 0)
-        for lines in read_lines(self._disk, self._log.segments, self._decoder, 0):
+        for lines in read_lines(self._disk, self._log.segments, self._decoder, 0, read_bytes=STRETCH_BYTES):
             for resource, rows in derive(line for line in lines if line.last <= self.written).items():
                 if resource in wanted:
                     self._append(resource_path(self.folder, resource), resource, b"".join(rows.texts))

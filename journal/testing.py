@@ -1,16 +1,21 @@
 # ruff: noqa: ARG001 (deciding and evolving functions have one shape, whatever they use of it)
-"""For tests and measurements of journals: a model as small as one can be, a ticking clock, numbered ids.
+"""For tests and measurements of journals: a model as small as one can be, a ticking clock, numbered ids, a bad disk.
 
 Counters are made, counted up and removed. Nothing in a node uses this module.
 """
 
+import errno
+import os
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 from nano.domain.errors import Conflict, Unknown
 from nano.domain.facts import Command, Context, Emitted, Event, Model, Rules, State
+from nano.journal.disk import RealDisk
 
 
 class Counter(State, frozen=True):
@@ -133,3 +138,76 @@ def ticking(start: datetime = datetime(2026, 11, 21, tzinfo=UTC)) -> Callable[[]
 def numbered() -> Callable[[], str]:
     ids = count(1)
     return lambda: f"id-{next(ids)}"
+
+
+class BadDisk(RealDisk):
+    """A real disk that fails on demand, once per order, on files whose path contains ``name``.
+
+    ``hold()`` makes syncs of the commit log wait until ``release()``, so that a test decides when a batch is durable.
+    """
+
+    def __init__(self) -> None:
+        self._orders: list[tuple[str, str, int, int | None]] = []
+        self._paths: dict[int, Path] = {}
+        self._free = threading.Event()
+        self._free.set()
+        self.holding = threading.Event()
+        self.syncs = 0
+
+    def order(self, operation: str, error: int = errno.EIO, *, name: str = "commits", short: int | None = None) -> None:
+        """The next ``operation`` fails with ``error``; an append with ``short`` first takes in that many bytes."""
+        self._orders.append((operation, name, error, short))
+
+    def hold(self) -> None:
+        self.holding.clear()
+        self._free.clear()
+
+    def release(self) -> None:
+        self._free.set()
+
+    def _fault(self, operation: str, path: Path) -> int | None:
+        """Raises the ordered error, or returns how many bytes go in (None = all is well)."""
+        for order in self._orders:
+            ordered, name, error, short = order
+            if ordered == operation and name in str(path):
+                if short is not None:
+                    self._orders[self._orders.index(order)] = (ordered, name, error, None)
+                    return short
+                self._orders.remove(order)
+                raise OSError(error, os.strerror(error), str(path))
+        return None
+
+    def open(self, path: Path, *, create: bool = False) -> int:
+        self._fault("open", path)
+        handle = super().open(path, create=create)
+        self._paths[handle] = path
+        return handle
+
+    def append(self, handle: int, data: bytes) -> int:
+        short = self._fault("append", self._paths[handle])
+        return super().append(handle, data if short is None else data[:short])
+
+    def fdatasync(self, handle: int) -> None:
+        path = self._paths[handle]
+        if "commits" in str(path):
+            self.syncs += 1
+            self.holding.set()
+            self._free.wait(30)
+        self._fault("fdatasync", path)
+        super().fdatasync(handle)
+
+    def truncate(self, handle: int, size: int) -> None:
+        self._fault("truncate", self._paths[handle])
+        super().truncate(handle, size)
+
+    def read(self, path: Path, offset: int = 0, size: int = -1) -> bytes:
+        self._fault("read", path)
+        return super().read(path, offset, size)
+
+    def rename(self, source: Path, target: Path) -> None:
+        self._fault("rename", target)
+        super().rename(source, target)
+
+    def sync_folder(self, path: Path) -> None:
+        self._fault("sync_folder", path)
+        super().sync_folder(path)
