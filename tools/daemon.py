@@ -203,7 +203,7 @@ class Program:
 
 def explain(error: BaseException) -> str:
     """One line for people: the first own error in a group of them, else type and text."""
-    causes = list(_leaves(error))
+    causes = list(leaves(error))
     own = [cause for cause in causes if isinstance(cause, NanoError)]
     if own:
         return str(own[0])
@@ -212,17 +212,18 @@ def explain(error: BaseException) -> str:
     return f"{type(causes[0]).__name__}: {causes[0]}"
 
 
-def _leaves(error: BaseException) -> Iterator[BaseException]:
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """The errors in a group of them, however deep; the error itself when it is no group."""
     if isinstance(error, BaseExceptionGroup):
         for inner in error.exceptions:
-            yield from _leaves(inner)
+            yield from leaves(inner)
     else:
         yield error
 
 
 def _is_ours(error: BaseException) -> bool:
     """Expected failures need no traceback in the log."""
-    return all(isinstance(cause, NanoError) for cause in _leaves(error))
+    return all(isinstance(cause, NanoError) for cause in leaves(error))
 
 
 async def _cancel_on_signal(

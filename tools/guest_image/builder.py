@@ -50,6 +50,8 @@ def ensure_image(cache: Path, progress: Progress, *, check_packages: bool = Fals
             raise
         target = cache / f"tiny-{builder_digest()}-{_digest(package.sha256.encode() for package in wanted)}.qcow2"
         if not target.exists():
+            for left in cache.glob("build-*"):  # of a build that was killed: we hold the lock, so nobody works there
+                shutil.rmtree(left)
             _require_tools()
             _require_space(cache)
             _build(wanted, cache, target, progress)
