@@ -1,0 +1,126 @@
+"""Opening a Cell on the real world: its folder, key, hypervisor and the link to Core. ``cell.CellNode`` knows none of them."""
+
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random, SystemRandom
+
+import anyio
+import anyio.to_thread
+
+import nano
+from nano.cell.cell import CellNode
+from nano.cell.image_cache import ImageCache, Progress
+from nano.cell.settings import CellSettings
+from nano.domain.naming import require_name
+from nano.domain.site import Site
+from nano.hypervisor.libvirt_host import LibvirtHost
+from nano.hypervisor.virt_probe import VirtProbe, choose_virt_type
+from nano.journal.commit_log import CommitLog
+from nano.journal.feed import Feed
+from nano.journal.ledger import Ledger
+from nano.transports import bulk, quic_link
+from nano.transports.discovery import DomainTriple, discover
+from nano.transports.identity import NodeIdentity, load_or_create
+from nano.transports.journal_signer import JournalSigner
+from nano.transports.messages import Hello, ImageSource
+from nano.transports.node_files import write_node_card
+from nano.transports.node_side import NodeSide
+from nano.transports.reconnect import keep_linked
+from nano.transports.stream_link import StreamLink
+from nano.transports.trust import FilePinStore, PinnedCore
+
+log = logging.getLogger("nano.cell")
+
+DISCOVER_S = 5.0
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def new_id() -> str:
+    return str(uuid.uuid4())
+
+
+class Uplink:
+    """Finds Core and keeps one link to it; a new Core is obeyed only after it has approved this cell."""
+
+    def __init__(self, cell: CellNode, identity: NodeIdentity, trust: PinnedCore, settings: CellSettings) -> None:
+        self._cell = cell
+        self._side = NodeSide(identity, trust, cell.offer)
+        self._settings = settings
+        self._random: Random = SystemRandom()
+
+    async def run(self) -> None:
+        await keep_linked(self._find, quic_link.connect, self._side, self._hello, _until_lost, random=self._random)
+
+    def _hello(self) -> Hello:
+        return Hello(name=self._cell.name, kind="cell", domain=self._settings.domain.name, version=nano.__version__)
+
+    async def _find(self) -> AsyncIterator[str]:
+        domain = self._settings.domain
+        triple = DomainTriple(domain.name, domain.group, domain.port, self._settings.cell.address)
+        first = ""
+        answers = discover(triple, timeout_s=DISCOVER_S, random=self._random, addresses=domain.addresses)
+        async with aclosing(answers):
+            async for found in answers:
+                first = found.link
+                break
+        if first:
+            yield first
+
+
+async def _until_lost(link: StreamLink) -> None:
+    """Nothing to do on the link ourselves: Core asks. Returns when it is gone."""
+    await link.closed.wait()
+
+
+@asynccontextmanager
+async def open_cell(folder: Path, settings: CellSettings) -> AsyncIterator[tuple[CellNode, Uplink]]:
+    """Replay the journal in ``folder`` (a node's folder), compare it with the host and run the cell.
+
+    Raises JournalDamaged, JournalError, HostError, Invalid.
+    """
+    identity = load_or_create(folder / "config", "cell", addresses=[settings.cell.address])
+    name = require_name(settings.cell.name or f"Cell_{identity.fingerprint[:12]}", "cell name")
+    data = folder / "data"
+    write_node_card(folder, "cell", name)
+    journal = CommitLog(data / "journal", clock=utc_now, signer=JournalSigner(identity))
+    trust = PinnedCore(settings.domain.name, FilePinStore(data / "core.json"), identity)
+    images = ImageCache(data / "images", _fetching(identity))
+    site = Site()
+    async with Ledger.open(journal, site, clock=utc_now, new_id=new_id, feed=Feed()) as ledger:
+        host = await _open_host(folder, name, settings)
+        try:
+            cell = CellNode(name, ledger, site, host, images, now=time.monotonic)
+            async with cell.running():
+                yield cell, Uplink(cell, identity, trust, settings)
+        finally:
+            await host.close()
+
+
+async def _open_host(folder: Path, name: str, settings: CellSettings) -> LibvirtHost:
+    wanted = settings.hypervisor
+    probe: VirtProbe = await anyio.to_thread.run_sync(choose_virt_type, folder / "data", wanted.virt_type)
+    log.info("virtualisation type=%s reason=%s", probe.virt_type, probe.note)
+    return await LibvirtHost.open(
+        wanted.uri,
+        volumes=Path(wanted.volumes) if wanted.volumes else folder / "data" / "volumes",
+        virt_type=probe.virt_type,
+        virt_note=probe.note,
+        bridge=wanted.bridge,
+        cell=name,
+        zone=settings.domain.name,
+    )
+
+
+def _fetching(identity: NodeIdentity) -> "bulk.FetchImage":
+    async def fetch(source: ImageSource, target: Path, progress: Progress) -> None:
+        await bulk.fetch(source.url, source.size, source.sha256, target, identity, progress)
+
+    return fetch

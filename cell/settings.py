@@ -1,0 +1,61 @@
+"""A Cell's settings: ``config/cell.toml``, made with these defaults and comments when it is absent."""
+
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+
+from nano.domain.settings import DomainSettings, parse_settings
+
+DEFAULTS: Final = """\
+# Settings of nano-cell. Changes take effect at its next start.
+
+[domain]
+# The same as on Core.
+name = "nano"
+group = "224.0.0.226"
+port = 5599
+# Where multicast does not reach: Core's hosts, as "address" or "address:port".
+addresses = []
+
+[cell]
+# Empty: made from this node's key.
+name = ""
+# The address of this host that faces Core; discovery is sent there.
+address = "127.0.0.1"
+
+[hypervisor]
+uri = "qemu:///system"
+# auto believes KVM only after a guest really ran under it; or: kvm, qemu.
+virt_type = "auto"
+# Guests are plugged into this bridge; empty = they get no network card.
+bridge = "br0"
+# Folder for disks; empty = data/volumes of this node.
+volumes = ""
+"""
+
+
+class CellIdentitySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    name: str = ""
+    address: str = "127.0.0.1"
+
+
+class HypervisorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    uri: str = "qemu:///system"
+    virt_type: Literal["auto", "kvm", "qemu"] = "auto"
+    bridge: str = "br0"
+    volumes: str = ""
+
+
+class CellSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    domain: DomainSettings = DomainSettings()
+    cell: CellIdentitySettings = CellIdentitySettings()
+    hypervisor: HypervisorSettings = HypervisorSettings()
+
+
+def load_settings(folder: Path) -> CellSettings:
+    """The settings in ``folder`` (a node's config/). Raises Invalid(settings_invalid)."""
+    path = folder / "cell.toml"
+    if not path.exists():
+        path.write_text(DEFAULTS)
+    return parse_settings(path.read_text(), CellSettings, str(path))
