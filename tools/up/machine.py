@@ -22,6 +22,7 @@ from nano.hypervisor.bridge import ensure_bridge, remove_bridge
 from nano.hypervisor.virt_probe import VirtProbe, choose_virt_type
 from nano.tools import processes
 from nano.tools.guest_image.builder import ensure_image
+from nano.tools.state import make_node_folders, node_folder
 from nano.tools.up.configs import Ports, bridge_name
 
 FREE_BYTES_MIN: Final = 512 << 20
@@ -82,9 +83,10 @@ def require_ports(ports: Ports, *, core: bool, frontend: bool) -> None:
 
 
 def probe_virtualisation(state: Path) -> VirtProbe:
-    folder = host_folder(state)
-    folder.mkdir(parents=True, exist_ok=True)
-    return choose_virt_type(folder)
+    """Asked in the cell's own folder, where the cell finds the answer again."""
+    cell = node_folder(state, "cell")
+    make_node_folders(cell)
+    return choose_virt_type(cell / "data")
 
 
 def start_libvirtd(state: Path, bridge: str, probed: VirtProbe) -> str:
