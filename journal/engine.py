@@ -121,14 +121,14 @@ class GroupCommit:
             self._failed(error)
             for future in waiters:
                 if not future.done():
-                    future.set_exception(_copy(error))
+                    future.set_exception(fresh(error))
         idle = self._idle
         if idle is not None and not idle.done() and self.flying is None and not self.waiting.waiters:
             idle.set_result(None)
 
 
-def _copy(error: NanoError) -> NanoError:
-    """One exception object per waiter: tracebacks must not pile up on a shared one."""
+def fresh(error: NanoError) -> NanoError:
+    """The same error as a new object: tracebacks must not pile up on a shared one."""
     context: dict[str, Any] = error.context
     copy = type(error)(error.message, code=error.code, hint=error.hint, **context)
     copy.__cause__ = error.__cause__

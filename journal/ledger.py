@@ -27,7 +27,7 @@ from nano.domain.errors import JournalError, NanoError, Stale
 from nano.domain.facts import Change, Command, Context, Emitted, Fact, Model
 from nano.domain.naming import require_name
 from nano.journal.commit_log import BEGINNING, CommitLog
-from nano.journal.engine import Batch, GroupCommit
+from nano.journal.engine import Batch, GroupCommit, fresh
 from nano.journal.feed import Feed
 from nano.journal.history import LogHistory
 from nano.journal.line import Body, Entry, Line, Tracked, encode_line, format_time, line_decoder
@@ -169,9 +169,9 @@ class Ledger:
 
     def _ready(self) -> GroupCommit:
         if self._broken is not None:
-            raise self._broken
+            raise fresh(self._broken)
         if self.log.poisoned is not None:
-            raise self.log.poisoned
+            raise fresh(self.log.poisoned)
         engine = self._engine
         if engine is None:
             raise JournalError("The journal is not open.", hint="The node is starting or stopping; try again.")

@@ -1,25 +1,31 @@
 """The ledger over a real folder, with a toy model."""
 
-from collections.abc import AsyncIterator
+import errno
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import anyio
 import pytest
 
-from nano.domain.errors import Conflict
+from nano.domain.errors import Conflict, DiskFull, JournalDamaged, JournalError, Stale, Unknown
+from nano.domain.facts import Change
 from nano.journal.commit_log import CommitLog
 from nano.journal.disk import Disk
 from nano.journal.feed import Feed
-from nano.journal.ledger import Ledger
-from nano.journal.testing import Count, Counters, Make, numbered, ticking
+from nano.journal.ledger import Ledger, Receipt
+from nano.journal.reader import JournalReader
+from nano.journal.testing import BadDisk, Count, CountAll, Counters, Make, Remove, Spoil, numbered, ticking
 
 pytestmark = pytest.mark.anyio
 
 
 @asynccontextmanager
-async def opened(folder: Path, disk: Disk | None = None, feed: Feed | None = None) -> AsyncIterator[Ledger]:
-    clock = ticking()
+async def opened(
+    folder: Path, disk: Disk | None = None, feed: Feed | None = None, clock: Callable[[], datetime] | None = None
+) -> AsyncIterator[Ledger]:
+    clock = clock or ticking()
     log = CommitLog(folder / "journal", clock=clock, disk=disk)
     async with Ledger.open(log, Counters(), clock=clock, new_id=numbered(), feed=feed or Feed()) as ledger:
         yield ledger
@@ -28,6 +34,18 @@ async def opened(folder: Path, disk: Disk | None = None, feed: Feed | None = Non
 def values(ledger: Ledger) -> dict[str, int]:
     assert isinstance(ledger.model, Counters)
     return ledger.model.values()
+
+
+async def made(ledger: Ledger, *names: str) -> None:
+    for name in names:
+        await ledger.execute(Make(name), actor="admin", command_id=f"make-{name}")
+
+
+async def reached(condition: Callable[[], bool]) -> None:
+    """Give the event loop its turns until the condition holds."""
+    with anyio.fail_after(10):
+        while not condition():
+            await anyio.lowlevel.checkpoint()
 
 
 async def test_a_command_becomes_facts_and_survives_a_restart(tmp_path: Path) -> None:
@@ -43,11 +61,12 @@ async def test_a_command_becomes_facts_and_survives_a_restart(tmp_path: Path) ->
         assert values(ledger) == {"a": 5}
         assert (ledger.position, ledger.version("counter/a")) == (2, 2)
         assert await ledger.facts() == [*made.facts, *counted.facts]
+        assert (await ledger.execute(Count("a"), actor="admin", command_id="3")).position == 3
 
 
 async def test_concurrent_commands_each_see_the_one_before(tmp_path: Path) -> None:
     async with opened(tmp_path) as ledger:
-        await ledger.execute(Make("a"), actor="admin", command_id="make")
+        await made(ledger, "a")
         refused = []
 
         async def one(number: int) -> None:
@@ -62,3 +81,364 @@ async def test_concurrent_commands_each_see_the_one_before(tmp_path: Path) -> No
                 group.start_soon(one, number)
         assert values(ledger) == {"a": 200, "b": 0}
         assert len(refused) == 199
+
+
+async def test_commands_that_arrive_together_share_one_sync(tmp_path: Path) -> None:
+    disk = BadDisk()
+    async with opened(tmp_path, disk) as ledger:
+        await made(ledger, "a")
+        before = disk.syncs
+
+        async def one(number: int) -> None:
+            await ledger.execute(Count("a"), actor="admin", command_id=str(number))
+
+        async with anyio.create_task_group() as group:
+            for number in range(500):
+                group.start_soon(one, number)
+        assert disk.syncs - before <= 3
+        assert ledger.position == 501
+
+
+async def test_many_events_of_one_command_are_one_line(tmp_path: Path) -> None:
+    async with opened(tmp_path) as ledger:
+        await made(ledger, "a", "b", "c")
+        receipt = await ledger.execute(CountAll(2), actor="admin", command_id="all")
+        assert [fact.position for fact in receipt.facts] == [4, 5, 6]
+    lines = list(JournalReader(tmp_path / "journal").lines())
+    assert [len(line.events) for line in lines] == [1, 1, 1, 3]
+    async with opened(tmp_path) as ledger:
+        assert values(ledger) == {"a": 2, "b": 2, "c": 2}
+
+
+async def test_a_refusal_changes_nothing(tmp_path: Path) -> None:
+    async with opened(tmp_path) as ledger:
+        with pytest.raises(Unknown):
+            await ledger.execute(Count("a"), actor="admin", command_id="1")
+        assert ledger.position == 0
+        await made(ledger, "a")  # the refused one's id is free again
+        receipt = await ledger.execute(Count("a"), actor="admin", command_id="1")
+        assert not receipt.repeated
+
+
+async def test_no_events_write_nothing(tmp_path: Path) -> None:
+    async with opened(tmp_path) as ledger:
+        await made(ledger, "a")
+        assert await ledger.execute(Count("a", 0), actor="admin", command_id="1") == Receipt(1)
+        assert ledger.position == 1
+
+
+async def test_no_events_are_answered_after_what_they_were_decided_on(tmp_path: Path) -> None:
+    disk = BadDisk()
+    async with opened(tmp_path, disk) as ledger:
+        await made(ledger, "a")
+        disk.hold()
+        answered = []
+
+        async def one(by: int) -> None:
+            answered.append(await ledger.execute(Count("a", by), actor="admin", command_id=f"by-{by}"))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(one, 1)
+            await anyio.to_thread.run_sync(disk.holding.wait, 10)
+            group.start_soon(one, 0)
+            await anyio.wait_all_tasks_blocked()
+            assert not answered
+            disk.release()
+        assert [receipt.position for receipt in answered] == [2, 2]
+
+
+async def test_nothing_is_published_or_answered_before_it_is_durable(tmp_path: Path) -> None:
+    disk, feed = BadDisk(), Feed()
+    seen: list[Change] = []
+    feed.add_listener(seen.extend)
+    async with opened(tmp_path, disk, feed) as ledger:
+        await made(ledger, "a")
+        disk.hold()
+        done = anyio.Event()
+
+        async def one() -> None:
+            await ledger.execute(Count("a"), actor="admin", command_id="1")
+            assert len(seen) == 2  # published before the reply: whoever got it reads its own write
+            done.set()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(one)
+            await anyio.to_thread.run_sync(disk.holding.wait, 10)
+            assert (len(seen), ledger.position, feed.position, done.is_set()) == (1, 1, 1, False)
+            disk.release()
+        assert done.is_set()
+        assert seen[1].before == seen[0].after
+
+
+async def test_a_repeated_command_gets_its_first_receipt(tmp_path: Path) -> None:
+    async with opened(tmp_path) as ledger:
+        await made(ledger, "a")
+        first = await ledger.execute(Count("a", 3), actor="admin", command_id="1")
+        for _ in range(2):
+            again = await ledger.execute(Count("a", 3), actor="admin", command_id="1")
+            assert again == Receipt(first.position, first.facts, repeated=True)
+        with pytest.raises(Conflict) as caught:
+            await ledger.execute(Count("a", 4), actor="admin", command_id="1")
+        assert caught.value.code == "idempotency_key_reused"
+    async with opened(tmp_path) as ledger:
+        again = await ledger.execute(Count("a", 3), actor="admin", command_id="1")
+        assert again == Receipt(first.position, first.facts, repeated=True)
+        with pytest.raises(Conflict):
+            await ledger.execute(Remove("a"), actor="admin", command_id="1")
+        assert values(ledger) == {"a": 3}
+
+
+async def test_a_repeated_command_waits_for_the_first_one(tmp_path: Path) -> None:
+    disk = BadDisk()
+    async with opened(tmp_path, disk) as ledger:
+        await made(ledger, "a")
+        disk.hold()
+        receipts = []
+
+        async def one() -> None:
+            receipts.append(await ledger.execute(Count("a"), actor="admin", command_id="1"))
+
+        async with anyio.create_task_group() as group:
+            for _ in range(3):
+                group.start_soon(one)
+            await anyio.to_thread.run_sync(disk.holding.wait, 10)
+            assert not receipts
+            disk.release()
+        assert sorted(receipt.repeated for receipt in receipts) == [False, True, True]
+        assert {receipt.position for receipt in receipts} == {2}
+        assert values(ledger) == {"a": 1}
+
+
+async def test_a_command_without_id_is_never_a_repeated_one(tmp_path: Path) -> None:
+    async with opened(tmp_path) as ledger:
+        await made(ledger, "a")
+        for _ in range(2):
+            await ledger.execute(Count("a"), actor="admin", command_id="")
+        assert values(ledger) == {"a": 2}
+
+
+async def test_expect_refuses_another_version(tmp_path: Path) -> None:
+    async with opened(tmp_path) as ledger:
+        await made(ledger, "a")
+        await ledger.execute(Count("a"), actor="admin", command_id="1", expect=("counter/a", 1))
+        with pytest.raises(Stale) as caught:
+            await ledger.execute(Count("a"), actor="admin", command_id="2", expect=("counter/a", 1))
+        assert caught.value.context["version"] == 2
+        assert values(ledger) == {"a": 1}
+
+
+async def test_versions_count_on_after_a_resource_is_gone(tmp_path: Path) -> None:
+    async with opened(tmp_path) as ledger:
+        await made(ledger, "a")
+        await ledger.execute(Remove("a"), actor="admin", command_id="1")
+        assert values(ledger) == {}
+        receipt = await ledger.execute(Make("a"), actor="admin", command_id="2")
+        assert receipt.facts[0].version == 3
+    async with opened(tmp_path) as ledger:
+        assert ledger.version("counter/a") == 3
+
+
+async def test_tracking_is_recorded_once_and_survives(tmp_path: Path) -> None:
+    async with opened(tmp_path) as ledger:
+        await made(ledger, "a")
+        for _ in range(2):  # the link sends it twice
+            await ledger.execute(Count("a"), actor="core", command_id="", tracking=("cell/one", 7))
+        assert (ledger.tracking("cell/one"), ledger.tracking("cell/two")) == (7, 0)
+        await ledger.execute(Count("a", 0), actor="core", command_id="", tracking=("cell/one", 9))
+        assert ledger.tracking("cell/one") == 9
+    async with opened(tmp_path) as ledger:
+        assert ledger.tracking("cell/one") == 7
+        assert values(ledger) == {"a": 1}
+
+
+async def test_dry_run_changes_nothing(tmp_path: Path) -> None:
+    async with opened(tmp_path) as ledger:
+        await made(ledger, "a")
+        emitted = ledger.dry_run(Count("a", 5), actor="admin")
+        assert [resource for resource, _ in emitted] == ["counter/a"]
+        assert (values(ledger), ledger.position) == ({"a": 0}, 1)
+
+
+@pytest.mark.parametrize("how", ["type", "unlisted", "evolve"])
+async def test_a_bad_event_harms_neither_state_nor_log(tmp_path: Path, how: str) -> None:
+    async with opened(tmp_path) as ledger:
+        await made(ledger, "a")
+        await ledger.execute(Count("a", 3), actor="admin", command_id="1")
+        model = ledger.model
+        with pytest.raises(RuntimeError if how == "evolve" else JournalError):
+            await ledger.execute(Spoil("a", how), actor="admin", command_id="2")
+        assert ledger.model is model
+        assert (values(ledger), ledger.version("counter/a"), ledger.position) == ({"a": 3}, 2, 2)
+        await ledger.execute(Count("a"), actor="admin", command_id="3")
+    async with opened(tmp_path) as ledger:
+        assert values(ledger) == {"a": 4}
+
+
+async def test_a_bad_event_keeps_what_is_on_its_way(tmp_path: Path) -> None:
+    disk = BadDisk()
+    async with opened(tmp_path, disk) as ledger:
+        await made(ledger, "a")
+        disk.hold()
+
+        async def one(number: int) -> None:
+            await ledger.execute(Count("a"), actor="admin", command_id=str(number))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(one, 1)
+            await anyio.to_thread.run_sync(disk.holding.wait, 10)
+            group.start_soon(one, 2)
+            await anyio.wait_all_tasks_blocked()
+            with pytest.raises(RuntimeError):
+                await ledger.execute(Spoil("a", "evolve"), actor="admin", command_id="bad")
+            assert values(ledger) == {"a": 2}
+            disk.release()
+    async with opened(tmp_path) as ledger:
+        assert values(ledger) == {"a": 2}
+
+
+async def test_an_odd_resource_name_is_refused(tmp_path: Path) -> None:
+    async with opened(tmp_path) as ledger:
+        for name in ("../etc", "", "a b", "a/b", "..", "x" * 65):
+            with pytest.raises(Exception, match="resource id"):
+                await ledger.execute(Make(name), actor="admin", command_id="")
+        assert ledger.position == 0
+
+
+@pytest.mark.parametrize(("error", "raised"), [(errno.ENOSPC, DiskFull), (errno.EIO, JournalError)])
+async def test_a_failed_write_throws_staged_state_away(tmp_path: Path, error: int, raised: type[Exception]) -> None:
+    disk, feed = BadDisk(), Feed()
+    seen: list[Change] = []
+    feed.add_listener(seen.extend)
+    async with opened(tmp_path, disk, feed) as ledger:
+        await made(ledger, "a")
+        model = ledger.model
+        failed = []
+
+        async def one(number: int) -> None:
+            try:
+                await ledger.execute(Count("a"), actor="admin", command_id=str(number))
+            except raised as caught:
+                failed.append(caught)
+
+        disk.order("append", error)
+        disk.hold()
+        async with anyio.create_task_group() as group:
+            for number in range(10):
+                group.start_soon(one, number)
+            disk.release()
+        assert len(failed) == 10
+        assert ledger.model is model
+        assert (values(ledger), ledger.version("counter/a"), ledger.position, len(seen)) == ({"a": 0}, 1, 1, 1)
+        receipt = await ledger.execute(Count("a"), actor="admin", command_id="3")  # the same id, not a repeated one
+        assert not receipt.repeated
+    async with opened(tmp_path) as ledger:
+        assert values(ledger) == {"a": 1}
+
+
+async def test_a_failed_batch_takes_those_behind_it_along(tmp_path: Path) -> None:
+    disk = BadDisk()
+    async with opened(tmp_path, disk) as ledger:
+        await made(ledger, "a")
+        failed = []
+
+        async def one(number: int) -> None:
+            try:
+                await ledger.execute(Count("a"), actor="admin", command_id=str(number))
+            except JournalError as caught:
+                failed.append(caught.code)
+
+        disk.hold()
+        disk.order("fdatasync")
+        async with anyio.create_task_group() as group:
+            group.start_soon(one, 1)
+            await anyio.to_thread.run_sync(disk.holding.wait, 10)
+            for number in range(2, 6):
+                group.start_soon(one, number)
+            await anyio.wait_all_tasks_blocked()
+            disk.release()
+        assert failed == ["journal_poisoned"] * 5
+        assert values(ledger) == {"a": 0}
+        with pytest.raises(JournalError, match="takes no more facts"):
+            await ledger.execute(Count("a"), actor="admin", command_id="6")
+        assert [fact.position for fact in await ledger.facts()] == [1]  # reading goes on
+
+
+async def test_a_caller_that_gives_up_does_not_disturb_the_others(tmp_path: Path) -> None:
+    disk = BadDisk()
+    async with opened(tmp_path, disk) as ledger:
+        await made(ledger, "a")
+        disk.hold()
+        with anyio.move_on_after(0):
+            await ledger.execute(Count("a"), actor="admin", command_id="1")
+
+        async def two() -> None:
+            await ledger.execute(Count("a"), actor="admin", command_id="2")
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(two)
+            await anyio.wait_all_tasks_blocked()
+            disk.release()
+        assert values(ledger) == {"a": 2}
+        assert (await ledger.execute(Count("a"), actor="admin", command_id="1")).repeated
+
+
+async def test_closing_waits_for_what_was_accepted(tmp_path: Path) -> None:
+    results = []
+    async with anyio.create_task_group() as group:
+        async with opened(tmp_path) as ledger:
+            await made(ledger, "a")
+
+            async def one(number: int) -> None:
+                results.append(await ledger.execute(Count("a"), actor="admin", command_id=str(number)))
+
+            for number in range(20):
+                group.start_soon(one, number)
+            await reached(lambda: ledger.version("counter/a") == 21)
+        with pytest.raises(JournalError):
+            await ledger.execute(Count("a"), actor="admin", command_id="late")
+    assert len(results) == 20
+    async with opened(tmp_path) as ledger:
+        assert values(ledger) == {"a": 20}
+
+
+async def test_time_never_goes_backwards(tmp_path: Path) -> None:
+    times = iter(datetime(2026, 11, 21, tzinfo=UTC) + timedelta(seconds=s) for s in (9, 5, 1, 20, 3, 2, 1, 1, 1))
+    async with opened(tmp_path, clock=lambda: next(times)) as ledger:
+        for name in "abcd":
+            await made(ledger, name)
+        seconds = [fact.at.second for fact in await ledger.facts()]
+        assert seconds == [9, 9, 9, 20]
+    async with opened(tmp_path) as ledger:  # its clock starts at 0 s
+        await made(ledger, "e")
+        assert (await ledger.facts(after=4))[0].at.second == 20
+
+
+async def test_a_wrong_version_in_the_log_refuses_to_start(tmp_path: Path) -> None:
+    from nano.journal.line import Body, Entry, encode_line, format_time
+    from nano.journal.testing import Counted, Made
+
+    async with opened(tmp_path) as ledger:
+        await made(ledger, "a")
+        log = ledger.log
+        events = (Entry("counter/a", 3, Counted(1)), Entry("counter/b", 1, Made("b")))
+        text, digest = encode_line(log.hash, Body(2, format_time(datetime.now(UTC)), 1, "x", "", "", "", events))
+        log.append(text, 2, 3, digest)
+    with pytest.raises(JournalDamaged) as caught:
+        async with opened(tmp_path):
+            pytest.fail("it started")
+    first = (tmp_path / "journal/commits/0000000000000001.jsonl").read_bytes().index(b"\n") + 1
+    assert caught.value.context["byte"] == first
+
+
+async def test_history_by_position_and_by_resource(tmp_path: Path) -> None:
+    async with opened(tmp_path) as ledger:
+        await made(ledger, "a", "b")
+        for number in range(5):
+            await ledger.execute(CountAll(number + 1), actor="admin", command_id=str(number))
+        everything = await ledger.facts()
+        assert [fact.position for fact in everything] == list(range(1, 13))
+        assert await ledger.facts(after=4, limit=3) == everything[4:7]
+        of_b = [fact for fact in everything if fact.resource == "counter/b"]
+        assert await ledger.facts(resource="counter/b") == of_b
+        assert await ledger.facts(after=2, limit=2, resource="counter/b") == of_b[2:4]
+        assert await ledger.facts(resource="counter/none") == []
