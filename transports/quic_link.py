@@ -22,7 +22,7 @@ from aioquic.quic.packet import QuicPacketType, pull_quic_header
 from nano.domain.errors import Failure, Unreachable
 from nano.transports.messages import Hello, Welcome
 from nano.transports.node_side import Acceptance, Listening, NodeSide, OnLink, connected, split_address
-from nano.transports.quic_carrier import LinkConnection, QuicCarrier, configuration, reset_token
+from nano.transports.quic_carrier import RESET_TOKEN_BYTES, LinkConnection, QuicCarrier, configuration, reset_token
 from nano.transports.settings import PORTS
 from nano.transports.stream_link import StreamLink
 
@@ -30,7 +30,7 @@ logger = logging.getLogger("nano.transports")
 
 CID_BYTES: Final = 8
 INITIAL_BYTES_MIN: Final = 1200  # RFC 9000 §14.1
-RESET_BYTES: Final = 41  # shorter than any datagram it answers, so that two nodes can't echo for ever
+RESET_BYTES_MIN, RESET_BYTES_MAX = 21, 41  # RFC 9000 §10.3
 SOCKET_BUFFER_BYTES: Final = 1 << 20
 
 
@@ -162,8 +162,9 @@ class _Server(asyncio.DatagramProtocol):
 
     def _reset(self, data: bytes, cid: bytes, addr: Any) -> None:
         """Tell a peer of an earlier life of this node that its connection is gone (RFC 9000 §10.3)."""
-        if len(data) > RESET_BYTES:
-            noise = bytearray(os.urandom(RESET_BYTES - 16))
+        size = min(len(data) - 1, RESET_BYTES_MAX)  # shorter than its cause, so that two nodes can't echo for ever
+        if size >= RESET_BYTES_MIN:
+            noise = bytearray(os.urandom(size - RESET_TOKEN_BYTES))
             noise[0] = 0x40 | noise[0] & 0x3F
             self._transport.sendto(bytes(noise) + reset_token(self._secret, cid), addr)
 

@@ -25,6 +25,7 @@ from nano.transports.node_side import Listening, NodeSide
 from nano.transports.settings import LinkSettings
 from nano.transports.stream_link import StreamLink
 from nano.transports.trust import APPROVED, Judgement, Trust
+from nano.transports.unwrap import plain_errors
 
 LINK_KINDS: Final = ("memory", "quic", "tls")
 HELLO: Final = Hello(name="Cell_0a1b2c3d4e5f", kind="cell", domain="nano", version="0")
@@ -142,12 +143,13 @@ async def serving(
     nodes: Nodes, on_link: Callable[[AcceptedLink], Awaitable[None]], port: int = 0
 ) -> AsyncIterator[Listening]:
     """The acceptor of a quic or tls pair, on a loopback port of its own."""
-    async with anyio.create_task_group() as tasks:
-        listening: Listening = await tasks.start(
-            partial(nodes.module.serve, "127.0.0.1", port, nodes.core_side, nodes.welcome, on_link)
-        )
-        yield listening
-        tasks.cancel_scope.cancel()
+    with plain_errors():
+        async with anyio.create_task_group() as tasks:
+            listening: Listening = await tasks.start(
+                partial(nodes.module.serve, "127.0.0.1", port, nodes.core_side, nodes.welcome, on_link)
+            )
+            yield listening
+            tasks.cancel_scope.cancel()
 
 
 @asynccontextmanager
