@@ -93,6 +93,7 @@ class LibvirtConnection:
         connection = Connection(self.uri)
         try:
             connection.on_events(self._hub.tell, self._hub.tell_lost)
+            connection.settle()
         except BaseException:
             connection.close()
             raise

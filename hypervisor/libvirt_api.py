@@ -162,6 +162,17 @@ class Connection:
             name = {"QEMU": "QEMU", "TEST": "test driver"}.get(self._raw.getType(), str(self._raw.getType()))
             return f"libvirt {_dotted(self._raw.getLibVersion())}, {name} {_dotted(self._raw.getVersion())}"
 
+    def settle(self) -> None:
+        """Wait until a libvirtd that has just started has taken up its running guests again.
+
+        Until then it answers, but loses events: a guest that ends now is stopped without a word (libvirt 9.0). Statistics
+        without NOWAIT wait for each guest's job, and taking it up is one.
+        """
+        with translated("Waiting for libvirt to find its guests again"):
+            self._raw.getAllDomainStats(
+                libvirt.VIR_DOMAIN_STATS_BALLOON, libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE
+            )
+
     def states(self) -> list[DomainState]:
         """Every domain of the host, running or not, in one call."""
         with translated("Listing domains"):
