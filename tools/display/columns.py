@@ -1,0 +1,195 @@
+"""Which columns a list of each kind shows, from the API's rows.
+
+The first few columns of a kind are what one looks for at a glance (name, state, where, how big); ``-o wide`` adds the
+rest. Cells read rows as plain JSON objects and never fail on a missing field: a newer or older Core must still be shown.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from nano.tools.display import words
+from nano.tools.display.table import Column, Row
+from nano.tools.display.terminal import Terminal
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+Shower = Callable[[Row, Terminal], "str | Text"]
+
+
+def _plain(name: str) -> Shower:
+    return lambda row, _terminal: str(row.get(name) or words.NOTHING)
+
+
+def _number(name: str) -> Shower:
+    return lambda row, _terminal: str(row.get(name, words.NOTHING))
+
+
+def _size(name: str) -> Shower:
+    return lambda row, _terminal: words.size(row.get(name))
+
+
+def _yes(name: str) -> Shower:
+    return lambda row, _terminal: words.yes(row.get(name))
+
+
+def _ago(name: str) -> Shower:
+    def show(row: Row, terminal: Terminal) -> str:
+        value = row.get(name)
+        return words.ago(words.parse_time(value), terminal.now()) if value else words.NOTHING
+
+    return show
+
+
+def _exact(name: str) -> Shower:
+    def show(row: Row, terminal: Terminal) -> str:
+        value = row.get(name)
+        return words.exact(words.parse_time(value), terminal.zone) if value else words.NOTHING
+
+    return show
+
+
+def _state(row: Row, terminal: Terminal) -> "Text":
+    return terminal.state(str(row.get("state", "")))
+
+
+def cell_state(row: Row) -> str:
+    """What a cell's row amounts to: a disabled cell that is online is neither just one nor the other."""
+    state = str(row.get("state", ""))
+    return "disabled" if state == "online" and not row.get("enabled", True) else state
+
+
+def image_state(row: Row) -> str:
+    return "inspecting" if row.get("task") else "ready"
+
+
+def pool_state(row: Row) -> str:
+    return "enabled" if row.get("enabled", True) else "disabled"
+
+
+def guest_counts(row: Row) -> str:
+    """ "12: 10 running, 2 stopped"."""
+    guests: dict[str, int] = row.get("guests") or {}
+    parts = ", ".join(f"{count} {state}" for state, count in sorted(guests.items()) if count)
+    total = sum(guests.values())
+    return f"{total}: {parts}" if parts else str(total)
+
+
+def task_took(row: Row, terminal: Terminal) -> str:
+    started, ended = row.get("started_at"), row.get("ended_at")
+    if not started:
+        return words.NOTHING
+    until = words.parse_time(ended) if ended else terminal.now()
+    return words.lasted((until - words.parse_time(started)).total_seconds())
+
+
+def task_says(row: Row) -> str:
+    """Why a task failed, or what it is doing."""
+    error: dict[str, Any] | None = row.get("error")
+    if error:
+        return str(error.get("message", ""))
+    return str(row.get("step") or words.NOTHING)
+
+
+def task_subject(row: Row) -> str:
+    return str(row.get("resource_name") or words.short(str(row.get("resource", "")).partition("/")[2])) or "-"
+
+
+GUEST: Final = (
+    Column("NAME", _plain("name")),
+    Column("STATE", _state, shorten=False),
+    Column("CELL", _plain("cell"), 4),
+    Column("CORES", _number("cores"), 3, justify="right"),
+    Column("MEMORY", _size("memory"), 2, justify="right"),
+    Column("DISK", lambda row, _: words.size(sum(row.get("disks") or ())), 2, justify="right"),
+    Column("ADDRESS", lambda row, _: ", ".join(row.get("addresses") or ()) or words.NOTHING, 1),
+    Column("CHANGED", _ago("changed_at"), 5),
+    Column("IMAGE", _plain("image"), 6, wide=True),
+    Column("POOL", _plain("pool"), 7, wide=True),
+    Column("MAC", _plain("mac"), 8, wide=True),
+    Column("AGENT", _yes("agent"), 8, wide=True),
+    Column("AUTOSTART", _yes("autostart"), 9, wide=True),
+    Column("OWNER", _plain("owner"), 9, wide=True),
+    Column("CREATED", _exact("created_at"), 9, wide=True),
+    Column("CHANGED AT", _exact("changed_at"), 9, wide=True),
+    Column("ID", _plain("id"), 6, wide=True),
+    Column("NOTE", _plain("note"), 9, wide=True),
+)
+
+COMPUTE_POOL: Final = (
+    Column("NAME", _plain("name")),
+    Column("STATE", lambda row, terminal: terminal.state(pool_state(row)), shorten=False),
+    Column("CELLS", _number("cells"), 1, justify="right"),
+    Column("GUESTS", lambda row, _: guest_counts(row), 2),
+    Column("STORAGE", lambda row, _: str(row.get("storage") or "local disks"), 3),
+    Column("NETWORK", lambda row, _: str(row.get("network") or "unmanaged"), 4),
+    Column("FAILOVER", _yes("failover"), 5),
+    Column("CREATED", _ago("created_at"), 6),
+    Column("CREATED AT", _exact("created_at"), 9, wide=True),
+    Column("VERSION", _number("version"), 9, wide=True, justify="right"),
+)
+
+CELL: Final = (
+    Column("NAME", _plain("name")),
+    Column("STATE", lambda row, terminal: terminal.state(cell_state(row)), shorten=False),
+    Column("POOL", _plain("pool"), 1),
+    Column("GUESTS", _number("guests"), 2, justify="right"),
+    Column("CORES", lambda row, _: str(row.get("cores") or words.NOTHING), 4, justify="right"),
+    Column("MEMORY", _size("memory"), 3, justify="right"),
+    Column("DISK", _size("disk"), 3, justify="right"),
+    Column("ADDRESS", _plain("address"), 5),
+    Column("SEEN", _ago("seen_at"), 6),
+    Column("ERROR", _plain("error"), 1),
+    Column("VIRT", _plain("virt_type"), 7, wide=True),
+    Column("HYPERVISOR", _plain("hypervisor"), 8, wide=True),
+    Column("SEEN AT", _exact("seen_at"), 9, wide=True),
+    Column("FINGERPRINT", lambda row, _: str(row.get("fingerprint", ""))[:16] or words.NOTHING, 8, wide=True),
+    Column("VIRT NOTE", _plain("virt_note"), 9, wide=True),
+)
+
+IMAGE: Final = (
+    Column("NAME", _plain("name")),
+    Column("STATE", lambda row, terminal: terminal.state(image_state(row)), 1, shorten=False),
+    Column("FORMAT", _plain("format"), 2),
+    Column("SIZE", _size("size"), 2, justify="right"),
+    Column("DISK", _size("virtual_size"), 1, justify="right"),
+    Column("CREATED", _ago("created_at"), 3),
+    Column("CREATED AT", _exact("created_at"), 9, wide=True),
+    Column("SHA-256", lambda row, _: str(row.get("sha256", ""))[:16] or words.NOTHING, 8, wide=True),
+    Column("ID", _plain("id"), 6, wide=True),
+)
+
+TASK: Final = (
+    Column("TASK", lambda row, _: words.short(str(row.get("id", ""))), shorten=False),
+    Column("KIND", _plain("kind"), 1),
+    Column("OF", lambda row, _: task_subject(row)),
+    Column("STATE", _state, shorten=False),
+    Column("DONE", lambda row, _: words.percent(row.get("progress", 0)), 3, justify="right"),
+    Column("TOOK", task_took, 4, justify="right"),
+    Column("WHO", _plain("actor"), 5),
+    Column("STARTED", _ago("started_at"), 2),
+    Column("SAYS", lambda row, _: task_says(row), 6),
+    Column("STARTED AT", _exact("started_at"), 9, wide=True),
+    Column("ENDED AT", _exact("ended_at"), 9, wide=True),
+    Column("ID", _plain("id"), 8, wide=True),
+)
+
+COLUMNS: Final[dict[str, tuple[Column, ...]]] = {
+    "guest": GUEST,
+    "compute_pool": COMPUTE_POOL,
+    "cell": CELL,
+    "image": IMAGE,
+    "task": TASK,
+}
+
+STATE_OF: Final[dict[str, Callable[[Row], str]]] = {
+    "cell": cell_state,
+    "image": image_state,
+    "compute_pool": pool_state,
+}
+
+
+def state_of(kind: str, row: Row) -> str:
+    """The word that ``terminal.state`` knows for a row of this kind."""
+    rule = STATE_OF.get(kind)
+    return rule(row) if rule is not None else str(row.get("state", ""))

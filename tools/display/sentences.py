@@ -1,0 +1,200 @@
+"""What an event says, in words: "was requested: 1 core, 128 MiB of memory, disk 64 MiB, on Cell_0a1b".
+
+A phrase continues the name of its resource ("guest demo started: power button"). Events this version does not know are
+told by their tag and fields, so nothing in a journal is ever passed over in silence. English only: the portal tells
+its own stories from its catalogues.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from nano.domain.naming import format_size
+from nano.tools.display import words
+
+Event = dict[str, Any]
+Phrase = Callable[[Event], str]
+
+
+def phrase(event: Event) -> str:
+    """The event as a phrase; ``event`` is its JSON object with ``type``."""
+    kind = str(event.get("type", "event"))
+    known = PHRASES.get(kind)
+    if known is not None:
+        try:
+            return known(event)
+        except (KeyError, TypeError, ValueError):
+            return _unknown(event)  # written by a version with other fields
+    return _unknown(event)
+
+
+def subject(resource: str, names: dict[str, str]) -> str:
+    """A resource as people call it: "guest demo", "task 3f0c9d2e", "the zone"."""
+    kind, _, identifier = resource.partition("/")
+    if kind == "zone":
+        return "the zone"
+    return f"{kind.replace('_', ' ')} {names.get(resource) or words.short(identifier)}"
+
+
+def name_in(event: Event) -> str:
+    """The name an event gives its resource, "" when it gives none."""
+    if event.get("type") == "task.started":
+        return f"{event.get('kind')} of {event.get('target_name')}"
+    spec = event.get("spec")
+    if isinstance(spec, dict):
+        return str(spec.get("name", ""))
+    name = event.get("name", "")
+    return str(name) if str(event.get("type", "")).partition(".")[2] in NAMING else ""
+
+
+NAMING: Final = frozenset({"created", "requested", "discovered", "registered"})
+
+
+def _unknown(event: Event) -> str:
+    fields = ", ".join(f"{name} {_short(value)}" for name, value in event.items() if name != "type")
+    said = str(event.get("type", "event")).partition(".")[2].replace("_", " ") or str(event.get("type"))
+    return f"{said}: {fields}" if fields else said
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
+def _because(said: str) -> Phrase:
+    return lambda event: f"{said}: {event['reason']}" if event.get("reason") else said
+
+
+def _said(text: str) -> Phrase:
+    return lambda _event: text
+
+
+def _machine(spec: dict[str, Any]) -> str:
+    disks = words.sizes(spec["disks"])
+    return f"{words.plural(spec['cores'], 'core')}, {format_size(spec['memory'])} of memory, disk {disks}"
+
+
+def _guest_requested(event: Event) -> str:
+    image = f" from image {event['image_name']}" if event.get("image_name") else ""
+    return f"was requested{image}: {_machine(event['spec'])}, placed on {event['cell']}"
+
+
+def _work_ended(event: Event) -> str:
+    return f"could not: {event['error']}" if event.get("error") else "was let go by its task"
+
+
+def _agent(event: Event) -> str:
+    if not event["connected"]:
+        return "its agent fell silent"
+    addresses = ", ".join(event.get("addresses") or ())
+    return f"its agent answers, address {addresses}" if addresses else "its agent answers"
+
+
+def _pool(event: Event) -> str:
+    parts = [f"storage {event.get('storage') or 'on local disks'}", f"network {event.get('network') or 'unmanaged'}"]
+    parts.append("failover on" if event.get("failover") else "failover off")
+    if "enabled" in event:
+        parts.append("enabled" if event["enabled"] else "disabled")
+    return ", ".join(parts)
+
+
+def _cell_described(event: Event) -> str:
+    note = f" ({event['virt_note']})" if event.get("virt_note") else ""
+    return (
+        f"described itself: {words.plural(event['cores'], 'core')}, {format_size(event['memory'])} of memory, "
+        f"{format_size(event['disk'])} of disk, {event['virt_type']}{note}"
+    )
+
+
+def _step_ended(event: Event) -> str:
+    detail = f": {event['detail']}" if event.get("detail") else ""
+    return f"step “{event['name']}” {'is done' if event['outcome'] == 'done' else event['outcome']}{detail}"
+
+
+def _problem(event: Event) -> str:
+    error = event["error"]
+    return f"{error['message']} [{error['code']}]"
+
+
+def _task_ended(event: Event) -> str:
+    said = {"done": "is done", "failed": "failed", "cancelled": "was cancelled"}[event["outcome"]]
+    if event.get("error"):
+        said += f": {_problem(event)}"
+    if event.get("undone"):
+        said += f"; undone: {', '.join(event['undone'])}"
+    return said
+
+
+def _order_taken(event: Event) -> str:
+    action = str(event.get("action") or event["kind"]).replace("_", " ")
+    return f"was taken: {action} domain {words.short(event['guest_id'])}"
+
+
+def _order_failed(event: Event) -> str:
+    undone = f"; undone: {', '.join(event['undone'])}" if event.get("undone") else ""
+    return f"failed: {_problem(event)}{undone}"
+
+
+def _registered(event: Event) -> str:
+    return (
+        f"was registered: {event['format']}, {format_size(event['size'])}, "
+        f"disk of {format_size(event['virtual_size'])}, SHA-256 {event['sha256'][:16]}…"
+    )
+
+
+PHRASES: Final[dict[str, Phrase]] = {
+    "zone.founded": _said("was founded, with an empty default pool"),
+    "compute_pool.created": lambda event: f"was created: {_pool(event)}",
+    "compute_pool.modified": lambda event: f"was changed: {_pool(event)}",
+    "compute_pool.deleted": _said("was deleted"),
+    "cell.discovered": lambda event: f"was discovered at {event['address']}, certificate {event['fingerprint'][:16]}…",
+    "cell.connected": lambda event: f"connected from {event['address']}",
+    "cell.disconnected": _because("went offline"),
+    "cell.described": _cell_described,
+    "cell.added": lambda event: f"was added to pool {event['pool']}, its certificate approved",
+    "cell.enabled": _said("was enabled for new guests"),
+    "cell.disabled": _said("was disabled for new guests"),
+    "cell.removed": lambda event: f"was taken out of pool {event['pool']}",
+    "cell.faulted": lambda event: f"needs attention: {event['error']}" if event["error"] else "is well again",
+    "cell.debt_recorded": lambda event: f"owes the removal of guest {words.short(event['guest_id'])}",
+    "cell.debt_settled": lambda event: f"has removed guest {words.short(event['guest_id'])}",
+    "guest.requested": _guest_requested,
+    "guest.created": _said("was made: volumes and domain are there"),
+    "guest.create_undone": lambda event: f"was given up and nothing of it is left: {event['reason']}",
+    "guest.work_started": lambda event: f"was taken by a task: {event['action'].replace('_', ' ')}",
+    "guest.work_ended": _work_ended,
+    "guest.deleted": _said("was deleted with its disks"),
+    "guest.started": _because("is running"),
+    "guest.stopped": _because("is off"),
+    "guest.paused": _because("is paused"),
+    "guest.crashed": _because("crashed"),
+    "guest.vanished": _because("is missing on its cell"),
+    "guest.redefined": _said("was defined again from the journal"),
+    "guest.agent_changed": _agent,
+    "guest.console_opened": lambda event: f"its console was opened by {event['by']}",
+    "image.requested": lambda event: f"is to be registered from {event['path']}",
+    "image.registered": _registered,
+    "image.refused": _because("was refused"),
+    "image.forgotten": _said("was forgotten; its file stays"),
+    "task.started": lambda event: f"began: {', '.join(event['plan'])}",
+    "task.step_started": lambda event: f"step “{event['name']}” began",
+    "task.step_ended": _step_ended,
+    "task.cancel_requested": lambda event: f"is to be cancelled, asked by {event['by']}",
+    "task.undoing": lambda event: f"is undoing what it did: {_problem(event)}",
+    "task.ended": _task_ended,
+    "domain.requested": lambda event: f"is to be made: {_machine(event['spec'])}",
+    "domain.created": _said("was made"),
+    "domain.discarded": lambda event: f"was undone, nothing of it is left: {event['reason']}",
+    "domain.removed": lambda event: (
+        f"was removed with {words.plural(len(event['volumes']), 'volume')}" if event.get("volumes") else "was removed"
+    ),
+    "domain.redefined": _said("was defined again"),
+    "domain.vanished": _because("vanished from the hypervisor"),
+    "domain.power_changed": lambda event: f"is {event['power']}: {event['reason']}",
+    "domain.agent_changed": _agent,
+    "order.taken": _order_taken,
+    "order.done": lambda event: f"is done: {event['detail']}" if event.get("detail") else "is done",
+    "order.failed": _order_failed,
+    "trust.core_pinned": lambda event: (
+        f"Core {event['name']} of domain {event['domain']} was pinned, certificate {event['fingerprint'][:16]}…"
+    ),
+}

@@ -1,0 +1,69 @@
+"""Tables that fit: columns give way before text is cut.
+
+Each column has a rank; when the terminal is too narrow the highest ranks are left out, one by one, and only then is the
+widest remaining text shortened. No lines, no boxes: two spaces between columns, titles in dim capitals.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+
+from nano.tools.display.terminal import Terminal
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+GAP: Final = 2
+Row = dict[str, Any]
+Cell = "str | Text"
+
+
+class Column(NamedTuple):
+    """``rank`` 0 always stays; higher ones go first. ``wide`` = only with ``-o wide``."""
+
+    title: str
+    cell: Callable[[Row, Terminal], "str | Text"]
+    rank: int = 0
+    wide: bool = False
+    justify: Literal["left", "right"] = "left"
+    shorten: bool = True
+
+
+def print_table(terminal: Terminal, columns: Sequence[Column], rows: Iterable[Row], *, wide: bool = False) -> None:
+    """Print the rows; titles are printed even when there are none."""
+    from rich.table import Table
+    from rich.text import Text
+
+    chosen = [column for column in columns if wide or not column.wide]
+    cells = [[_text(column.cell(row, terminal)) for column in chosen] for row in rows]
+    widths = [
+        max([len(column.title), *(line[number].cell_len for line in cells)]) for number, column in enumerate(chosen)
+    ]
+    kept = list(range(len(chosen)))
+    while _total(widths, kept) > terminal.width:
+        leaving = max(kept, key=lambda number: (chosen[number].rank, number))
+        if chosen[leaving].rank == 0:
+            break
+        kept.remove(leaving)
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="dim", collapse_padding=False)
+    for number in kept:
+        column = chosen[number]
+        table.add_column(
+            Text(column.title),
+            justify=column.justify,
+            no_wrap=True,
+            overflow="ellipsis",
+            min_width=None if column.shorten else widths[number],
+        )
+    for line in cells:
+        table.add_row(*(line[number] for number in kept))
+    terminal.show(table)
+
+
+def _text(cell: "str | Text") -> "Text":
+    from rich.text import Text
+
+    return Text(cell) if isinstance(cell, str) else cell
+
+
+def _total(widths: Sequence[int], kept: Sequence[int]) -> int:
+    return sum(widths[number] for number in kept) + GAP * max(0, len(kept) - 1)

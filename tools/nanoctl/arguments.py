@@ -1,0 +1,182 @@
+"""Words of the command line that stand for fields of a command: how each field of a struct is written and read.
+
+Sizes take MiB and GiB and become bytes. What is left out is not sent, so defaults live in one place, the domain.
+"""
+
+import argparse
+from collections.abc import Callable
+from types import UnionType
+from typing import Any, Final, Literal, NamedTuple, Union, get_args, get_origin
+
+import msgspec
+
+from nano.domain.errors import Invalid
+from nano.domain.facts import Command
+from nano.domain.naming import parse_size
+
+SIZE_FIELDS: Final = frozenset({"memory", "disks", "disk", "size"})
+
+
+class Argument(NamedTuple):
+    """``options`` empty = positional; a switch can be turned on, a flag on and off. ``completes`` names the kind whose
+    names may stand here ("file" and "size" too)."""
+
+    field: str
+    options: tuple[str, ...]
+    help: str
+    metavar: str = ""
+    kind: Literal["text", "size", "sizes", "int", "switch", "flag", "choice", "pairs", "texts"] = "text"
+    completes: str = ""
+    required: bool = False
+    values: tuple[str, ...] = ()
+
+    @property
+    def attribute(self) -> str:
+        """In argparse's namespace; ``--state`` is the state folder everywhere, so a filter must step aside."""
+        return "in_state" if self.field == "state" else self.field
+
+
+HELP: Final[dict[str, str]] = {
+    "name": "name: letters, digits, '_' and '-'",
+    "cores": "number of virtual cores",
+    "memory": "memory, such as 512MiB or 2GiB",
+    "disks": "size of a disk; again for each further disk, the first is the system disk",
+    "disk": "disk space, such as 10GiB",
+    "pool": "compute pool",
+    "cell": "cell",
+    "guest": "name or id of the guest",
+    "image": "disk image, by name or id",
+    "task": "id of the task; its beginning is enough",
+    "path": "file on the machine where Core runs",
+    "storage": "storage pool; empty for local disks",
+    "network": "address pool; empty for addresses Nano does not manage",
+    "failover": "start guests elsewhere when a cell is lost",
+    "enabled": "take new guests, or take none",
+    "autostart": "start the guest whenever its cell starts",
+    "start": "start it as soon as it is made",
+    "hardware": "virtual hardware, such as disk=virtio or display=qxl",
+    "force": "also when it is running",
+    "state": "only those in this state",
+    "resource": "only those of this resource, such as guest/ID",
+    "actor": "only what this user or node did",
+    "type": "only events of this type, such as guest.started",
+    "kinds": "kinds of resources, separated by commas",
+}
+SPELLED: Final = {"disks": "disk", "state": "in-state"}
+COMPLETES: Final = {
+    "pool": "compute_pool",
+    "cell": "cell",
+    "guest": "guest",
+    "image": "image",
+    "task": "task",
+    "path": "file",
+    "memory": "size",
+    "disks": "size",
+    "disk": "size",
+}
+
+
+def arguments_of(command: type[Command], path: str) -> tuple[Argument, ...]:
+    """One argument per field: those in the path and the name come first and bare, the rest as options."""
+    bare = [name for name in msgspec.structs.fields(command) if f"{{{name.name}}}" in path]
+    bare += [field for field in msgspec.structs.fields(command) if field.name in ("name", "path")]
+    rest = [field for field in msgspec.structs.fields(command) if field not in bare]
+    return (*(_positional(field.name) for field in bare), *(_option(field) for field in rest))
+
+
+def _positional(name: str) -> Argument:
+    metavar = "FILE" if name == "path" else name.upper()
+    return Argument(name, (), HELP.get(name, name), metavar, "text", COMPLETES.get(name, ""), required=True)
+
+
+def _option(field: msgspec.structs.FieldInfo) -> Argument:
+    name = field.name
+    spelled = f"--{SPELLED.get(name, name).replace('_', '-')}"
+    required = field.default is msgspec.NODEFAULT and field.default_factory is msgspec.NODEFAULT
+    kind, metavar = _kind_of(field)
+    return Argument(name, (spelled,), HELP.get(name, name), metavar, kind, COMPLETES.get(name, ""), required)
+
+
+def _kind_of(field: msgspec.structs.FieldInfo) -> tuple[Any, str]:
+    declared = field.type
+    if get_origin(declared) in (Union, UnionType):
+        declared = next(part for part in get_args(declared) if part is not type(None))
+    if declared is bool:
+        return ("flag" if field.default is None else "switch"), ""
+    if field.name in SIZE_FIELDS:
+        return ("sizes" if get_origin(declared) is tuple else "size"), "SIZE"
+    if declared is int:
+        return "int", "N"
+    if isinstance(declared, type) and issubclass(declared, msgspec.Struct):
+        return "pairs", "KEY=VALUE"
+    if get_origin(declared) is tuple:
+        return "texts", field.name.upper()
+    return "text", field.name.upper()
+
+
+def query_argument(name: str) -> Argument:
+    """A parameter of a query as an option."""
+    kind: Any = "size" if name in SIZE_FIELDS else "int" if name in ("cores", "limit") else "text"
+    metavar = {"size": "SIZE", "int": "N"}.get(kind, name.upper())
+    spelled = f"--{SPELLED.get(name, name).replace('_', '-')}"
+    return Argument(name, (spelled,), HELP.get(name, name), metavar, kind, COMPLETES.get(name, ""))
+
+
+def add_argument(parser: argparse.ArgumentParser, argument: Argument) -> None:
+    """Tell argparse; what is not given leaves no attribute."""
+    words: dict[str, Any] = {"help": argument.help, "default": argparse.SUPPRESS}
+    if argument.kind == "flag":
+        words["action"] = argparse.BooleanOptionalAction
+    elif argument.kind == "switch":
+        words["action"] = "store_true"
+    else:
+        words["metavar"] = argument.metavar or argument.field.upper()
+    if argument.kind in _READERS:
+        words["type"] = _READERS[argument.kind]
+    if argument.kind in ("sizes", "pairs", "texts"):
+        words["action"] = "append"
+    if argument.kind == "choice":
+        words["choices"] = argument.values
+    if argument.options:
+        parser.add_argument(*argument.options, dest=argument.attribute, required=argument.required, **words)
+    else:
+        del words["default"]
+        parser.add_argument(argument.attribute, **words)
+
+
+def fields_in(namespace: argparse.Namespace, arguments: tuple[Argument, ...]) -> dict[str, Any]:
+    """The fields that were given, as JSON values."""
+    given: dict[str, Any] = {}
+    for argument in arguments:
+        if (value := getattr(namespace, argument.attribute, None)) is not None:
+            given[argument.field] = dict(value) if argument.kind == "pairs" else value
+    return given
+
+
+def read_size(text: str) -> int:
+    try:
+        return parse_size(text)
+    except Invalid as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _read_pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
+    return name, value
+
+
+def _read_int(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from error
+
+
+_READERS: Final[dict[str, Callable[[str], Any]]] = {
+    "size": read_size,
+    "sizes": read_size,
+    "int": _read_int,
+    "pairs": _read_pair,
+}

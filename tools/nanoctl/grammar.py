@@ -1,0 +1,175 @@
+"""Which nouns and verbs there are: the command catalogue in the words of the command line, and a few of nanoctl's own.
+
+Every command and query of the catalogue becomes a verb by rule (``guest.force_stop`` -> ``guest force-stop``), so a new
+one needs nothing here. ``run`` names the function that carries a verb out; it is imported when it is chosen.
+"""
+
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from nano.domain.catalogue import COMMANDS, QUERIES, CommandEntry, QueryEntry
+from nano.tools.nanoctl.arguments import Argument, arguments_of, query_argument
+
+NOUNS: Final[dict[str, str]] = {
+    "guest": "virtual machines",
+    "cell": "hypervisor hosts",
+    "pool": "compute pools: sets of cells",
+    "image": "disk images that guests are cloned from",
+    "task": "work that takes longer than a request",
+    "placement": "where a guest would go",
+    "journal": "everything that happened",
+    "events": "what happens now, line by line",
+    "top": "cells and guests and their load, live",
+    "status": "the zone at a glance",
+    "usage": "the last measured load",
+    "api": "one raw signed request",
+    "completion": "completion for a shell",
+}
+NOUN_OF_KIND: Final = {"compute_pool": "pool", "zone": "status", "event": "events"}
+KIND_OF_NOUN: Final = {"pool": "compute_pool"}
+SINGLE: Final = frozenset({"events", "top", "status", "usage", "api", "completion"})  # nouns that are their own verb
+
+_RUN: Final = "nano.tools.nanoctl"
+_FOLLOW: Final = Argument("follow", ("-f", "--follow"), "stay and print what happens from now on", "", "switch")
+_TIMEOUT: Final = Argument("timeout", ("--timeout",), "give up waiting after so many seconds", "SECONDS", "int")
+_WAIT: Final = Argument("wait", ("--wait",), "wait until the work is done (the default)", "", "flag")
+_DRY: Final = Argument("dry_run", ("--dry-run",), "only say what would be recorded", "", "switch")
+_VERSION: Final = Argument(
+    "if_version", ("--if-version",), "only if the resource still has this version", "VERSION", "int"
+)
+_KEY: Final = Argument(
+    "idempotency_key", ("--idempotency-key",), "name of this request: sent again, it is not done again", "KEY"
+)
+
+
+class Verb(NamedTuple):
+    """``arguments`` are the fields of the command or query, ``extras`` what nanoctl itself takes."""
+
+    noun: str
+    name: str
+    summary: str
+    run: str
+    arguments: tuple[Argument, ...] = ()
+    extras: tuple[Argument, ...] = ()
+    entry: CommandEntry | QueryEntry | None = None
+
+    @property
+    def words(self) -> str:
+        return self.noun if self.noun in SINGLE else f"{self.noun} {self.name}"
+
+    @property
+    def kind(self) -> str:
+        return KIND_OF_NOUN.get(self.noun, self.noun)
+
+
+def _command(entry: CommandEntry) -> Verb:
+    noun, name = _spelled(entry.name)
+    extras: tuple[Argument, ...] = (_WAIT, _TIMEOUT) if entry.work else ()
+    extras += (_DRY, _KEY) if "{" not in entry.path else (_DRY, _VERSION, _KEY)
+    run = f"{_RUN}.console:run" if entry.name == "guest.open_console" else f"{_RUN}.commands:run"
+    summary = entry.summary.partition(". ")[0].rstrip(".").replace("``", "") + "."
+    return Verb(noun, name, summary, run, arguments_of(entry.command, entry.path), extras, entry)
+
+
+def _query(entry: QueryEntry) -> Verb:
+    noun, name = _spelled(entry.name)
+    asked = tuple(query_argument(parameter) for parameter in entry.parameters if parameter not in ("limit", "cursor"))
+    if "{" in entry.path:
+        field = entry.path.partition("{")[2].partition("}")[0]
+        asked = (_subject(field), *asked)
+    if name == "explain":
+        asked = tuple(argument._replace(required=argument.field != "pool") for argument in asked)
+    limit = (
+        (query_argument("limit")._replace(help="at most so many, 0 for all"),) if "limit" in entry.parameters else ()
+    )
+    reader = {"history": "history:run", "explain": "placement:run"}.get(name, f"reading:{name}")
+    reader = "history:journal" if noun == "journal" else reader
+    return Verb(noun, name, entry.summary, f"{_RUN}.{reader}", asked, limit, entry)
+
+
+def _subject(field: str) -> Argument:
+    described = query_argument(field)
+    return described._replace(options=(), metavar=field.upper(), required=True)
+
+
+def _spelled(name: str) -> tuple[str, str]:
+    kind, _, verb = name.partition(".")
+    verb = {"open_console": "console"}.get(verb, verb)
+    return NOUN_OF_KIND.get(kind, kind), verb.replace("_", "-")
+
+
+_OWN: Final = (
+    Verb(
+        "task",
+        "watch",
+        "Follow a task until it ends, or every task that runs.",
+        f"{_RUN}.watch:run",
+        (),
+        (Argument("task", (), "id of the task; without it all that run", "TASK", completes="task"), _TIMEOUT),
+    ),
+    Verb("status", "status", "Show the zone: its counts, its cells, what needs attention.", f"{_RUN}.status:run"),
+    Verb("usage", "usage", "Show the last measured load of every cell and running guest.", f"{_RUN}.reading:usage"),
+    Verb(
+        "top",
+        "top",
+        "Watch cells and guests and their load, live.",
+        f"{_RUN}.top:run",
+        (),
+        (Argument("once", ("--once",), "print it once and end", "", "switch"),),
+    ),
+    Verb(
+        "events",
+        "events",
+        "Print what happened last, or follow what happens.",
+        f"{_RUN}.history:events",
+        (),
+        (
+            _FOLLOW,
+            query_argument("kinds"),
+            Argument("after", ("--after",), "begin after this position", "POSITION", "int"),
+            Argument("limit", ("--limit",), "without -f: so many of the last ones (20)", "N", "int"),
+        ),
+    ),
+    Verb(
+        "api",
+        "api",
+        "Send one raw signed request and print the body of the answer.",
+        f"{_RUN}.raw:run",
+        (),
+        (
+            Argument("method", (), "GET, POST, PATCH or DELETE", "METHOD", required=True),
+            Argument("path", (), "path with query, such as /api/v2/guests?limit=1", "PATH", required=True),
+            Argument("data", ("-d", "--data"), "JSON body, @FILE for a file, - for stdin", "JSON", completes="file"),
+            Argument("header", ("-H", "--header"), "a further header: Name: value", "HEADER", "texts"),
+            Argument("include", ("-i", "--include"), "print status and headers before the body", "", "switch"),
+        ),
+    ),
+    Verb(
+        "completion",
+        "completion",
+        "Print the completion script of a shell.",
+        f"{_RUN}.completion:run",
+        (),
+        (Argument("shell", (), "bash or zsh", "SHELL", "choice", required=True, values=("bash", "zsh")),),
+    ),
+)
+
+
+@lru_cache(maxsize=1)
+def verbs() -> tuple[Verb, ...]:
+    """Every verb, in the order of help."""
+    made = [_query(entry) for entry in QUERIES if entry.name not in ("zone.show", "usage.show", "event.follow")]
+    every = [*(_command(entry) for entry in COMMANDS), *made, *_OWN]
+    nouns = list(NOUNS)
+    return tuple(sorted(every, key=lambda verb: (nouns.index(verb.noun), _rank(verb.name))))
+
+
+def find(noun: str, name: str) -> Verb | None:
+    return next((verb for verb in verbs() if verb.noun == noun and verb.name == name), None)
+
+
+_ORDER: Final = ("list", "show", "create", "register", "modify", "add", "start", "stop", "force-stop", "reboot")
+
+
+def _rank(name: str) -> int:
+    return _ORDER.index(name) if name in _ORDER else len(_ORDER)

@@ -1,0 +1,75 @@
+"""``status``: the zone at a glance, and what in it needs a person."""
+
+import argparse
+
+from nano.domain.naming import format_size
+from nano.tools.display import words
+from nano.tools.display.card import print_fields
+from nano.tools.display.columns import CELL
+from nano.tools.display.table import print_table
+from nano.tools.nanoctl.exits import OK
+from nano.tools.nanoctl.grammar import Verb
+from nano.tools.nanoctl.session import Row, Session
+
+TROUBLED = frozenset({"lost", "missing", "crashed"})
+
+
+def run(session: Session, verb: Verb, namespace: argparse.Namespace) -> int:  # noqa: ARG001
+    zone = session.get("/zone")
+    if not session.for_people:
+        session.print_data(zone)
+        return OK
+    cells = [*session.rows("/cells")]
+    terminal = session.terminal
+    since = words.parse_time(zone["started_at"])
+    print_fields(
+        terminal,
+        [
+            ("zone", f"{zone['name']} at {session.api.url}"),
+            (
+                "core",
+                f"nano {zone['version']}, started {words.ago(since, terminal.now())}, position {zone['position']}",
+            ),
+            ("guests", _counts(zone["guests"])),
+            ("cells", _counts(zone["cells"])),
+            ("capacity", _capacity(zone)),
+            ("pools, images", f"{zone['compute_pools']}, {zone['images']}"),
+            ("open tasks", str(zone["tasks_open"])),
+        ],
+    )
+    if cells:
+        terminal.write("")
+        print_table(terminal, CELL, cells, wide=session.wide)
+    for line in troubles(zone, cells):
+        terminal.write(f"! {line}")
+    return OK
+
+
+def troubles(zone: Row, cells: list[Row]) -> list[str]:
+    """What needs attention, each with the command that helps."""
+    found = []
+    for cell in cells:
+        if cell["state"] == "discovered":
+            found.append(f"{cell['name']} waits to be added: nanoctl cell add {cell['name']}")
+        elif cell["state"] == "offline" and cell.get("pool"):
+            found.append(f"{cell['name']} is offline: nanoctl cell history {cell['name']}")
+        if cell.get("error"):
+            found.append(f"{cell['name']}: {cell['error']}")
+    for state, count in zone["guests"].items():
+        if state in TROUBLED and count:
+            verb = "is" if count == 1 else "are"
+            found.append(f"{words.plural(count, 'guest')} {verb} {state}: nanoctl guest list --in-state {state}")
+    return found
+
+
+def _counts(counts: dict[str, int]) -> str:
+    parts = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    total = sum(counts.values())
+    return f"{total} ({parts})" if parts else str(total)
+
+
+def _capacity(zone: Row) -> str:
+    if not zone["cores"]:
+        return "none: no cell is online"
+    memory, disk = format_size(zone["memory"]), format_size(zone["disk"])
+    return f"{words.plural(zone['cores'], 'core')}, {memory} of memory, {disk} of disk"
