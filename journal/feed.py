@@ -120,5 +120,6 @@ class Feed:
 
     async def _from_history(self, after: int) -> list[Change]:
         assert self._history is not None, "attach() comes before changes"
-        facts = await self._history.facts(after, BATCH_MAX)
+        limit = min(BATCH_MAX, self.position - after)  # durable but not yet published facts are none of its business
+        facts = await self._history.facts(after, limit)
         return [Change(fact, None, None) for fact in facts]

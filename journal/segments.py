@@ -33,7 +33,7 @@ class Signer(Protocol):
     def sign(self, data: bytes) -> bytes: ...
 
 
-class Seal(msgspec.Struct, frozen=True, kw_only=True):
+class Seal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a finished segment must be. ``signature`` is hex over ``signed_bytes``, empty when the node had no key."""
 
     first: int

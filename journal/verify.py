@@ -207,5 +207,12 @@ class _Verification:
                 if self._disk.size(path) <= compared:
                     continue
                 tail = read_tail(self._disk, path)
-                if tail is None or (compared < tail.end and tail.position <= self.position):
+                if tail is None or (compared < tail.end and (tail.position <= self.position or not self._has_grown())):
                     raise damaged(path, compared, "it says more than the commit log")
+
+    def _has_grown(self) -> bool:
+        """Whether a live node wrote on while this was running."""
+        if self._end is None or len(list_segments(self._disk, self._folder / "commits")) > self.segments:
+            return True
+        path, size = self._end
+        return self._disk.size(path) > size

@@ -1,0 +1,152 @@
+"""Resource journals: written beside the log, caught up after any crash, checked and made anew."""
+
+import errno
+import json
+from pathlib import Path
+
+import anyio
+import pytest
+
+from nano.journal.commit_log import CommitLog
+from nano.journal.feed import Feed
+from nano.journal.ledger import Ledger
+from nano.journal.line import line_decoder
+from nano.journal.resource_journals import ResourceJournals, read_mark
+from nano.journal.testing import BadDisk, Count, Counters, Make, numbered, ticking
+from nano.journal.verify import verify
+
+pytestmark = pytest.mark.anyio
+
+
+class RebootedDisk(BadDisk):
+    boot = "boot-1"
+
+    def boot_id(self) -> str:
+        return self.boot
+
+
+async def run(folder: Path, commands: int, disk: BadDisk | None = None, names: str = "ab") -> None:
+    """Open, count every counter so often, close."""
+    clock = ticking()
+    log = CommitLog(folder, clock=clock, disk=disk)
+    async with Ledger.open(log, Counters(), clock=clock, new_id=numbered(), feed=Feed()) as ledger:
+        for name in names:
+            if ledger.model.get(f"counter/{name}") is None:
+                await ledger.execute(Make(name), actor="admin", command_id="")
+        for _ in range(commands):
+            for name in names:
+                await ledger.execute(Count(name), actor="admin", command_id="", cause="task/t")
+
+
+def journal(folder: Path, name: str) -> Path:
+    return folder / "resources" / "counter" / f"{name}.jsonl"
+
+
+def rebuilt(folder: Path, disk: BadDisk | None = None) -> None:
+    log = CommitLog(folder, clock=ticking(), disk=disk)
+    log.open()
+    for _ in log.replay(line_decoder()):
+        pass
+    ResourceJournals(log).rebuild()
+    log.close()
+
+
+async def test_rows_are_written_as_documented(tmp_path: Path) -> None:
+    await run(tmp_path, 2)
+    rows = [json.loads(row) for row in journal(tmp_path, "b").read_text().splitlines()]
+    assert list(rows[0]) == ["position", "time", "actor", "command", "cause", "version", "event"]
+    assert [(row["position"], row["version"], row["event"]["type"]) for row in rows] == [
+        (2, 1, "counter.made"),
+        (4, 2, "counter.counted"),
+        (6, 3, "counter.counted"),
+    ]
+    assert rows[1]["time"].startswith("2026-11-21T00:00:00.")
+    assert rows[1]["cause"] == "task/t"
+    assert verify(tmp_path).whole
+
+
+async def test_they_are_caught_up_from_any_earlier_state(tmp_path: Path) -> None:
+    """As after a kill: files and mark may stop anywhere before the log's end, rows may be torn."""
+    await run(tmp_path, 6)
+    whole = {name: journal(tmp_path, name).read_bytes() for name in "ab"}
+    mark = tmp_path / "resources" / ".mark"
+    for cut_a in range(0, len(whole["a"]) + 1, 37):
+        for cut_b in (0, len(whole["b"]) // 2, len(whole["b"])):
+            journal(tmp_path, "a").write_bytes(whole["a"][:cut_a])
+            journal(tmp_path, "b").write_bytes(whole["b"][:cut_b])
+            mark.unlink(missing_ok=True)
+            await run(tmp_path, 0)
+            assert {name: journal(tmp_path, name).read_bytes() for name in "ab"} == whole
+
+
+async def test_a_clean_restart_reads_no_file_again(tmp_path: Path) -> None:
+    await run(tmp_path, 3)
+    disk = BadDisk()
+    disk.order("read", name="counter/")
+    await run(tmp_path, 0, disk)
+    assert disk._orders  # it was never asked
+
+
+async def test_after_a_crash_of_the_machine_only_synced_rows_count(tmp_path: Path) -> None:
+    disk = RebootedDisk()
+    await run(tmp_path, 3, disk)
+    whole = journal(tmp_path, "a").read_bytes()
+    mark = read_mark(disk, tmp_path / "resources")
+    assert (mark.written, mark.synced, mark.boot) == (8, 8, "boot-1")
+    (tmp_path / "resources" / ".mark").write_text('{"written":8,"synced":2,"boot":"boot-1"}')
+    journal(tmp_path, "a").write_bytes(whole[:100])
+    disk.boot = "boot-2"
+    await run(tmp_path, 0, disk)
+    assert journal(tmp_path, "a").read_bytes() == whole
+
+
+async def test_a_file_that_does_not_fit_is_made_anew(tmp_path: Path) -> None:
+    await run(tmp_path, 5)
+    whole = journal(tmp_path, "a").read_bytes()
+    lines = whole.splitlines(keepends=True)
+    for wrong in (b"".join(lines[:2]), b"rubbish\n", b"\0" * 100 + b"\n"):
+        journal(tmp_path, "a").write_bytes(wrong)
+        (tmp_path / "resources" / ".mark").write_text('{"written":10,"synced":10,"boot":""}')
+        await run(tmp_path, 0)
+        assert journal(tmp_path, "a").read_bytes() == whole
+
+
+async def test_rows_beyond_the_log_are_thrown_away(tmp_path: Path) -> None:
+    await run(tmp_path, 5)
+    segment = tmp_path / "commits" / "0000000000000001.jsonl"
+    segment.write_bytes(b"".join(segment.read_bytes().splitlines(keepends=True)[:-3]))  # restored from a backup
+    assert not verify(tmp_path).whole
+    await run(tmp_path, 0)
+    assert verify(tmp_path).whole
+
+
+@pytest.mark.parametrize("operation", ["open", "append"])
+async def test_a_failing_disk_is_caught_up_later(tmp_path: Path, operation: str) -> None:
+    disk = BadDisk()
+    disk.order(operation, errno.ENOSPC, name="counter/", short=10 if operation == "append" else None)
+    await run(tmp_path, 5, disk)
+    await run(tmp_path, 1, disk)
+    report = verify(tmp_path)
+    assert report.damage is None
+    assert report.resource_rows == report.position == 14
+
+
+async def test_history_waits_for_rows_on_their_way(tmp_path: Path) -> None:
+    clock = ticking()
+    log = CommitLog(tmp_path, clock=clock)
+    async with Ledger.open(log, Counters(), clock=clock, new_id=numbered(), feed=Feed()) as ledger:
+        await ledger.execute(Make("a"), actor="admin", command_id="")
+        for number in range(20):
+            await ledger.execute(Count("a"), actor="admin", command_id="")
+            with anyio.fail_after(5):
+                assert len(await ledger.facts(resource="counter/a")) == number + 2
+
+
+async def test_rebuild_gives_the_same_bytes(tmp_path: Path) -> None:
+    await run(tmp_path, 5)
+    whole = {name: journal(tmp_path, name).read_bytes() for name in "ab"}
+    journal(tmp_path, "a").write_bytes(b"wrong")
+    (tmp_path / "resources" / "counter" / "ghost.jsonl").write_text("{}\n")
+    rebuilt(tmp_path)
+    assert {name: journal(tmp_path, name).read_bytes() for name in "ab"} == whole
+    assert verify(tmp_path).whole
