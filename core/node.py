@@ -110,7 +110,7 @@ async def open_core(folder: Path, settings: CoreSettings) -> AsyncIterator[CoreN
     name = f"Core_{identity.fingerprint[:12]}"
     journal = CommitLog(folder / "data" / "journal", clock=utc_now, signer=JournalSigner(identity))
     write_node_card(folder, "core", name)
-    zone = Zone()
+    zone = Zone(settings.placement.limits())
     async with Ledger.open(journal, zone, clock=utc_now, new_id=new_id, feed=Feed()) as ledger:
         images = ImageUrls()
         core = Core(name, ledger, zone, clock=utc_now, source=images.source, generation=f"{ledger.log.epoch}")

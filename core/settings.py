@@ -1,10 +1,11 @@
 """Core's settings: ``config/core.toml``, made with these defaults and comments when it is absent."""
 
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
+from nano.domain.limits import LIMITS, Limits
 from nano.domain.settings import DomainSettings, parse_settings
 
 DEFAULTS: Final = """\
@@ -26,6 +27,14 @@ api_port = 5850
 image_port = 0
 # Links of cells (QUIC, UDP); 0 = the first free port in 5600-5799.
 link_port = 0
+
+[placement]
+# No new guest on a cell whose cores are busier than this, in percent; 100 = never refuse for that.
+cpu_percent_busy = 80.0
+# Most guests on one cell.
+guests_per_cell = 100
+# Cores, memory and disk may be promised this many times over.
+overcommit = 3
 """
 
 
@@ -36,9 +45,19 @@ class ListenSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     link_port: int = 0
 
 
+class PlacementSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    cpu_percent_busy: Annotated[float, msgspec.Meta(ge=0, le=100)] = LIMITS.cpu_percent_busy
+    guests_per_cell: Annotated[int, msgspec.Meta(ge=1)] = LIMITS.guests_per_cell
+    overcommit: Annotated[int, msgspec.Meta(ge=1)] = LIMITS.overcommit
+
+    def limits(self) -> Limits:
+        return msgspec.structs.replace(LIMITS, **msgspec.structs.asdict(self))
+
+
 class CoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     domain: DomainSettings = DomainSettings()
     listen: ListenSettings = ListenSettings()
+    placement: PlacementSettings = PlacementSettings()
 
 
 def load_settings(folder: Path) -> CoreSettings:

@@ -156,3 +156,4 @@ def _decode_cursor(cursor: str) -> Key:
             hint="Start again without it.",
             field="cursor",
         ) from error
+    return key

@@ -12,6 +12,7 @@ from nano.domain.compute_pool import ComputePool
 from nano.domain.facts import Change, State, id_of, kind_of
 from nano.domain.guest import Guest
 from nano.domain.image import Image
+from nano.domain.limits import LIMITS
 from nano.domain.task import Task
 from nano.domain.zone import Zone
 from nano.projections import rows
@@ -31,6 +32,7 @@ class ZoneViews:
         self.progress: dict[str, tuple[int, str]] = {}
         self._listeners: list[Callable[[str, str], None]] = []
         self._on_cell: dict[str, set[str]] = {}
+        self._ended: dict[str, None] = {}
         self.tables = {
             "compute_pool": Table("compute_pool", self._pool, str, generation),
             "cell": Table("cell", self._cell, str, generation),
@@ -48,6 +50,7 @@ class ZoneViews:
         self.versions.clear()
         self.names.clear()
         self._on_cell.clear()
+        self._ended.clear()
         self.position = position
         for resource, state in zone.states.items():
             if kind_of(resource) in self.states:
@@ -102,9 +105,10 @@ class ZoneViews:
             self.names[(kind, state.name)] = row_id
         if isinstance(state, Guest):
             self._on_cell.setdefault(state.cell, set()).add(row_id)
+        self.tables[kind].put(row_id, position)
         if isinstance(state, Task) and state.ended:
             self.progress.pop(row_id, None)
-        self.tables[kind].put(row_id, position)
+            self._trim_tasks(row_id, position)
         self._touch_dependants(state, position)
 
     def _drop(self, resource: str, before: State | None, position: int) -> None:
@@ -117,6 +121,16 @@ class ZoneViews:
             self._on_cell.get(state.cell, set()).discard(row_id)
         self.tables[kind].drop(row_id, position)
         self._touch_dependants(state, position)
+
+    def _trim_tasks(self, ended: str, position: int) -> None:
+        """Ended tasks beyond the limit are told by the journal only."""
+        self._ended[ended] = None
+        while len(self._ended) > LIMITS.tasks_kept:
+            oldest = next(iter(self._ended))
+            del self._ended[oldest]
+            self.states["task"].pop(oldest, None)
+            self.versions.pop(f"task/{oldest}", None)
+            self.tables["task"].drop(oldest, position)
 
     def _touch_dependants(self, state: State | None, position: int) -> None:
         if isinstance(state, Guest):

@@ -22,7 +22,7 @@ from nano.ui.settings import DEFAULTS as FRONTEND_DEFAULTS
 CREDENTIAL: Final = "core-credential.toml"  # beside frontend.toml: the one credential FrontEnd signs with
 DEFAULTS: Final = {"core": CORE_DEFAULTS, "cell": CELL_DEFAULTS, "frontend": FRONTEND_DEFAULTS}
 
-Value = str | int | bool
+Value = str | int | float | bool
 Values = dict[tuple[str, str], Value]  # (table, key)
 
 
@@ -59,7 +59,12 @@ def write_configs(state: Path, hypervisor_uri: str, bridge: str, ports: Ports | 
         "cell": {("hypervisor", "uri"): hypervisor_uri, ("hypervisor", "bridge"): bridge},
         "frontend": {("core", "key_file"): str(node_folder(state, "frontend") / "config" / CREDENTIAL)},
     }
-    first: dict[str, Values] = {"core": {}, "cell": {("cell", "name"): cell_name(state)}, "frontend": {}}
+    # One machine that also does its user's work: busy cores are no reason to refuse a guest here.
+    first: dict[str, Values] = {
+        "core": {("placement", "cpu_percent_busy"): 100.0},
+        "cell": {("cell", "name"): cell_name(state)},
+        "frontend": {},
+    }
     for node, defaults in DEFAULTS.items():
         folder = node_folder(state, node)
         make_node_folders(folder)
