@@ -11,6 +11,7 @@ are written again for the next: 0.3 ms instead of 8 ms (qemu-img) or 9 ms (libvi
 import collections
 import contextlib
 import errno
+import functools
 import logging
 import os
 import re
@@ -56,18 +57,20 @@ class Volumes:
     async def make(self, guest_id: str, spec: MachineSpec, image: Path | None, progress: Progress) -> None:
         """All disks of the spec. Raises DiskFull, HostError, DeadlineExceeded; then nothing of this call is left."""
         paths = [self.folder / volume_name(require_guest_id(guest_id), n) for n in range(len(spec.disks))]
-        wanted = [(n, path) for n, path in enumerate(paths) if not path.exists()]
         made: list[Path] = []
         try:
             with _disk_full(self.folder):
-                for index, path in wanted:
+                for index, path in await self._calls.run(
+                    lambda: _absent(self.folder, paths), what="Looking for volumes"
+                ):
                     part = path.with_name(path.name + PART)
-                    made += [part, path]
+                    made.append(part)
                     if index == 0 and image is not None:
                         await self._clone(image, part, spec.disks[0], progress)
                     else:
                         await self._blank(part, spec.disks[index])
-                    await self._calls.run(lambda part=part, path=path: _settle(part, path), what="Keeping the volume")  # type: ignore[misc]
+                    await self._calls.run(functools.partial(_settle, part, path), what="Keeping the volume")
+                    made.append(path)
         except BaseException:
             with anyio.CancelScope(shield=True):
                 await self._calls.run(lambda: _remove(made), what="Removing unfinished volumes")
@@ -92,6 +95,8 @@ class Volumes:
                     yield match[1], self.folder / entry
 
     async def _clone(self, image: Path, part: Path, size: int, progress: Progress) -> None:
+        if not image.is_absolute():  # qemu-img takes "nbd:…" or "json:…" for more than a file name
+            raise HostError(f"The image {image.name} is not named by an absolute path.", code="image_unreadable")
         info = await self._qemu_img.info(image)
         if info.refers_elsewhere:
             raise HostError(
@@ -117,7 +122,6 @@ class Volumes:
             self._blanks.move_to_end(size)
             await self._calls.run(lambda: _write_blank(part, blank), what="Making a blank volume")
             return
-        await self._calls.run(lambda: self.folder.mkdir(parents=True, exist_ok=True), what="Making the volume folder")
         await self._qemu_img.create(part, size)
         read = await self._calls.run(lambda: _read_blank(part), what="Reading a blank volume")
         if read is not None:
@@ -145,6 +149,12 @@ def _disk_full(folder: Path) -> Iterator[None]:
                 f"No space left in {folder}.", hint="Free space on the host or choose another cell."
             ) from None
         raise HostError(f"Volumes in {folder}: {error.strerror or error}", code="volume_failed") from None
+
+
+def _absent(folder: Path, paths: list[Path]) -> list[tuple[int, Path]]:
+    """Disk index and path of the volumes that are not there yet."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return [(index, path) for index, path in enumerate(paths) if not path.exists()]
 
 
 def _settle(part: Path, path: Path) -> None:

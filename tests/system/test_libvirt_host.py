@@ -1,6 +1,6 @@
 """``LibvirtHost`` on a real libvirtd and a real QEMU, with blank guests of 64 MiB (they stop at "no bootable device")."""
 
-# ruff: noqa: ASYNC221, ASYNC240  a test may block its own loop for the milliseconds of qemu-img
+# ruff: noqa: ASYNC221, ASYNC230, ASYNC240  a test may block its own loop for the milliseconds of qemu-img
 import contextlib
 import os
 import signal
