@@ -1,0 +1,1 @@
+"""Several hypervisor hosts on one machine, for system tests and for trying things out. Needs root."""
