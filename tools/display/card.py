@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 SIZES: Final = frozenset({"memory", "disk", "size", "virtual_size"})
-HEADLINE: Final = frozenset({"state", "steps", "undone", "error"})
+HEADLINE: Final = frozenset({"name", "state", "steps", "undone"})
+ONLY_IF_SAID: Final = frozenset({"task", "note", "error", "virt_note"})
 TITLES: Final = {
     "mac": "MAC",
     "id": "id",
@@ -67,7 +68,7 @@ def _name(kind: str, row: Row) -> str:
 def _print_fields(terminal: Terminal, kind: str, row: Row) -> None:
     fields: list[tuple[str, str | Text]] = []
     for name, value in row.items():
-        if name in HEADLINE and (name != "error" or not isinstance(value, str)):
+        if name in HEADLINE or (name in ONLY_IF_SAID and not value) or (name == "error" and isinstance(value, dict)):
             continue
         if kind == "task" and name in ("kind", "resource_name"):
             continue

@@ -1,7 +1,7 @@
 """Tables that fit: columns give way before text is cut.
 
 Each column has a rank; when the terminal is too narrow the highest ranks are left out, one by one, and only then is the
-widest remaining text shortened. No lines, no boxes: two spaces between columns, titles in dim capitals.
+widest remaining text shortened. Whoever asks for ``wide`` gets every column whole, however long the lines. No lines, no boxes: two spaces between columns, titles in dim capitals.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -39,7 +39,7 @@ def print_table(terminal: Terminal, columns: Sequence[Column], rows: Iterable[Ro
         max([len(column.title), *(line[number].cell_len for line in cells)]) for number, column in enumerate(chosen)
     ]
     kept = list(range(len(chosen)))
-    while _total(widths, kept) > terminal.width:
+    while _total(widths, kept) > terminal.width and not wide:
         leaving = max(kept, key=lambda number: (chosen[number].rank, number))
         if chosen[leaving].rank == 0:
             break
@@ -56,7 +56,7 @@ def print_table(terminal: Terminal, columns: Sequence[Column], rows: Iterable[Ro
         )
     for line in cells:
         table.add_row(*(line[number] for number in kept))
-    terminal.show(table)
+    terminal.show(table, _total(widths, kept) if wide else None)
 
 
 def _text(cell: "str | Text") -> "Text":

@@ -73,14 +73,16 @@ class Terminal:
         """Data, as it is, with a newline."""
         self.out.write(text + "\n")
 
-    def show(self, renderable: "RenderableType") -> None:
-        """Data for people. Lines end where their text ends, so that files and golden copies stay clean."""
+    def show(self, renderable: "RenderableType", width: int | None = None) -> None:
+        """Data for people; ``width`` = columns it must get even if the terminal has fewer. Lines end where their text
+        ends, so that files and golden copies stay clean."""
         console = self.console
-        if console.is_terminal:
-            console.print(renderable, soft_wrap=False)
-            return
+        whole = max(width, console.width) if width is not None else None
         with console.capture() as capture:
-            console.print(renderable, soft_wrap=False)
+            console.print(renderable, width=whole, crop=whole is None)
+        if console.is_terminal:
+            self.out.write(capture.get())
+            return
         self.out.write("".join(line.rstrip() + "\n" for line in capture.get().splitlines()))
 
     def note(self, text: str, style: str = "dim") -> None:
