@@ -14,7 +14,7 @@ import anyio.to_thread
 
 import nano
 from nano.cell.cell import CellNode
-from nano.cell.image_cache import ImageCache, Progress
+from nano.cell.image_cache import Fetch, ImageCache, Progress
 from nano.cell.settings import CellSettings
 from nano.domain.naming import require_name
 from nano.domain.site import Site
@@ -23,7 +23,8 @@ from nano.hypervisor.virt_probe import VirtProbe, choose_virt_type
 from nano.journal.commit_log import CommitLog
 from nano.journal.feed import Feed
 from nano.journal.ledger import Ledger
-from nano.transports import bulk, quic_link
+from nano.transports import quic_link
+from nano.transports.bulk_fetch import fetch
 from nano.transports.discovery import DomainTriple, discover
 from nano.transports.identity import NodeIdentity, load_or_create
 from nano.transports.journal_signer import JournalSigner
@@ -119,8 +120,11 @@ async def _open_host(folder: Path, name: str, settings: CellSettings) -> Libvirt
     )
 
 
-def _fetching(identity: NodeIdentity) -> "bulk.FetchImage":
-    async def fetch(source: ImageSource, target: Path, progress: Progress) -> None:
-        await bulk.fetch(source.url, source.size, source.sha256, target, identity, progress)
+def _fetching(identity: NodeIdentity) -> Fetch:
+    async def fetch_image(source: ImageSource, target: Path, progress: Progress) -> None:
+        def told(done: int, size: int) -> None:
+            progress(done * 100 // max(1, size))
 
-    return fetch
+        await fetch(source.url, source.size, source.sha256, target, identity, progress=told)
+
+    return fetch_image

@@ -13,6 +13,7 @@ import anyio.abc
 from nano.core.core import Core
 from nano.core.settings import CoreSettings
 from nano.core.trust import CellTrust
+from nano.domain.cell import Cell
 from nano.domain.errors import Failure, NanoError
 from nano.domain.image import Image
 from nano.domain.zone import Zone
@@ -20,6 +21,8 @@ from nano.journal.commit_log import CommitLog
 from nano.journal.feed import Feed
 from nano.journal.ledger import Ledger
 from nano.transports import quic_link
+from nano.transports.bulk import PORTS as IMAGE_PORTS
+from nano.transports.bulk import BulkFile, serve_bulk
 from nano.transports.discovery import DomainTriple, FoundCore, respond
 from nano.transports.identity import NodeIdentity, load_or_create
 from nano.transports.journal_signer import JournalSigner
@@ -74,6 +77,26 @@ class CoreNode:
         self.identity = identity
         self._settings = settings
         self._images = images
+
+    async def serve_images(self, *, task_status: anyio.abc.TaskStatus[Listening]) -> None:
+        """Give registered images to approved cells over HTTPS until cancelled."""
+        listen, zone = self._settings.listen, self.core.zone
+
+        def source(image_id: str) -> BulkFile | None:
+            image = zone.get(f"image/{image_id}")
+            if not isinstance(image, Image) or not image.ready:
+                return None
+            return BulkFile(Path(image.path), image.size, image.sha256)
+
+        def approved(fingerprint: str) -> bool:
+            cells = (state for state in zone.of_kind("cell") if isinstance(state, Cell))
+            return any(cell.pool and cell.fingerprint == fingerprint for cell in cells)
+
+        async with anyio.create_task_group() as tasks:
+            ports = listen.image_port or IMAGE_PORTS
+            at: Listening = await tasks.start(serve_bulk, listen.host, ports, self.identity, source, approved)
+            self._images.base = f"https://{at.address}"
+            task_status.started(at)
 
     async def open_to_cells(self, api: str, *, task_status: anyio.abc.TaskStatus[Listening]) -> None:
         """Accept links and answer discovery until cancelled. ``api`` is the address told to those who ask."""
