@@ -49,12 +49,12 @@ async def keep_linked(
     NanoErrors are defects and are raised."""
     wait = WAIT_FIRST_S
     while True:
-        began = now()
+        linked_at: float | None = None
         refused = False
         async for address in find():
             try:
                 async with connect(address, side, hello()) as link:
-                    began = now()
+                    linked_at = now()
                     logger.info("linked address=%s core=%s approved=%s", address, link.remote.name, link.approved)
                     await _use(link, use)
                     logger.warning("link lost core=%s reason=%s", link.remote.name, link.close_reason or "given back")
@@ -64,7 +64,7 @@ async def keep_linked(
                 logger.warning("refused address=%s code=%s reason=%s", address, error.code, error.message)
             except NanoError as error:
                 logger.info("no link address=%s code=%s reason=%s", address, error.code, error.message)
-        if now() - began >= HELD_S:
+        if linked_at is not None and now() - linked_at >= HELD_S:
             wait = WAIT_FIRST_S
         elif refused:
             wait = WAIT_LAST_S

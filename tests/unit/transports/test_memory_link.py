@@ -81,8 +81,12 @@ async def test_a_cut_network_is_a_lost_link_at_both_ends() -> None:
     node = MemoryNode("aa" * 32, FixedTrust(), FunctionHandler())
     stormy = Weather(cut_probability=0.05)
     async with memory_pair(node, HELLO, node, WELCOME, weather=stormy, random=Random(3)) as (cell_end, core_end):
-        with pytest.raises(Unreachable) as caught:
+
+        async def ask_on() -> None:
             for number in range(1000):
                 await cell_end.request(Ping(number), timeout_s=5)
+
+        with pytest.raises(Unreachable) as caught:
+            await ask_on()
         assert caught.value.code == "link_lost"
         await core_end.closed.wait()
