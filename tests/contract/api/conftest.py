@@ -1,0 +1,81 @@
+"""The API served for real: Core with its journal, simulated cells, uvicorn on a free port, signed clients of every role."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import anyio
+import pytest
+
+from nano.core.core import Core
+from nano.domain.cell import AddCell
+from nano.http.app import Api, make_app
+from nano.http.client import AsyncSignedClient
+from nano.http.credentials import Credential, Credentials
+from nano.http.server import run_server
+from nano.tools.simulator.bed import Bed, ended
+
+KEY = "a-key-that-is-long-enough-for-a-test"
+ROLES = ("administrator", "operator", "reader", "frontend")
+
+
+class Served:
+    def __init__(self, core: Core, app: Api, port: int, bed: Bed, stack: AsyncExitStack) -> None:
+        self.core = core
+        self.app = app
+        self.port = port
+        self.bed = bed
+        self.address = f"http://127.0.0.1:{port}"
+        self.admin = AsyncSignedClient(self.address, "administrator", KEY)
+        self._stack = stack
+
+    async def client(self, role: str, headers: dict[str, str] | None = None) -> AsyncSignedClient:
+        client = AsyncSignedClient(self.address, role, KEY, headers=headers)
+        return await self._stack.enter_async_context(client)
+
+    async def task(self, task_id: str) -> None:
+        await ended(self.core, task_id)
+
+    async def create(self, name: str, **fields: object) -> str:
+        """A guest, made and ready; its id."""
+        body = {"name": name, "memory": 128 << 20, "disks": [64 << 20], **fields}
+        answer = await self.admin.request("POST", "/api/v2/guests", json=body)
+        await ended(self.core, answer.json()["task"]["id"])
+        return answer.json()["resource"].removeprefix("guest/")
+
+
+Serve = Callable[..., AbstractAsyncContextManager[Served]]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Serve:
+    @asynccontextmanager
+    async def opened(*cells: str) -> AsyncIterator[Served]:
+        bed = Bed(tmp_path)
+        credentials = Credentials([Credential(role, KEY, role) for role in ROLES])
+        async with AsyncExitStack() as stack:
+            core, _ = await stack.enter_async_context(bed.zone(*cells))
+            for cell in cells:
+                await _add(core, cell)
+            app = make_app(core, credentials, clock=bed.clock)
+            tasks = await stack.enter_async_context(anyio.create_task_group())
+            port = await tasks.start(run_server, app, "127.0.0.1", 0)
+            served = Served(core, app, port, bed, stack)
+            await stack.enter_async_context(served.admin)
+            yield served
+            tasks.cancel_scope.cancel()
+
+    return opened
+
+
+async def _add(core: Core, cell: str) -> None:
+    with anyio.fail_after(10):
+        while core.zone.get(f"cell/{cell}") is None:
+            await core.feed.wait_for(core.feed.position + 1)
+        await core.execute(AddCell(cell=cell), actor="admin", command_id=f"add/{cell}")
+        heard = anyio.Event()
+        core.usage.listen(heard.set)
+        while cell not in core.usage.loads:
+            await heard.wait()
+            heard = anyio.Event()
+        core.usage.unlisten(core.usage._listeners[-1])
