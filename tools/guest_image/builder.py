@@ -48,7 +48,7 @@ def ensure_image(cache: Path, progress: Progress, *, check_packages: bool = Fals
             if made:
                 return made  # without apt's lists nobody can tell that it is old
             raise
-        target = cache / f"tiny-{builder_digest()}-{_digest(package.sha256.encode() for package in wanted)}.qcow2"
+        target = cache / f"tiny-{builder_digest()}-{_digest(package.digest.encode() for package in wanted)}.qcow2"
         if not target.exists():
             for left in cache.glob("build-*"):  # of a build that was killed: we hold the lock, so nobody works there
                 shutil.rmtree(left)

@@ -22,7 +22,7 @@ USERLAND: Final = (
     *("busybox-static", "qemu-guest-agent", "dropbear-bin", "e2fsprogs", "util-linux"),
     *("libc6", "libgcc-s1", "libglib2.0-0t64|libglib2.0-0", "libpcre2-8-0", "libnuma1", "libudev1", "liburing2"),
     *("libext2fs2t64|libext2fs2", "libcom-err2", "libss2", "libblkid1", "libuuid1"),
-    *("libcrypt1", "libtomcrypt1", "libtommath1", "libgmp10", "zlib1g", "libatomic1"),
+    *("libcrypt1", "libtomcrypt1", "libtommath1", "libgmp10", "zlib1g", "libatomic1", "libcap2"),
 )
 _UNUSED: Final = ("./usr/share/doc*", "./usr/share/man*", "./usr/share/locale*", "./usr/share/lintian*")
 
@@ -30,10 +30,11 @@ Progress = Callable[[str], None]
 
 
 class Package(msgspec.Struct, frozen=True):
-    """One .deb as apt would fetch it now. The file name carries name and version."""
+    """One .deb as apt would fetch it now. The file name carries name and version, ``digest`` is "SHA256:…" or "SHA512:…"
+    (Debian's lists carry the one, Ubuntu's the other)."""
 
     file: str
-    sha256: str
+    digest: str
 
 
 def resolve() -> list[Package]:
@@ -41,10 +42,7 @@ def resolve() -> list[Package]:
     known = _known({name for entry in (*KERNELS, *USERLAND) for name in entry.split("|")})
     names = [_first(entry.split("|"), known) for entry in USERLAND] + _kernel(_first(list(KERNELS), known))
     printed = _apt("apt-get", "download", "--print-uris", *names)
-    found = [
-        Package(file=file, sha256=digest)
-        for file, digest in re.findall(r"^'\S+' (\S+) \d+ SHA256:(\w+)", printed, re.M)
-    ]
+    found = [Package(*line) for line in re.findall(r"^'\S+' (\S+) \d+ (SHA(?:256|512):\w+)", printed, re.M)]
     if len(found) != len(set(names)):
         raise Failure(
             f"apt offers {len(found)} of the {len(set(names))} packages of the tiny guest.",
@@ -132,5 +130,6 @@ def _apt(*command: str) -> str:
 def _whole(path: Path, package: Package) -> bool:
     if not path.exists():
         return False
+    algorithm, _, wanted = package.digest.partition(":")
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest() == package.sha256
+        return hashlib.file_digest(stream, algorithm.lower()).hexdigest() == wanted

@@ -131,7 +131,7 @@ def purge(state: Path) -> list[str]:
     folder = host_folder(state)
     if folder.is_dir():
         guests = _destroy_guests(folder)
-        removed += [f"{guests} guests"] if guests else []
+        removed += [f"{guests} guest" + ("s" if guests > 1 else "")] if guests else []
         local_libvirtd.stop(folder)
     record = _read_record(state)
     if record and remove_bridge(record.bridge):

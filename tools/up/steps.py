@@ -58,7 +58,9 @@ class Steps:
             step.remove()
             self.seconds[title] = time.monotonic() - started
             note = f" [dim]{step.note}[/]" if step.note else ""
-            self.console.print(f"{mark} {title}{note} [cyan]{self.seconds[title]:.1f} s[/]", highlight=False, soft_wrap=True)
+            self.console.print(
+                f"{mark} {title}{note} [cyan]{self.seconds[title]:.1f} s[/]", highlight=False, soft_wrap=True
+            )
 
 
 class _Bar(ProgressColumn):
