@@ -25,7 +25,7 @@ from nano.hypervisor.metadata import NAMESPACE
 log = logging.getLogger("nano.hypervisor")
 
 KEEPALIVE_INTERVAL_S: Final = 5
-KEEPALIVE_COUNT: Final = 3
+KEEPALIVE_COUNT: Final = 6  # half a minute: on a busy machine libvirtd may be slow, and a closed socket is seen at once
 TEXT_MAX: Final = 500
 
 UNSUPPORTED: Final = "hypervisor_unsupported"

@@ -34,7 +34,8 @@ START_LIMIT_S: Final = 30.0
 STOP_LIMIT_S: Final = (
     5.0  # then SIGKILL: libvirtd 9.0 sometimes hangs when stopped just after a guest's reset; guests don't mind
 )
-SOCKET = "libvirt-sock"
+SOCKET: Final = "libvirt-sock"
+BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 SOCKET_PATH_MAX: Final = 107  # sockaddr_un.sun_path is 108 bytes with its end mark (unix(7))
 
 LIBVIRTD_CONF: Final = """\
@@ -89,15 +90,11 @@ def start(folder: Path, *, netns: str | None = None, hide_kvm: bool = False) -> 
     for name in ("run", "lib", "etc", "log", "cache", "room"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     with _locked(folder):
-        now = status(folder)
-        if now.running:
-            return now.uri
-        _write_config(folder)
-        _clear_old(folder)
-        _spawn(folder, netns, hide_kvm)
-        pid = _wait_until_it_answers(folder)
-        record = {"pid": pid, "started": _start_ticks(pid), "netns": netns or ""}
-        (folder / "libvirtd.json").write_text(json.dumps(record))
+        if not status(folder).running:
+            _write_config(folder)
+            _clear_old(folder)
+            _spawn(folder, netns, hide_kvm)
+        _wait_until_it_answers(folder)
         return uri_of(folder)
 
 
@@ -136,7 +133,7 @@ def guest_processes(folder: Path) -> list[int]:
     for path in sorted((folder / "run" / "qemu").glob("*.pid")):
         with contextlib.suppress(ValueError, OSError):
             pid = int(path.read_text())
-            if b"guest=" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            if f"guest={path.stem}".encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
                 found.append(pid)
     return found
 
@@ -183,7 +180,15 @@ def _write_config(folder: Path) -> None:
 
 
 def _clear_old(folder: Path) -> None:
-    for name in ("nano.pid", "libvirtd.pid", SOCKET, "libvirt-sock-ro", "libvirt-admin-sock"):
+    """What a libvirtd that ended left behind. After a reboot of the machine that is all of ``run``, as on any host where
+    it is a tmpfs: libvirt starts its autostart guests once for each such folder."""
+    boot, booted = BOOT_ID.read_text().strip(), folder / "run" / "nano.boot"
+    if not booted.exists() or booted.read_text() != boot:
+        shutil.rmtree(folder / "run")
+        (folder / "run").mkdir()
+        booted.write_text(boot)
+    (folder / "libvirtd.json").unlink(missing_ok=True)
+    for name in ("libvirtd.pid", SOCKET, "libvirt-sock-ro", "libvirt-admin-sock"):
         (folder / "run" / name).unlink(missing_ok=True)
     _make_alias(folder)
 
@@ -202,18 +207,16 @@ def _spawn(folder: Path, netns: str | None, hide_kvm: bool) -> None:
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/")
 
 
-def _wait_until_it_answers(folder: Path) -> int:
-    ends = time.monotonic() + START_LIMIT_S
-    while time.monotonic() < ends:
-        with contextlib.suppress(ValueError, FileNotFoundError):
-            pid = int((folder / "run" / "nano.pid").read_text())
-            if _start_ticks(pid) == 0:
-                break
-            if _answers(_reachable_run(folder) / SOCKET):
-                return pid
+def _wait_until_it_answers(folder: Path) -> None:
+    begun, seen = time.monotonic(), False
+    while (waited := time.monotonic() - begun) < START_LIMIT_S:
+        running = status(folder).running
+        if running and _answers(_reachable_run(folder) / SOCKET):
+            return
+        if (seen and not running) or (waited > 1 and not seen and (folder / "log" / "start.log").stat().st_size):
+            break  # it ended, or never came to be and said why
+        seen = seen or running
         time.sleep(0.02)
-        if not (folder / "run" / "nano.pid").exists() and (folder / "log" / "start.log").stat().st_size:
-            break
     said = (folder / "log" / "start.log").read_text(errors="replace").strip()[-500:]
     raise HostError(
         f"The private libvirtd in {folder} did not start. {said}".strip(),

@@ -13,6 +13,7 @@ It does not create namespaces, wait or supervise: that is ``local_libvirtd``. ``
 import argparse
 import contextlib
 import ctypes
+import json
 import os
 import socket
 from pathlib import Path
@@ -92,6 +93,14 @@ def dev_without_kvm(folder: Path) -> None:
     mount(str(room), "/dev", flags=MS_BIND | MS_REC)
 
 
+def record_process(folder: Path) -> None:
+    """Who libvirtd will be: exec keeps pid and start time. Written here so that no crash of the starter loses it."""
+    started = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])  # proc(5), field 22
+    fresh = folder / "libvirtd.json.new"
+    fresh.write_text(json.dumps({"pid": os.getpid(), "started": started}))
+    fresh.replace(folder / "libvirtd.json")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m nano.hypervisor.private_root")
     parser.add_argument("--folder", type=Path, required=True)
@@ -107,7 +116,7 @@ def main() -> None:
     resolvable_host_name(folder)
     if chosen.hide_kvm:
         dev_without_kvm(folder)
-    (folder / "run" / "nano.pid").write_text(str(os.getpid()))
+    record_process(folder)
     os.execvp(chosen.command[0], chosen.command)  # noqa: S606  it is to become this process
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -104,6 +105,32 @@ def test_a_recorded_pid_that_is_somebody_else_by_now_is_not_ended(folder: Path) 
     finally:
         stranger.kill()
         stranger.wait()
+
+
+def test_a_libvirtd_whose_starter_died_is_taken_over(folder: Path) -> None:
+    local_libvirtd.start(folder, hide_kvm=True)
+    pid = local_libvirtd.status(folder).pid
+    code = f"""
+import os, pathlib
+from nano.hypervisor import local_libvirtd as subject
+subject._wait_until_it_answers = lambda folder: os._exit(9)  # the starter dies before it has seen an answer
+subject.start(pathlib.Path({str(folder)!r}), hide_kvm=True)
+"""
+    local_libvirtd.stop(folder)
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 9
+    local_libvirtd.start(folder, hide_kvm=True)
+    assert local_libvirtd.status(folder).pid != pid
+    named = [path for path in Path("/proc").glob("[0-9]*/root") if _is_in(path, folder)]
+    assert len(named) == 1
+
+
+def _is_in(root: Path, folder: Path) -> bool:
+    """Whether the process with this root is a libvirtd of ``folder``."""
+    try:
+        comm = (root.parent / "comm").read_text().strip()
+        return comm == "libvirtd" and (root / "run/libvirt").samefile(folder / "run")
+    except OSError:
+        return False
 
 
 def test_a_libvirtd_that_cannot_start_says_why(folder: Path) -> None:
