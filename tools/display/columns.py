@@ -17,23 +17,23 @@ if TYPE_CHECKING:
 Shower = Callable[[Row, Terminal], "str | Text"]
 
 
-def _plain(name: str) -> Shower:
+def text(name: str) -> Shower:
     return lambda row, _terminal: str(row.get(name) or words.NOTHING)
 
 
-def _number(name: str) -> Shower:
+def number(name: str) -> Shower:
     return lambda row, _terminal: str(row.get(name, words.NOTHING))
 
 
-def _size(name: str) -> Shower:
+def size(name: str) -> Shower:
     return lambda row, _terminal: words.size(row.get(name))
 
 
-def _yes(name: str) -> Shower:
+def flag(name: str) -> Shower:
     return lambda row, _terminal: words.yes(row.get(name))
 
 
-def _ago(name: str) -> Shower:
+def since(name: str) -> Shower:
     def show(row: Row, terminal: Terminal) -> str:
         value = row.get(name)
         return words.ago(words.parse_time(value), terminal.now()) if value else words.NOTHING
@@ -41,7 +41,7 @@ def _ago(name: str) -> Shower:
     return show
 
 
-def _exact(name: str) -> Shower:
+def at(name: str) -> Shower:
     def show(row: Row, terminal: Terminal) -> str:
         value = row.get(name)
         return words.exact(words.parse_time(value), terminal.zone) if value else words.NOTHING
@@ -49,7 +49,7 @@ def _exact(name: str) -> Shower:
     return show
 
 
-def _state(row: Row, terminal: Terminal) -> "Text":
+def state(row: Row, terminal: Terminal) -> "Text":
     return terminal.state(str(row.get("state", "")))
 
 
@@ -96,82 +96,82 @@ def task_subject(row: Row) -> str:
 
 
 GUEST: Final = (
-    Column("NAME", _plain("name")),
-    Column("STATE", _state, shorten=False),
-    Column("CELL", _plain("cell"), 2),
-    Column("CORES", _number("cores"), 4, justify="right"),
-    Column("MEMORY", _size("memory"), 3, justify="right"),
+    Column("NAME", text("name")),
+    Column("STATE", state, shorten=False),
+    Column("CELL", text("cell"), 2),
+    Column("CORES", number("cores"), 4, justify="right"),
+    Column("MEMORY", size("memory"), 3, justify="right"),
     Column("DISK", lambda row, _: words.size(sum(row.get("disks") or ())), 3, justify="right"),
     Column("ADDRESS", lambda row, _: ", ".join(row.get("addresses") or ()) or words.NOTHING, 1),
-    Column("CHANGED", _ago("changed_at"), 5),
-    Column("IMAGE", _plain("image"), 6, wide=True),
-    Column("POOL", _plain("pool"), 7, wide=True),
-    Column("MAC", _plain("mac"), 8, wide=True),
-    Column("AGENT", _yes("agent"), 8, wide=True),
-    Column("AUTOSTART", _yes("autostart"), 9, wide=True),
-    Column("OWNER", _plain("owner"), 9, wide=True),
-    Column("CREATED", _exact("created_at"), 9, wide=True),
-    Column("CHANGED AT", _exact("changed_at"), 9, wide=True),
-    Column("ID", _plain("id"), 6, wide=True),
-    Column("NOTE", _plain("note"), 9, wide=True),
+    Column("CHANGED", since("changed_at"), 5),
+    Column("IMAGE", text("image"), 6, wide=True),
+    Column("POOL", text("pool"), 7, wide=True),
+    Column("MAC", text("mac"), 8, wide=True),
+    Column("AGENT", flag("agent"), 8, wide=True),
+    Column("AUTOSTART", flag("autostart"), 9, wide=True),
+    Column("OWNER", text("owner"), 9, wide=True),
+    Column("CREATED", at("created_at"), 9, wide=True),
+    Column("CHANGED AT", at("changed_at"), 9, wide=True),
+    Column("ID", text("id"), 6, wide=True),
+    Column("NOTE", text("note"), 9, wide=True),
 )
 
 COMPUTE_POOL: Final = (
-    Column("NAME", _plain("name")),
+    Column("NAME", text("name")),
     Column("STATE", lambda row, terminal: terminal.state(pool_state(row)), shorten=False),
-    Column("CELLS", _number("cells"), 1, justify="right"),
+    Column("CELLS", number("cells"), 1, justify="right"),
     Column("GUESTS", lambda row, _: guest_counts(row), 2),
     Column("STORAGE", lambda row, _: str(row.get("storage") or "local disks"), 3),
     Column("NETWORK", lambda row, _: str(row.get("network") or "unmanaged"), 4),
-    Column("FAILOVER", _yes("failover"), 5),
-    Column("CREATED", _ago("created_at"), 6),
-    Column("CREATED AT", _exact("created_at"), 9, wide=True),
-    Column("VERSION", _number("version"), 9, wide=True, justify="right"),
+    Column("FAILOVER", flag("failover"), 5),
+    Column("CREATED", since("created_at"), 6),
+    Column("CREATED AT", at("created_at"), 9, wide=True),
+    Column("VERSION", number("version"), 9, wide=True, justify="right"),
 )
 
 CELL: Final = (
-    Column("NAME", _plain("name")),
+    Column("NAME", text("name")),
     Column("STATE", lambda row, terminal: terminal.state(cell_state(row)), shorten=False),
-    Column("POOL", _plain("pool"), 1),
-    Column("GUESTS", _number("guests"), 2, justify="right"),
+    Column("POOL", text("pool"), 1),
+    Column("GUESTS", number("guests"), 2, justify="right"),
     Column("CORES", lambda row, _: str(row.get("cores") or words.NOTHING), 4, justify="right"),
-    Column("MEMORY", _size("memory"), 3, justify="right"),
-    Column("DISK", _size("disk"), 3, justify="right"),
-    Column("ADDRESS", _plain("address"), 5),
-    Column("SEEN", _ago("seen_at"), 6),
-    Column("ERROR", _plain("error"), 1),
-    Column("VIRT", _plain("virt_type"), 7, wide=True),
-    Column("HYPERVISOR", _plain("hypervisor"), 8, wide=True),
-    Column("SEEN AT", _exact("seen_at"), 9, wide=True),
+    Column("MEMORY", size("memory"), 3, justify="right"),
+    Column("DISK", size("disk"), 3, justify="right"),
+    Column("ADDRESS", text("address"), 5),
+    Column("SEEN", since("seen_at"), 6),
+    Column("ERROR", text("error"), 1),
+    Column("VIRT", text("virt_type"), 7, wide=True),
+    Column("HYPERVISOR", text("hypervisor"), 8, wide=True),
+    Column("SEEN AT", at("seen_at"), 9, wide=True),
     Column("FINGERPRINT", lambda row, _: str(row.get("fingerprint", ""))[:16] or words.NOTHING, 8, wide=True),
-    Column("VIRT NOTE", _plain("virt_note"), 9, wide=True),
+    Column("VIRT NOTE", text("virt_note"), 9, wide=True),
 )
 
 IMAGE: Final = (
-    Column("NAME", _plain("name")),
+    Column("NAME", text("name")),
     Column("STATE", lambda row, terminal: terminal.state(image_state(row)), 1, shorten=False),
-    Column("FORMAT", _plain("format"), 2),
-    Column("SIZE", _size("size"), 2, justify="right"),
-    Column("DISK", _size("virtual_size"), 1, justify="right"),
-    Column("CREATED", _ago("created_at"), 3),
-    Column("CREATED AT", _exact("created_at"), 9, wide=True),
+    Column("FORMAT", text("format"), 2),
+    Column("SIZE", size("size"), 2, justify="right"),
+    Column("DISK", size("virtual_size"), 1, justify="right"),
+    Column("CREATED", since("created_at"), 3),
+    Column("CREATED AT", at("created_at"), 9, wide=True),
     Column("SHA-256", lambda row, _: str(row.get("sha256", ""))[:16] or words.NOTHING, 8, wide=True),
-    Column("ID", _plain("id"), 6, wide=True),
+    Column("ID", text("id"), 6, wide=True),
 )
 
 TASK: Final = (
     Column("TASK", lambda row, _: words.short(str(row.get("id", ""))), shorten=False),
-    Column("KIND", _plain("kind"), 1),
+    Column("KIND", text("kind"), 1),
     Column("OF", lambda row, _: task_subject(row)),
-    Column("STATE", _state, shorten=False),
+    Column("STATE", state, shorten=False),
     Column("DONE", lambda row, _: words.percent(row.get("progress", 0)), 3, justify="right"),
     Column("TOOK", task_took, 4, justify="right"),
-    Column("WHO", _plain("actor"), 5),
-    Column("STARTED", _ago("started_at"), 2),
+    Column("WHO", text("actor"), 5),
+    Column("STARTED", since("started_at"), 2),
     Column("SAYS", lambda row, _: task_says(row), 6),
-    Column("STARTED AT", _exact("started_at"), 9, wide=True),
-    Column("ENDED AT", _exact("ended_at"), 9, wide=True),
-    Column("ID", _plain("id"), 8, wide=True),
+    Column("STARTED AT", at("started_at"), 9, wide=True),
+    Column("ENDED AT", at("ended_at"), 9, wide=True),
+    Column("ID", text("id"), 8, wide=True),
 )
 
 COLUMNS: Final[dict[str, tuple[Column, ...]]] = {

@@ -1,7 +1,8 @@
 """Tables that fit: columns give way before text is cut.
 
 Each column has a rank; when the terminal is too narrow the highest ranks are left out, one by one, and only then is the
-widest remaining text shortened. Whoever asks for ``wide`` gets every column whole, however long the lines. No lines, no boxes: two spaces between columns, titles in dim capitals.
+widest remaining text shortened. Whoever asks for ``wide`` gets every column whole, however long the lines.
+No rules, no boxes: two spaces between columns, titles in dim capitals.
 """
 
 from collections.abc import Callable, Iterable, Sequence

@@ -1,0 +1,92 @@
+"""``verify``: is the journal what was written? Chain, positions, versions, seals and their signatures, resource journals.
+
+Exit code 0 = whole, 1 = damaged (file and byte are named).
+"""
+
+from argparse import Namespace
+from pathlib import Path
+
+import msgspec
+
+from nano.journal.verify import CheckSignature, Report, verify
+from nano.tools.display import plain, words
+from nano.tools.display.terminal import Terminal
+from nano.tools.replay.node import Node
+
+WHOLE, DAMAGED = 0, 1
+
+
+def run(terminal: Terminal, node: Node, options: Namespace) -> int:
+    check = certificate_check(node.certificate)
+    report = verify(node.journal, check_signature=check)
+    if options.output == "json":
+        found = msgspec.to_builtins(report)
+        terminal.write(plain.json_line({"whole": report.whole, "node": node.name, "kind": node.kind, **found}))
+    else:
+        _print(terminal, node, report, signed=check is not None)
+    return WHOLE if report.whole else DAMAGED
+
+
+def certificate_check(path: Path) -> CheckSignature | None:
+    """Checks signatures by the node's certificate; None when there is none. A seal of another key (the node had a
+    different one then) is not judged."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    from cryptography import x509
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    from nano.transports.identity import fingerprint_of, public_der
+
+    key = x509.load_pem_x509_certificate(data).public_key()
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        return None
+    public = key
+    own = fingerprint_of(public_der(public))
+
+    def check(signature: bytes, signed: bytes, key_id: str) -> bool:
+        if key_id != own:
+            return True
+        try:
+            public.verify(signature, signed, ec.ECDSA(hashes.SHA256()))
+        except InvalidSignature:
+            return False
+        return True
+
+    return check
+
+
+def _print(terminal: Terminal, node: Node, report: Report, *, signed: bool) -> None:
+    from rich.text import Text
+
+    from nano.tools.display.card import print_fields
+
+    state = terminal.state("done", "whole") if report.whole else terminal.state("failed", "damaged")
+    terminal.show(Text.assemble((f"journal of {node.name}", "bold"), "  ", state))
+    if report.damage is not None:
+        print_fields(
+            terminal,
+            [
+                ("file", report.damage.file),
+                ("byte", str(report.damage.byte)),
+                ("what", report.damage.message),
+                ("do", report.damage.hint),
+            ],
+        )
+        terminal.show(Text("before it", style="dim"))
+    seals = words.plural(report.seals, "seal")
+    fields: list[tuple[str, str | Text]] = [
+        ("events", str(report.position)),
+        ("transactions", str(report.lines)),
+        ("resources", f"{report.resources}, {report.resource_rows} rows in their journals"),
+        ("segments", f"{report.segments}, {seals}{' with their signatures' if signed and report.seals else ''}"),
+        ("chain head", report.hash),
+    ]
+    if report.pending_bytes:
+        fields.append(
+            ("pending", f"{words.plural(report.pending_bytes, 'byte')} of a line that is still being written")
+        )
+    print_fields(terminal, fields)

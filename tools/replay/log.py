@@ -1,0 +1,108 @@
+"""``log``: every fact as a line, oldest first, as it is read; with ``-f`` also those still to come."""
+
+import time
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from nano.tools.display import plain, words
+from nano.tools.display.sentences import phrase, subject
+from nano.tools.display.terminal import Terminal
+from nano.tools.replay.facts import Fact, Names, facts_in
+from nano.tools.replay.moments import Moment, parse_moment
+from nano.tools.replay.node import Node
+
+LOOK_S: Final = 0.25
+WHO: Final = 12
+
+
+def run(terminal: Terminal, node: Node, options: Namespace, *, pause: Callable[[float], None] = time.sleep) -> int:
+    names = Names()
+    wanted = Filter(options, names, terminal)
+    for fact in _facts(node, names, options.follow, pause):
+        if wanted(fact):
+            if options.output == "json":
+                terminal.write(plain.json_line(fact))
+            else:
+                print_fact(terminal, fact, names)
+            if options.follow:
+                terminal.out.flush()
+        elif wanted.over(fact):
+            break
+    return 0
+
+
+def _facts(node: Node, names: Names, follow: bool, pause: Callable[[float], None]) -> Iterator[Fact]:
+    reader = node.reader()
+    while True:
+        yield from facts_in(reader.lines(), names)
+        if not follow:
+            return
+        pause(LOOK_S)
+
+
+class Filter:
+    """Which facts are asked for."""
+
+    def __init__(self, options: Namespace, names: Names, terminal: Terminal) -> None:
+        self._options = options
+        self._names = names
+        self._since = self._moment(options.since, terminal)
+        self._until = self._moment(options.until, terminal)
+
+    @staticmethod
+    def _moment(text: str | None, terminal: Terminal) -> Moment | None:
+        return parse_moment(text, terminal.now(), terminal.zone) if text else None
+
+    def __call__(self, fact: Fact) -> bool:
+        options = self._options
+        return (
+            (options.actor is None or fact["actor"] == options.actor)
+            and (options.type is None or _is_type(fact["event"]["type"], options.type))
+            and (options.resource is None or self._names.matches(fact["resource"], options.resource))
+            and (self._since is None or _reached(fact, self._since))
+            and not self.over(fact)
+        )
+
+    def over(self, fact: Fact) -> bool:
+        """Nothing more can match."""
+        if self._until is None:
+            return False
+        if self._until.position is not None:
+            return bool(fact["position"] > self._until.position)
+        return _reached(fact, self._until) and words.parse_time(fact["at"]) != self._until.time
+
+
+def _reached(fact: Fact, moment: Moment) -> bool:
+    if moment.position is not None:
+        return bool(fact["position"] >= moment.position)
+    assert moment.time is not None
+    return words.parse_time(fact["at"]) >= moment.time
+
+
+def _is_type(found: str, wanted: str) -> bool:
+    return found == wanted or (wanted.endswith(".") and found.startswith(wanted))
+
+
+def print_fact(terminal: Terminal, fact: Fact, names: Names) -> None:
+    """Position, time, who, what; the widths are fixed, because nothing is known of the lines to come."""
+    at = words.parse_time(fact["at"])
+    when = words.exact(at, terminal.zone) if terminal.width >= 80 else words.clock_time(at, terminal.zone)[:8]
+    who = str(fact["actor"])
+    shown = who if len(who) <= WHO else who[: WHO - 1] + "…"
+    what = subject(fact["resource"], names.of)
+    said = phrase(fact["event"])
+    if not terminal.out.isatty():
+        terminal.write(f"{fact['position']:>7}  {when}  {shown:<{WHO}}  {what} {said}")
+        return
+    terminal.console.print(
+        _coloured(f"{fact['position']:>7}  {when}  ", f"{shown:<{WHO}}  ", what, said),
+        no_wrap=True,
+        overflow="ellipsis",
+    )
+
+
+def _coloured(place: str, who: str, what: str, said: str) -> Any:
+    from rich.text import Text
+
+    return Text.assemble((place, "dim"), (who, "cyan"), (what, "bold"), f" {said}")

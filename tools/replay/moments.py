@@ -1,0 +1,51 @@
+"""Points in a journal as people write them: a position, a time, or how long ago.
+
+1200                        position
+2026-11-21T03:10:53Z        time, with its zone; without one it is local
+"2026-11-21 03:10"          the same
+10m, 2h, 3d, 45s            that long before now
+"""
+
+import re
+from datetime import datetime, timedelta, tzinfo
+from typing import Any, Final, NamedTuple
+
+from nano.domain.errors import Invalid
+from nano.journal.line import Line
+
+_AGO: Final = re.compile(r"(\d+)\s*(s|m|min|h|d)")
+_UNITS: Final = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
+
+
+class Moment(NamedTuple):
+    """One of the two is set."""
+
+    position: int | None = None
+    time: datetime | None = None
+
+    def covers(self, line: "Line[Any]") -> bool:
+        """Whether the line begins at or before this moment."""
+        if self.position is not None:
+            return line.position <= self.position
+        assert self.time is not None
+        return line.time <= self.time
+
+
+def parse_moment(text: str, now: datetime, zone: tzinfo | None) -> Moment:
+    """Raises Invalid(invalid_moment)."""
+    text = text.strip()
+    if text.isdigit():
+        return Moment(position=int(text))
+    if match := _AGO.fullmatch(text):
+        return Moment(time=now - timedelta(seconds=int(match[1]) * _UNITS[match[2]]))
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise Invalid(
+            f"{text!r} is no moment.",
+            code="invalid_moment",
+            hint="Write a position (1200), a time (2026-11-21T03:10:53Z) or how long ago (10m, 2h, 3d).",
+        ) from error
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=zone) if zone is not None else at.astimezone()
+    return Moment(time=at)

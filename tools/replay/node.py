@@ -1,0 +1,83 @@
+"""One node's folder as nano-replay sees it: where its journal is, what kind of node wrote it, the model it folds into.
+
+The kind is told by ``data/node.json``; for a journal that came without it by the folder's name, else by the first events.
+Opens everything for reading only.
+"""
+
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from nano.domain.errors import Invalid, Unknown
+from nano.domain.facts import Model
+from nano.journal.reader import JournalReader
+from nano.transports.node_files import NodeCard
+
+KINDS: Final = ("core", "cell", "frontend")
+_TELLING: Final = {"zone": "core", "guest": "core", "domain": "cell", "order": "cell", "trust": "cell"}
+_TELLING_FRONTEND: Final = {"account": "frontend", "session": "frontend", "login": "frontend"}
+
+
+class Node:
+    """``folder`` is a node's (S/core …), or the journal folder itself. Raises Unknown(no_journal), Invalid."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.journal = folder if (folder / "commits").is_dir() else folder / "data" / "journal"
+        if not (self.journal / "commits").is_dir():
+            raise Unknown(
+                f"There is no journal in {folder}.",
+                code="no_journal",
+                hint="Name a node's folder: --node STATE/core, STATE/cell or STATE/frontend.",
+            )
+        card = self._card()
+        self.kind = card.kind if card else folder.name if folder.name in KINDS else self._guessed()
+        self.name = card.name if card else self.kind
+
+    def reader(self, *, typed: bool = False) -> JournalReader:
+        """From the beginning. ``typed`` decodes events into their structs, else they stay raw JSON."""
+        return JournalReader(self.journal, self.model().rules.event_types() if typed else ())
+
+    def model(self) -> Model:
+        """An empty one of this node's kind; only the room that is needed is loaded."""
+        if self.kind == "cell":
+            from nano.domain.site import Site
+
+            return Site()
+        if self.kind == "frontend":
+            from nano.domain.office import Office
+
+            return Office()
+        from nano.domain.zone import Zone
+
+        return Zone()
+
+    @property
+    def certificate(self) -> Path:
+        """Where its certificate is, for the signatures of seals."""
+        return self.folder / "config" / "node.crt"
+
+    def _card(self) -> NodeCard | None:
+        path = self.folder / "data" / "node.json"
+        try:
+            card = msgspec.json.decode(path.read_bytes(), type=NodeCard)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except msgspec.DecodeError as error:
+            raise Invalid(
+                f"{path} can't be read: {error}.", code="invalid_node_card", hint="Restart the node."
+            ) from error
+        if card.kind not in KINDS:
+            raise Invalid(
+                f"{path} names no kind of node: {card.kind!r}.", code="invalid_node_card", hint="Update Nano."
+            )
+        return card
+
+    def _guessed(self) -> str:
+        known = _TELLING | _TELLING_FRONTEND
+        for line in JournalReader(self.journal).lines():
+            for entry in line.events:
+                if (kind := known.get(entry.resource.partition("/")[0])) is not None:
+                    return kind
+        return "core"
