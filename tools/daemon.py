@@ -14,6 +14,7 @@ It does not know what a node is: that is ``serve``. It restarts nothing: a super
 """
 
 import argparse
+import contextlib
 import fcntl
 import gc
 import os
@@ -154,7 +155,8 @@ class Program:
         def say(word: str) -> None:
             nonlocal writing
             if writing >= 0:
-                os.write(writing, word.encode()[:4000])  # below PIPE_BUF: never blocks, never torn
+                with contextlib.suppress(BrokenPipeError):  # whoever started us did not wait; the node lives on
+                    os.write(writing, word.encode()[:4000])  # below PIPE_BUF: never blocks, never torn
                 os.close(writing)
                 writing = -1
 

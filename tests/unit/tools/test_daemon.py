@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,9 @@ async def serve(folder, ready):
     if mode == "die":
         os.write(2, b"last words of a library")
         os.kill(os.getpid(), signal.SIGKILL)
+    if mode == "slow":
+        while not (folder / "go").exists():
+            await anyio.sleep(0.01)
     (folder / "ready").write_text("")
     ready("serving on nothing")
     try:
@@ -41,6 +46,13 @@ async def refuse():
 
 sys.exit(run_program("nano-core", "A node for the test.", serve))
 """
+
+
+def eventually(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 class Node:
@@ -105,6 +117,19 @@ def test_kill_leaves_nothing_in_the_way(node: Node) -> None:
     assert node.run("status").returncode == 3
     assert node.run("start").returncode == 0
     assert node.process() != first
+
+
+def test_a_node_outlives_an_impatient_starter(node: Node) -> None:
+    """Ctrl-C at the one who waits for "ready" must not break the node that becomes ready later."""
+    node.behave("slow")
+    command = [sys.executable, str(node.program), "start", "--state", str(node.state)]
+    with subprocess.Popen(command) as starter:
+        eventually(lambda: node.process() is not None)
+        starter.kill()
+    (node.folder / "go").touch()
+    eventually(lambda: (node.folder / "ready").exists())
+    assert node.run("stop").returncode == 0
+    assert (node.folder / "stopped").read_text() == "gracefully"
 
 
 def test_halt_does_not_ask(node: Node) -> None:
