@@ -127,7 +127,7 @@ def test_a_node_outlives_an_impatient_starter(node: Node) -> None:
         eventually(lambda: node.process() is not None)
         starter.kill()
     (node.folder / "go").touch()
-    eventually(lambda: (node.folder / "ready").exists())
+    eventually((node.folder / "ready").exists)
     assert node.run("stop").returncode == 0
     assert (node.folder / "stopped").read_text() == "gracefully"
 
