@@ -6,7 +6,8 @@ network namespace, so several hosts run side by side.
 
 Invariants: guests outlive their libvirtd (QEMU is its own process; a new libvirtd in the same folder finds it again
 through the state files and monitor socket there); a process is signalled only when pid *and* start time are those we
-recorded; one folder has at most one libvirtd (lock file). It does not stop guests and does not remove the folder.
+recorded; one folder has at most one libvirtd (a lock that it holds itself). It does not stop guests and does not remove
+the folder.
 All functions block for up to seconds: call them from a thread where a loop runs. They need root.
 """
 
@@ -35,7 +36,6 @@ STOP_LIMIT_S: Final = (
     5.0  # then SIGKILL: libvirtd 9.0 sometimes hangs when stopped just after a guest's reset; guests don't mind
 )
 SOCKET: Final = "libvirt-sock"
-BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 SOCKET_PATH_MAX: Final = 107  # sockaddr_un.sun_path is 108 bytes with its end mark (unix(7))
 
 LIBVIRTD_CONF: Final = """\
@@ -92,7 +92,7 @@ def start(folder: Path, *, netns: str | None = None, hide_kvm: bool = False) -> 
     with _locked(folder):
         if not status(folder).running:
             _write_config(folder)
-            _clear_old(folder)
+            _make_alias(folder)
             _spawn(folder, netns, hide_kvm)
         _wait_until_it_answers(folder)
         return uri_of(folder)
@@ -177,20 +177,6 @@ def _write_config(folder: Path) -> None:
         (etc / "qemu.conf").write_text(QEMU_CONF)
     if not (etc / "nwfilter").exists() and Path("/etc/libvirt/nwfilter").is_dir():
         shutil.copytree("/etc/libvirt/nwfilter", etc / "nwfilter")
-
-
-def _clear_old(folder: Path) -> None:
-    """What a libvirtd that ended left behind. After a reboot of the machine that is all of ``run``, as on any host where
-    it is a tmpfs: libvirt starts its autostart guests once for each such folder."""
-    boot, booted = BOOT_ID.read_text().strip(), folder / "run" / "nano.boot"
-    if not booted.exists() or booted.read_text() != boot:
-        shutil.rmtree(folder / "run")
-        (folder / "run").mkdir()
-        booted.write_text(boot)
-    (folder / "libvirtd.json").unlink(missing_ok=True)
-    for name in ("libvirtd.pid", SOCKET, "libvirt-sock-ro", "libvirt-admin-sock"):
-        (folder / "run" / name).unlink(missing_ok=True)
-    _make_alias(folder)
 
 
 def _spawn(folder: Path, netns: str | None, hide_kvm: bool) -> None:

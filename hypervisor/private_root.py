@@ -13,9 +13,12 @@ It does not create namespaces, wait or supervise: that is ``local_libvirtd``. ``
 import argparse
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
+import shutil
 import socket
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -93,6 +96,29 @@ def dev_without_kvm(folder: Path) -> None:
     mount(str(room), "/dev", flags=MS_BIND | MS_REC)
 
 
+def hold_folder(folder: Path) -> None:
+    """Take the folder's lock for as long as this process lives, also as libvirtd: the descriptor survives exec."""
+    descriptor = os.open(folder / "process.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit(f"Another libvirtd holds {folder}.")
+    os.set_inheritable(descriptor, True)
+
+
+def clear_old(folder: Path) -> None:
+    """What a libvirtd that ended left behind. After a reboot of the machine that is all of ``run``, as on any host where
+    it is a tmpfs: libvirt starts its autostart guests once for each such folder."""
+    run = folder / "run"
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    if not (run / "nano.boot").exists() or (run / "nano.boot").read_text() != boot:
+        shutil.rmtree(run)
+        run.mkdir()
+        (run / "nano.boot").write_text(boot)
+    for name in ("libvirtd.pid", "libvirt-sock", "libvirt-sock-ro", "libvirt-admin-sock"):
+        (run / name).unlink(missing_ok=True)
+
+
 def record_process(folder: Path) -> None:
     """Who libvirtd will be: exec keeps pid and start time. Written here so that no crash of the starter loses it."""
     started = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])  # proc(5), field 22
@@ -109,6 +135,9 @@ def main() -> None:
     parser.add_argument("command", nargs="+")
     chosen = parser.parse_args()
     folder: Path = chosen.folder
+    hold_folder(folder)
+    clear_old(folder)
+    record_process(folder)
     mount("none", "/", flags=MS_REC | MS_PRIVATE)
     if chosen.own_sysfs:
         own_sysfs(folder)
@@ -116,7 +145,6 @@ def main() -> None:
     resolvable_host_name(folder)
     if chosen.hide_kvm:
         dev_without_kvm(folder)
-    record_process(folder)
     os.execvp(chosen.command[0], chosen.command)  # noqa: S606  it is to become this process
 
 
