@@ -20,7 +20,6 @@ from nano.domain.zone import Zone
 from nano.journal.commit_log import CommitLog
 from nano.journal.feed import Feed
 from nano.journal.ledger import Ledger
-from nano.transports import quic_link
 from nano.transports.bulk import PORTS as IMAGE_PORTS
 from nano.transports.bulk import BulkFile, serve_bulk
 from nano.transports.discovery import DomainTriple, FoundCore, respond
@@ -100,6 +99,8 @@ class CoreNode:
 
     async def open_to_cells(self, api: str, *, task_status: anyio.abc.TaskStatus[Listening]) -> None:
         """Accept links and answer discovery until cancelled. ``api`` is the address told to those who ask."""
+        from nano.transports import quic_link  # takes long to import, and the API answers before it is needed
+
         listen, domain = self._settings.listen, self._settings.domain
         core, epoch = self.core, self.core.ledger.log.epoch
         authority = self.identity.authority

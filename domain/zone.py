@@ -5,6 +5,7 @@ cell. ``loads`` is the one exception: the cells' last heartbeats, put there by t
 part of a fact. Replay, dry run and what-if work without it.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -180,12 +181,12 @@ class Zone(Model):
         super().__init__()
         self.limits = limits
         self.loads: Mapping[str, Load] = {}
-        self.kinds: dict[str, dict[str, State]] = {}
+        self.kinds: defaultdict[str, dict[str, State]] = defaultdict(dict)
         self.guest_ids: dict[str, str] = {}
         self.macs: set[str] = set()
         self.open_tasks: dict[str, ta.Task] = {}
         self._ended: dict[str, None] = {}
-        self._on_cell: dict[str, dict[str, gu.Guest]] = {}
+        self._on_cell: defaultdict[str, dict[str, gu.Guest]] = defaultdict(dict)
 
     def clear(self) -> None:
         super().clear()
@@ -229,24 +230,24 @@ class Zone(Model):
     def changed(self, resource: str, before: State | None, after: State | None) -> None:
         kind = resource.partition("/")[0]
         if after is None:
-            self.kinds.get(kind, {}).pop(resource, None)
+            self.kinds[kind].pop(resource, None)
         else:
-            self.kinds.setdefault(kind, {})[resource] = after
+            self.kinds[kind][resource] = after
         if kind == "guest":
             self._guest_changed(before, after)
         elif kind == "task" and isinstance(after, ta.Task):
             self._task_changed(after)
 
     def _guest_changed(self, before: State | None, after: State | None) -> None:
-        if isinstance(before, gu.Guest) and not isinstance(after, gu.Guest):
-            self.guest_ids.pop(before.name, None)
-            self.macs.discard(before.spec.mac)
-            self._on_cell.get(before.cell, {}).pop(before.id, None)
         if isinstance(after, gu.Guest):
+            self._on_cell[after.cell][after.id] = after
             if before is None:
                 self.guest_ids[after.name] = after.id
                 self.macs.add(after.spec.mac)
-            self._on_cell.setdefault(after.cell, {})[after.id] = after
+        elif isinstance(before, gu.Guest):
+            self.guest_ids.pop(before.name, None)
+            self.macs.discard(before.spec.mac)
+            self._on_cell[before.cell].pop(before.id, None)
 
     def _task_changed(self, task: ta.Task) -> None:
         if not task.ended:
