@@ -18,6 +18,7 @@ SIZES: Final = frozenset({"memory", "disk", "size", "virtual_size"})
 HEADLINE: Final = frozenset({"name", "state", "steps", "undone"})
 ONLY_IF_SAID: Final = frozenset({"task", "note", "error", "virt_note"})
 TITLES: Final = {
+    "seen_at": "since",
     "mac": "MAC",
     "id": "id",
     "sha256": "SHA-256",
@@ -95,7 +96,7 @@ def _value(terminal: Terminal, name: str, value: Any) -> str:
         return words.percent(value)
     if isinstance(value, dict):
         return ", ".join(f"{key} {inner}" for key, inner in value.items() if inner not in ("", None)) or words.NOTHING
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return ", ".join(str(inner) for inner in value) or words.NOTHING
     return str(value) if value not in ("", None) else words.NOTHING
 

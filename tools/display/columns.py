@@ -113,7 +113,7 @@ GUEST: Final = (
     Column("CREATED", at("created_at"), 9, wide=True),
     Column("CHANGED AT", at("changed_at"), 9, wide=True),
     Column("ID", text("id"), 6, wide=True),
-    Column("NOTE", text("note"), 9, wide=True),
+    Column("NOTE", text("note"), 9, wide=True, if_said=True),
 )
 
 COMPUTE_POOL: Final = (
@@ -138,11 +138,11 @@ CELL: Final = (
     Column("MEMORY", size("memory"), 3, justify="right"),
     Column("DISK", size("disk"), 3, justify="right"),
     Column("ADDRESS", text("address"), 5),
-    Column("SEEN", since("seen_at"), 6),
-    Column("ERROR", text("error"), 1),
+    Column("SINCE", since("seen_at"), 6),
+    Column("ERROR", text("error"), 1, if_said=True),
     Column("VIRT", text("virt_type"), 7, wide=True),
     Column("HYPERVISOR", text("hypervisor"), 8, wide=True),
-    Column("SEEN AT", at("seen_at"), 9, wide=True),
+    Column("SINCE AT", at("seen_at"), 9, wide=True),
     Column("FINGERPRINT", lambda row, _: str(row.get("fingerprint", ""))[:16] or words.NOTHING, 8, wide=True),
     Column("VIRT NOTE", text("virt_note"), 9, wide=True),
 )
@@ -168,7 +168,7 @@ TASK: Final = (
     Column("TOOK", task_took, 4, justify="right"),
     Column("WHO", text("actor"), 5),
     Column("STARTED", since("started_at"), 2),
-    Column("SAYS", lambda row, _: task_says(row), 6),
+    Column("SAYS", lambda row, _: task_says(row), 6, if_said=True, fold=True),
     Column("STARTED AT", at("started_at"), 9, wide=True),
     Column("ENDED AT", at("ended_at"), 9, wide=True),
     Column("ID", text("id"), 8, wide=True),

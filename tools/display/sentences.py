@@ -17,14 +17,18 @@ Phrase = Callable[[Event], str]
 
 def phrase(event: Event) -> str:
     """The event as a phrase; ``event`` is its JSON object with ``type``."""
-    kind = str(event.get("type", "event"))
-    known = PHRASES.get(kind)
-    if known is not None:
-        try:
-            return known(event)
-        except (KeyError, TypeError, ValueError):
-            return _unknown(event)  # written by a version with other fields
-    return _unknown(event)
+    known = PHRASES.get(str(event.get("type", "event")), _unknown)
+    try:
+        said = known(event)
+    except (KeyError, TypeError, ValueError):
+        said = _unknown(event)  # written by a version with other fields
+    return "; ".join(said.splitlines())
+
+
+def sentence(event: Event, resource: str, names: dict[str, str]) -> str:
+    """Subject and phrase together: "guest web is running: power button", "guest web: its agent answers"."""
+    who, said = subject(resource, names), phrase(event)
+    return f"{who}: {said}" if said.startswith(APART) else f"{who} {said}"
 
 
 def subject(resource: str, names: dict[str, str]) -> str:
@@ -46,6 +50,7 @@ def name_in(event: Event) -> str:
     return str(name) if str(event.get("type", "")).partition(".")[2] in NAMING else ""
 
 
+APART: Final = ("its ", "step ", "a task ")  # phrases with a subject of their own
 NAMING: Final = frozenset({"created", "requested", "discovered", "registered"})
 
 
@@ -79,7 +84,7 @@ def _guest_requested(event: Event) -> str:
 
 
 def _work_ended(event: Event) -> str:
-    return f"could not: {event['error']}" if event.get("error") else "was let go by its task"
+    return f"could not: {event['error']}" if event.get("error") else "its task has ended"
 
 
 def _agent(event: Event) -> str:
@@ -160,7 +165,7 @@ PHRASES: Final[dict[str, Phrase]] = {
     "guest.requested": _guest_requested,
     "guest.created": _said("was made: volumes and domain are there"),
     "guest.create_undone": lambda event: f"was given up and nothing of it is left: {event['reason']}",
-    "guest.work_started": lambda event: f"was taken by a task: {event['action'].replace('_', ' ')}",
+    "guest.work_started": lambda event: f"a task began to {event['action'].replace('_', ' ')} it",
     "guest.work_ended": _work_ended,
     "guest.deleted": _said("was deleted with its disks"),
     "guest.started": _because("is running"),

@@ -9,17 +9,20 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from nano.tools.display.terminal import Terminal
+from nano.tools.display.words import NOTHING
 
 if TYPE_CHECKING:
     from rich.text import Text
 
 GAP: Final = 2
+FOLD_MIN: Final = 36
 Row = dict[str, Any]
 Cell = "str | Text"
 
 
 class Column(NamedTuple):
-    """``rank`` 0 always stays; higher ones go first. ``wide`` = only with ``-o wide``."""
+    """``rank`` 0 always stays; higher ones go first. ``wide`` = only with ``-o wide``; ``if_said`` = not when every row
+    has nothing to say there. ``fold`` = long text goes on below itself instead of pushing other columns out."""
 
     title: str
     cell: Callable[[Row, Terminal], "str | Text"]
@@ -27,6 +30,8 @@ class Column(NamedTuple):
     wide: bool = False
     justify: Literal["left", "right"] = "left"
     shorten: bool = True
+    if_said: bool = False
+    fold: bool = False
 
 
 def print_table(terminal: Terminal, columns: Sequence[Column], rows: Iterable[Row], *, wide: bool = False) -> None:
@@ -39,8 +44,13 @@ def print_table(terminal: Terminal, columns: Sequence[Column], rows: Iterable[Ro
     widths = [
         max([len(column.title), *(line[number].cell_len for line in cells)]) for number, column in enumerate(chosen)
     ]
-    kept = list(range(len(chosen)))
-    while _total(widths, kept) > terminal.width and not wide:
+    kept = [
+        number
+        for number, column in enumerate(chosen)
+        if not column.if_said or any(line[number].plain not in ("", NOTHING) for line in cells)
+    ]
+    needed = [min(width, FOLD_MIN) if chosen[number].fold else width for number, width in enumerate(widths)]
+    while _total(needed, kept) > terminal.width and not wide:
         leaving = max(kept, key=lambda number: (chosen[number].rank, number))
         if chosen[leaving].rank == 0:
             break
@@ -51,8 +61,8 @@ def print_table(terminal: Terminal, columns: Sequence[Column], rows: Iterable[Ro
         table.add_column(
             Text(column.title),
             justify=column.justify,
-            no_wrap=True,
-            overflow="ellipsis",
+            no_wrap=not column.fold or wide,
+            overflow="fold" if column.fold else "ellipsis",
             min_width=None if column.shorten else widths[number],
         )
     for line in cells:

@@ -3,12 +3,14 @@
 Every function is pure: the instant and the time zone are arguments, so golden files can hold what they give.
 """
 
+import re
 from datetime import datetime, tzinfo
 from typing import Any, Final
 
 from nano.domain.naming import format_size
 
 NOTHING: Final = "-"
+_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _UNITS: Final = ((86_400, "day", "days"), (3_600, "h", "h"), (60, "min", "min"))
 
 
@@ -93,5 +95,16 @@ def plural(count: int, one: str, many: str = "") -> str:
 
 
 def short(identifier: str) -> str:
-    """The first eight characters of a UUID, the rest of a shorter name whole."""
-    return identifier[:8] if len(identifier) == 36 and identifier.count("-") == 4 else identifier
+    """A UUID as its first eight characters, with whatever follows it ("3f0c9d2e/start"); anything else as it is."""
+    match = _UUID.match(identifier)
+    return identifier[:8] + identifier[match.end() :] if match else identifier
+
+
+def who(actor: str) -> str:
+    """Whoever did something: a user, "core", "hypervisor", or a cell by its name alone."""
+    return actor.removeprefix("cell/")
+
+
+def fitted(text: str, width: int) -> str:
+    """Exactly ``width`` characters: filled up, or cut with an ellipsis."""
+    return f"{text:<{width}}" if len(text) <= width else text[: width - 1] + "…"

@@ -117,7 +117,7 @@ def _print_dry_run(session: Session, answer: Row) -> None:
     names = {item["resource"]: name for item in events if (name := name_in(item["event"]))}
     columns = (
         Column("RESOURCE", lambda item, _: subject(item["resource"], names)),
-        Column("WOULD RECORD", lambda item, _: phrase(item["event"])),
+        Column("WOULD RECORD", lambda item, _: phrase(item["event"]), fold=True),
     )
     session.terminal.note("Nothing was done. This would be recorded:")
     print_table(session.terminal, columns, events)

@@ -11,7 +11,8 @@ from nano.domain.catalogue import COLLECTIONS
 from nano.domain.errors import Unreachable
 from nano.domain.facts import kind_of
 from nano.tools.display import words
-from nano.tools.display.sentences import name_in, phrase, subject
+from nano.tools.display.columns import state_of
+from nano.tools.display.sentences import name_in, phrase, sentence, subject
 from nano.tools.display.table import Column, print_table
 from nano.tools.display.terminal import Terminal
 from nano.tools.nanoctl.arguments import fields_in
@@ -22,6 +23,7 @@ from nano.tools.nanoctl.session import BASE, Row, Session, path_of
 FACTS_SHOWN: Final = 100
 EVENTS_SHOWN: Final = 20
 RETRY_S: Final = 1.0
+WHO: Final = 12
 
 
 def run(session: Session, verb: Verb, namespace: argparse.Namespace) -> int:
@@ -83,8 +85,8 @@ def _tell(
     columns = [
         Column("WHEN", lambda fact, terminal: words.exact(words.parse_time(fact["at"]), terminal.zone), shorten=False),
         Column("POSITION", lambda fact, _: str(fact["position"]), 9, wide=True, justify="right"),
-        Column("WHO", lambda fact, _: str(fact["actor"]), 3),
-        Column("WHAT", lambda fact, _: _sentence(fact, names, one=one)),
+        Column("WHO", lambda fact, _: words.who(str(fact["actor"])), 3),
+        Column("WHAT", lambda fact, _: _sentence(fact, names, one=one), fold=True),
         Column("CAUSE", lambda fact, _: str(fact.get("cause") or words.NOTHING), 8, wide=True),
         Column("TYPE", lambda fact, _: str(fact["event"]["type"]), 8, wide=True),
     ]
@@ -92,8 +94,7 @@ def _tell(
 
 
 def _sentence(fact: Row, names: dict[str, str], *, one: bool) -> str:
-    said = phrase(fact["event"])
-    return said if one else f"{subject(fact['resource'], names)} {said}"
+    return phrase(fact["event"]) if one else sentence(fact["event"], fact["resource"], names)
 
 
 def _names(session: Session, facts: list[Row]) -> dict[str, str]:
@@ -146,16 +147,15 @@ def _print_change(session: Session, change: Row, names: dict[str, str]) -> None:
 
     terminal = session.terminal
     at = words.clock_time(words.parse_time(change["at"]), terminal.zone)
-    line = Text.assemble((at, "dim"), "  ")
     row: Row | None = change.get("row")
     resource = str(change["resource"])
     if row is not None:
         names[resource] = _row_name(row)
+    line = Text.assemble((f"{at}  ", "dim"), (f"{words.fitted(words.who(str(change['actor'])), WHO)}  ", "cyan"))
     line.append(subject(resource, names), style="bold")
     line.append(f" {_said(str(change['type']))}")
-    if row is not None and "state" in row:
-        line.append(" ").append_text(terminal.state(str(row["state"])))
-    line.append(f"  {change['actor']}", style="dim")
+    if row is not None and "state" in row and row.get("version") == change["version"]:  # else it has gone on since
+        line.append("  ").append_text(terminal.state(state_of(kind_of(resource), row)))
     _print_line(terminal, line)
 
 

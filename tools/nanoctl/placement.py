@@ -36,5 +36,5 @@ COLUMNS: Final = (
     Column("CELL", lambda row, _: str(row["cell"])),
     Column("FITS", _fits),
     Column("SCORE", lambda row, _: f"{row['score']:.1f}" if not row.get("code") else "-", 1, justify="right"),
-    Column("WHY", lambda row, _: str(row.get("reason") or "")),
+    Column("WHY", lambda row, _: str(row.get("reason") or ""), if_said=True, fold=True),
 )

@@ -101,7 +101,9 @@ def draw(session: Session, board: Board, note: str = "") -> "Group":
     parts: list[RenderableType] = [head]
     if note:
         parts.append(Text(note, style="yellow"))
-    parts += [Text(""), _cells(session, board), Text(""), _guests(session, board)]
+    parts += [Text(""), _cells(session, board)]
+    if board.guests:
+        parts += [Text(""), _guests(session, board)]
     return Group(*parts)
 
 

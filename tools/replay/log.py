@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from nano.tools.display import plain, words
-from nano.tools.display.sentences import phrase, subject
+from nano.tools.display.sentences import sentence
 from nano.tools.display.terminal import Terminal
 from nano.tools.replay.facts import Fact, Names, facts_in
 from nano.tools.replay.moments import Moment, parse_moment
@@ -88,21 +88,16 @@ def print_fact(terminal: Terminal, fact: Fact, names: Names) -> None:
     """Position, time, who, what; the widths are fixed, because nothing is known of the lines to come."""
     at = words.parse_time(fact["at"])
     when = words.exact(at, terminal.zone) if terminal.width >= 80 else words.clock_time(at, terminal.zone)[:8]
-    who = str(fact["actor"])
-    shown = who if len(who) <= WHO else who[: WHO - 1] + "…"
-    what = subject(fact["resource"], names.of)
-    said = phrase(fact["event"])
-    if not terminal.out.isatty():
-        terminal.write(f"{fact['position']:>7}  {when}  {shown:<{WHO}}  {what} {said}")
-        return
-    terminal.console.print(
-        _coloured(f"{fact['position']:>7}  {when}  ", f"{shown:<{WHO}}  ", what, said),
-        no_wrap=True,
-        overflow="ellipsis",
-    )
+    who = words.fitted(words.who(str(fact["actor"])), WHO)
+    said = sentence(fact["event"], fact["resource"], names.of)
+    if terminal.out.isatty():
+        line = _coloured(f"{fact['position']:>7}  {when}  ", f"{who}  ", said)
+        terminal.console.print(line, no_wrap=True, overflow="ellipsis")
+    else:
+        terminal.write(f"{fact['position']:>7}  {when}  {who}  {said}")
 
 
-def _coloured(place: str, who: str, what: str, said: str) -> Any:
+def _coloured(place: str, who: str, said: str) -> Any:
     from rich.text import Text
 
-    return Text.assemble((place, "dim"), (who, "cyan"), (what, "bold"), f" {said}")
+    return Text.assemble((place, "dim"), (who, "cyan"), said)

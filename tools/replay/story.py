@@ -15,64 +15,95 @@ from nano.tools.replay.facts import Fact, Names, facts_in
 from nano.tools.replay.node import Node
 
 TOLD_MAX: Final = 100_000
-_QUIET: Final = frozenset({"guest.work_started", "guest.work_ended"})  # said by the task's own facts
+_QUIET: Final = frozenset(
+    {"guest.work_started", "guest.work_ended", "task.step_started"}
+)  # said by the task's start and end
 
 
 def run(terminal: Terminal, node: Node, options: Namespace) -> int:
     names = Names()
-    resource, facts, tasks = _collect(node, options.resource, names)
+    story = _collect(node, options.resource, names)
     if options.output == "json":
-        for fact in facts:
+        for fact in story.facts:
             terminal.write(plain.json_line(fact))
     else:
-        _tell(terminal, resource, facts, names, tasks)
+        _tell(terminal, story, names)
     return 0
 
 
-def _collect(node: Node, wanted: str, names: Names) -> tuple[str, list[Fact], dict[str, Fact]]:
-    """The resource, its facts with those of its tasks, and those tasks' first events. Raises Unknown(no_such_history)."""
-    resource = ""
-    facts: list[Fact] = []
-    tasks: dict[str, Fact] = {}
-    early: list[Fact] = []  # of the transaction that made the resource: its task may have been written first
+def _collect(node: Node, wanted: str, names: Names) -> "Story":
+    """Raises Unknown(no_such_history)."""
+    story = Story(wanted, names)
     for fact in facts_in(node.reader().lines(), names):
-        event = fact["event"]
-        if not resource and "/" not in wanted and fact["resource"].partition("/")[0] == wanted:
-            continue  # a kind alone is no resource
-        if not resource and names.matches(fact["resource"], wanted):
-            resource = str(fact["resource"])
-            facts += [other for other in early if other["event"].get("target") == resource]
-        if event["type"] == "task.started" and (not resource or event.get("target") == resource):
-            tasks[fact["resource"]] = event
-        if fact["resource"] == resource or (resource and tasks.get(fact["resource"], {}).get("target") == resource):
-            facts.append(fact)
-        early = [*early, fact] if early and early[0]["at"] == fact["at"] else [fact]
-        if len(facts) > TOLD_MAX:
+        story.take(fact)
+        if len(story.facts) > TOLD_MAX:
             break
-    if not resource:
+    if not story.resource:
         raise Unknown(
             f"Nothing in this journal is about {wanted!r}.",
             code="no_such_history",
             hint="Write kind/id or kind/name (guest/web); nano-replay log shows what there is.",
         )
-    return resource, facts, {key: event for key, event in tasks.items() if event.get("target") == resource}
+    return story
 
 
-def _tell(terminal: Terminal, resource: str, facts: list[Fact], names: Names, tasks: dict[str, Fact]) -> None:
+class Story:
+    """The facts of one resource and of its tasks. A name may have been used again: the last to bear it is meant."""
+
+    def __init__(self, wanted: str, names: Names) -> None:
+        self.resource = ""
+        self.facts: list[Fact] = []
+        self.tasks: dict[str, Fact] = {}  # the first event of each
+        self.earlier: list[str] = []
+        self._wanted = wanted
+        self._names = names
+        self._beside: list[Fact] = []  # of the same transaction: a task may be written before what it is about
+
+    def take(self, fact: Fact) -> None:
+        resource, event = str(fact["resource"]), fact["event"]
+        self._beside = [*self._beside, fact] if self._beside and self._beside[0]["at"] == fact["at"] else [fact]
+        if resource != self.resource and self._is_meant(resource):
+            if self.resource:
+                self.earlier.append(self.resource)
+            self.resource, self.facts, self.tasks = resource, [], {}
+            for other in self._beside[:-1]:
+                self._take_task(other)
+        if resource == self.resource:
+            self.facts.append(fact)
+        elif self.resource and (event["type"] == "task.started" or resource in self.tasks):
+            self._take_task(fact)
+
+    def _is_meant(self, resource: str) -> bool:
+        if "/" not in self._wanted and self._wanted == resource.partition("/")[0]:
+            return False  # a kind alone is no resource
+        return self._names.matches(resource, self._wanted)
+
+    def _take_task(self, fact: Fact) -> None:
+        event = fact["event"]
+        if event["type"] == "task.started" and event.get("target") == self.resource:
+            self.tasks[fact["resource"]] = event
+        if fact["resource"] in self.tasks:
+            self.facts.append(fact)
+
+
+def _tell(terminal: Terminal, story: Story, names: Names) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    resource, facts, tasks = story.resource, story.facts, story.tasks
     first, last = (words.parse_time(facts[index]["at"]) for index in (0, -1))
     head = Text(subject(resource, names.of), style="bold")
     head.append(f"  {resource}", style="dim")
     terminal.show(head)
     spans = f"{words.plural(len(facts), 'event')} from {words.exact(first, terminal.zone)} to {words.exact(last, terminal.zone)}"
     terminal.show(Text(spans, style="dim"))
+    if story.earlier:
+        terminal.show(Text(f"Others had this name before: {', '.join(story.earlier[-3:])}", style="dim"))
     narrow = terminal.width < 80
     day = ""
     grid: Table | None = None
     for fact in facts:
-        if fact["event"]["type"] in _QUIET and not fact["event"].get("error"):
+        if _is_quiet(fact["event"]):
             continue
         date, _, clock = words.exact(words.parse_time(fact["at"]), terminal.zone).partition(" ")
         if date != day or grid is None:
@@ -89,12 +120,19 @@ def _tell(terminal: Terminal, resource: str, facts: list[Fact], names: Names, ta
         terminal.show(grid)
 
 
+def _is_quiet(event: Fact) -> bool:
+    """What the other facts say already."""
+    if event["type"] == "task.step_ended":
+        return event["outcome"] == "done" and not event.get("detail")
+    return event["type"] in _QUIET and not event.get("error")
+
+
 def _who(fact: Fact, tasks: dict[str, Fact]) -> str:
     """Whoever stands behind it: for a task's steps the one who asked for the task, for a report the cell."""
     cause = str(fact["cause"])
     if (task := tasks.get(cause)) is not None:
         return str(task["actor"])
-    return cause.partition("/")[2].partition("@")[0] if cause.startswith("cell/") else str(fact["actor"])
+    return cause.partition("/")[2].partition("@")[0] if cause.startswith("cell/") else words.who(str(fact["actor"]))
 
 
 def _what(fact: Fact, resource: str, tasks: dict[str, Fact]) -> Any:
