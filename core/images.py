@@ -5,9 +5,7 @@ file (backing file, external data file), is refused: a guest could read the host
 """
 
 import hashlib
-import os
 import stat
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Literal
@@ -22,32 +20,22 @@ from nano.domain.errors import HostError, Invalid, JournalError, NanoError
 from nano.domain.image import FailRegister, FinishRegister, Image
 from nano.domain.machine import DISK_MAX
 from nano.domain.zone import Zone
+from nano.hypervisor.qemu_img import QemuImg, QemuImgLimits
 
-INSPECT_TIMEOUT_S: Final = 20
-INSPECT_MEMORY: Final = 1 << 30
+LIMITS: Final = QemuImgLimits(memory=1 << 30, cpu_s=20, quick_s=20.0)
 _CHUNK: Final = 1 << 20
-
-
-class _Info(msgspec.Struct, rename="kebab"):
-    """The part of ``qemu-img info --output=json`` that matters (QEMU's ImageInfo)."""
-
-    format: str
-    virtual_size: int
-    backing_filename: str = ""
-    format_specific: dict[str, object] = {}
 
 
 class Inspection(msgspec.Struct, frozen=True):
     format: Literal["qcow2"]
     size: int
     virtual_size: int
-    sha256: str
 
 
-def inspect(path: Path, progress: Callable[[int], None], stop: Callable[[], bool]) -> Inspection:
-    """Look at the file and take its digest; blocking. Raises Invalid, HostError; Cancelled when ``stop()`` turns true."""
+async def inspect(path: Path) -> Inspection:
+    """Look at the file without trusting it; its digest is taken later. Raises Invalid, HostError."""
     try:
-        found = path.lstat()
+        found = await anyio.Path(path).lstat()
     except OSError as error:
         raise Invalid(
             f"{path}: {error.strerror}.", code="image_unreadable", hint="Give the path of a file on Core's machine."
@@ -58,9 +46,17 @@ def inspect(path: Path, progress: Callable[[int], None], stop: Callable[[], bool
             code="image_not_a_file",
             hint="Give the file itself, not a link or a device.",
         )
-    info = _info(path)
-    data = info.format_specific.get("data")
-    if info.backing_filename or (isinstance(data, dict) and data.get("data-file")):
+    try:
+        info = await QemuImg(LIMITS).info(path)
+    except HostError as error:
+        if error.code == "image_tool_missing":
+            raise
+        raise Invalid(
+            f"{path} is not a whole qcow2 image: {error.message}",
+            code="image_not_qcow2",
+            hint="Convert it to qcow2 first.",
+        ) from error
+    if info.refers_elsewhere:
         raise Invalid(
             f"{path} leans on another file.",
             code="image_not_self_contained",
@@ -68,37 +64,7 @@ def inspect(path: Path, progress: Callable[[int], None], stop: Callable[[], bool
         )
     if not 0 < info.virtual_size <= DISK_MAX:
         raise Invalid(f"{path} says its disk has {info.virtual_size} bytes.", code="image_size_absurd")
-    return Inspection("qcow2", found.st_size, info.virtual_size, _digest(path, found.st_size, progress, stop))
-
-
-def _info(path: Path) -> _Info:
-    limits = ["prlimit", f"--as={INSPECT_MEMORY}", f"--cpu={INSPECT_TIMEOUT_S}", "--fsize=0"]
-    command = [*limits, "qemu-img", "info", "--output=json", "-f", "qcow2", f"file:{path}"]
-    try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            timeout=INSPECT_TIMEOUT_S,
-            check=False,
-            env={"PATH": os.environ["PATH"], "LC_ALL": "C"},
-        )
-    except subprocess.TimeoutExpired as error:
-        raise Invalid(f"{path} could not be inspected in {INSPECT_TIMEOUT_S} s.", code="image_unreadable") from error
-    except OSError as error:
-        raise HostError(
-            f"qemu-img can't be run: {error.strerror}.", code="qemu_img_missing", hint="Install qemu-utils."
-        ) from error
-    if done.returncode != 0:
-        said = done.stderr.decode(errors="replace").strip().split("\n")[-1][:300]
-        raise Invalid(
-            f"{path} is not a whole qcow2 image: {said}", code="image_not_qcow2", hint="Convert it to qcow2 first."
-        )
-    try:
-        return msgspec.json.decode(done.stdout, type=_Info)
-    except msgspec.MsgspecError as error:
-        raise HostError(
-            "qemu-img answered something that is not an image description.", code="qemu_img_failed"
-        ) from error
+    return Inspection("qcow2", found.st_size, info.virtual_size)
 
 
 def _digest(path: Path, size: int, progress: Callable[[int], None], stop: Callable[[], bool]) -> str:
@@ -124,7 +90,8 @@ class ImageWork:
     async def register(self, run: Run) -> None:
         image = self._zone.get(run.task.resource)
         assert isinstance(image, Image)
-        found: list[Inspection] = []
+        found: list[FinishRegister] = []
+        path = Path(image.path)
 
         async def look() -> None:
             def tell(percent: int) -> None:
@@ -133,11 +100,13 @@ class ImageWork:
             def stopped() -> bool:
                 return run.cancelled
 
-            found.append(await anyio.to_thread.run_sync(inspect, Path(image.path), tell, stopped))
+            seen = await inspect(path)
+            sha256 = await anyio.to_thread.run_sync(_digest, path, seen.size, tell, stopped)
+            found.append(FinishRegister(task=run.task.id, sha256=sha256, **msgspec.structs.asdict(seen)))
 
         try:
             await run.within_deadline(look)
-            await run.record(FinishRegister(task=run.task.id, **msgspec.structs.asdict(found[0])), "end")
+            await run.record(found[0], "end")
         except JournalError:
             raise
         except NanoError as error:
