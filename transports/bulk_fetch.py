@@ -10,30 +10,32 @@ digest removes it.
 import errno
 import fcntl
 import hashlib
+import http.client
 import logging
 import os
 import shutil
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import BinaryIO, Final
+from urllib.parse import urlsplit
 
 import anyio
+import anyio.from_thread
 import anyio.to_thread
 import msgspec
 
 from nano.domain.errors import Conflict, DiskFull, Failure, Forbidden, NanoError, Unknown, Unreachable
 from nano.transports.identity import NodeIdentity
 
-if TYPE_CHECKING:
-    import httpx
-
 logger = logging.getLogger("nano.transports")
 
 CHUNK_BYTES: Final = 1 << 20
 FRUITLESS_MAX: Final = 5  # attempts in a row without a byte
 WAIT_LAST_S: Final = 3.0
-TIMEOUT_S: Final = 20.0  # of a connect, and of each read
+CONNECT_S: Final = 5.0  # also how long a cancelled fetch may last: a connect can't be interrupted
+READ_S: Final = 20.0
 
 Progress = Callable[[int, int], None]
 """(bytes done, bytes in all), after each chunk."""
@@ -86,50 +88,108 @@ async def _fill(
     progress: Progress,
     sleep: Callable[[float], Awaitable[None]],
 ) -> None:
-    import httpx
-
     fruitless = 0
-    # Proxies of the environment are not for traffic between nodes.
-    async with httpx.AsyncClient(verify=tls, timeout=TIMEOUT_S, trust_env=False) as client:
-        while part.done < part.size:
-            before = part.done
+    while part.done < part.size:
+        before = part.done
+        attempt = _Attempt(part, url, sha256, tls, progress)
+        await attempt.run()
+        if part.done == part.size:
+            return
+        fruitless = 0 if part.done > before else fruitless + 1
+        reason = attempt.interrupted or "the connection ended early"
+        logger.info("transfer interrupted url=%s done=%d size=%d reason=%s", url, part.done, part.size, reason)
+        if fruitless >= FRUITLESS_MAX:
+            raise Unreachable(
+                f"Core's image service at {url.partition('/images/')[0]} does not answer: {reason}.",
+                code="image_service_unreachable",
+                hint="Is Core running, and its image port open to this host?",
+                done=part.done,
+                size=part.size,
+            )
+        await sleep(min(0.1 * 2**fruitless, WAIT_LAST_S))
+
+
+class _Attempt:
+    """One connection, in a thread of its own. Afterwards ``interrupted`` says why it did not bring everything."""
+
+    def __init__(self, part: "_Part", url: str, sha256: str, tls: ssl.SSLContext, progress: Progress) -> None:
+        self.interrupted = ""
+        self._part = part
+        self._url = url
+        self._etag = f'"{sha256}"'
+        self._progress = progress
+        where = urlsplit(url)
+        self._path = where.path
+        self._connection = http.client.HTTPSConnection(where.hostname or "", where.port, context=tls, timeout=CONNECT_S)
+        self._stopped = False
+
+    async def run(self) -> None:
+        """Raises what the service answered, or what the disk says; interruptions are only noted. When cancelled, the
+        thread is stopped and waited for."""
+        failure: list[BaseException] = []
+        finished = anyio.Event()
+
+        async def work() -> None:
+            with anyio.CancelScope(shield=True):
+                try:
+                    await anyio.to_thread.run_sync(self._work, limiter=anyio.CapacityLimiter(1))
+                except NanoError as error:
+                    failure.append(error)
+                finally:
+                    finished.set()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(work)
             try:
-                await _attempt(client, part, url, sha256, progress)
-            except httpx.TransportError as error:
-                fruitless = 0 if part.done > before else fruitless + 1
-                reason = str(error) or type(error).__name__
-                logger.info("transfer interrupted url=%s done=%d size=%d reason=%s", url, part.done, part.size, reason)
-                if fruitless >= FRUITLESS_MAX:
-                    raise Unreachable(
-                        f"Core's image service at {url.partition('/images/')[0]} does not answer: {reason}.",
-                        code="image_service_unreachable",
-                        hint="Is Core running, and its image port open to this host?",
-                        done=part.done,
-                        size=part.size,
-                    ) from error
-                await sleep(min(0.1 * 2**fruitless, WAIT_LAST_S))
-            else:
-                if part.done < part.size and part.done == before:
-                    raise Failure("Core's image service sent nothing.", code="image_service_failed")
+                await finished.wait()
+            finally:
+                self._stop()
+        if failure:
+            raise failure[0]
 
+    def _stop(self) -> None:
+        """Wakes the thread from whatever read it waits in."""
+        self._stopped = True
+        sock: socket.socket | None = self._connection.sock
+        if sock is not None:
+            try:
+                sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                return  # closed already
 
-async def _attempt(client: "httpx.AsyncClient", part: "_Part", url: str, sha256: str, progress: Progress) -> None:
-    headers = {"Range": f"bytes={part.done}-", "If-Range": f'"{sha256}"', "Accept-Encoding": "identity"}
-    async with client.stream("GET", url, headers=headers if part.done else {"Accept-Encoding": "identity"}) as answer:
-        if answer.status_code not in (200, 206):
-            raise _refused(answer.status_code, await answer.aread())
-        if answer.headers.get("etag") != f'"{sha256}"':
-            raise Failure("Core has another image under this address.", code="image_damaged", url=url)
-        if answer.status_code == 200:
+    def _work(self) -> None:
+        try:
+            self._transfer()
+        except (OSError, http.client.HTTPException) as error:
+            self.interrupted = str(error) or type(error).__name__
+        finally:
+            self._connection.close()
+
+    def _transfer(self) -> None:
+        part = self._part
+        headers = {"Range": f"bytes={part.done}-", "If-Range": self._etag} if part.done else {}
+        self._connection.connect()
+        self._connection.sock.settimeout(READ_S)
+        if self._stopped:
+            return
+        self._connection.request("GET", self._path, headers=headers)
+        answer = self._connection.getresponse()
+        if answer.status not in (200, 206):
+            raise _refused(answer.status, answer.read(4096))
+        if answer.headers.get("etag") != self._etag:
+            raise Failure("Core has another image under this address.", code="image_damaged", url=self._url)
+        if answer.status == 200:
             part.restart()
-        async for chunk in answer.aiter_raw(CHUNK_BYTES):
-            await anyio.to_thread.run_sync(part.write, chunk)
-            progress(part.done, part.size)
+        buffer = memoryview(bytearray(CHUNK_BYTES))
+        while not self._stopped and (count := answer.readinto(buffer)):
+            part.write(buffer[:count])
+            if not self._stopped:
+                anyio.from_thread.run_sync(self._progress, part.done, part.size)
 
 
 def _refused(status: int, body: bytes) -> NanoError:
     try:
-        problem = msgspec.json.decode(body[:4096], type=dict[str, object])
+        problem = msgspec.json.decode(body, type=dict[str, object])
     except msgspec.MsgspecError:
         problem = {}
     detail, code = str(problem.get("detail", f"HTTP {status}")), str(problem.get("code", ""))
@@ -187,7 +247,7 @@ class _Part:
         self._digest = hashlib.sha256()
         self.done = 0
 
-    def write(self, chunk: bytes) -> None:
+    def write(self, chunk: memoryview) -> None:
         if self.done + len(chunk) > self.size:
             raise Failure(
                 f"Core sends more than the {self.size} bytes it announced.", code="image_damaged", size=self.size
