@@ -52,11 +52,23 @@ class LibvirtConnection:
     async def mark(self, guest_id: str) -> Mark | None:
         """The domain's mark when it is ours; None when it is not, or is gone. Read once, then remembered."""
         if guest_id not in self._marks:
-            text = await self.run(lambda c: c.mark_text(guest_id), what="Reading metadata")
-            if not text and await self.run(lambda c: c.state(guest_id), what="Looking for a domain") is None:
-                return None
+            await self._read_mark(guest_id)
+        return self._marks.get(guest_id)
+
+    async def is_foreign(self, guest_id: str) -> bool:
+        """Whether a domain of that UUID exists that is not ours."""
+        if guest_id not in self._marks:
+            return await self._read_mark(guest_id) and self._marks[guest_id] is None
+        if self._marks[guest_id] is not None:
+            return False
+        return await self.run(lambda c: c.state(guest_id), what="Looking for a domain") is not None
+
+    async def _read_mark(self, guest_id: str) -> bool:
+        """Remember the mark of a domain that exists; False when it does not."""
+        text, state = await self.run(lambda c: (c.mark_text(guest_id), c.state(guest_id)), what="Reading metadata")
+        if state is not None:
             self._remember(guest_id, text)
-        return self._marks[guest_id]
+        return state is not None
 
     def forget(self, guest_id: str) -> None:
         self._marks.pop(guest_id, None)

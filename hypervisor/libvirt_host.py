@@ -227,14 +227,9 @@ class LibvirtHost:
         return state
 
     async def _refuse_foreign(self, guest_id: str) -> None:
-        mark = await self._connection.mark(guest_id)
-        if mark is not None:
-            return
-        if await self._connection.run(lambda c: c.state(guest_id), what="Looking at the domain") is not None:
+        if await self._connection.is_foreign(guest_id):
             raise HostError(
-                f"Domain {guest_id} is not this cell's.",
-                code=DOMAIN_FOREIGN,
-                hint="It is left alone; look with virsh.",
+                f"Domain {guest_id} is not this cell's.", code=DOMAIN_FOREIGN, hint="It is left alone; look with virsh."
             )
 
     async def _need_running(self, guest_id: str, what: str) -> None:
