@@ -15,12 +15,14 @@ Journaling an approval is the caller's business, before ``approve``.
 """
 
 import logging
+import re
 from collections.abc import Callable
 
 import anyio
 import msgspec
 
 from nano.domain.errors import DeadlineExceeded, Forbidden, Invalid, NanoError, Unreachable
+from nano.domain.naming import require_name
 from nano.transports.exchange import Exchange
 from nano.transports.framing import FrameKind, decode_message, encode_message
 from nano.transports.link import Remote
@@ -123,18 +125,35 @@ class AcceptedLink(StreamLink):
         if not isinstance(hello, Hello):
             raise Invalid("The other node did not begin with Hello.", code="frame_malformed")
         self.hello = hello
+        # As claimed, and not yet checked: these go into log lines.
         self.remote = Remote(
-            hello.name[:128], hello.kind[:32], hello.domain[:128], self.carrier.fingerprint, self.carrier.address
+            _shown(hello.name), _shown(hello.kind), _shown(hello.domain), self.carrier.fingerprint, self.carrier.address
         )
-        if hello.domain != welcome.domain:
-            judgement = refused("wrong_domain", f"This is domain {welcome.domain}.", "Correct the node's domain name.")
-        else:
-            judgement = trust.check(self.carrier.fingerprint, hello)
+        judgement = _plain_faults(hello, welcome) or trust.check(self.carrier.fingerprint, hello)
         await _require(self, judgement, self.control)
         if judgement.verdict is Verdict.APPROVED:
             await self.approve()
         else:
             self.control.send(FrameKind.MESSAGE, encode_message(msgspec.structs.replace(welcome, approved=False)))
+
+
+def _plain_faults(hello: Hello, welcome: Welcome) -> Judgement | None:
+    """What is wrong with a Hello whoever sends it. Names become resource names and parts of paths."""
+    try:
+        require_name(hello.name, "node's name")
+        require_name(hello.kind, "kind of node")
+    except Invalid as error:
+        return refused(error.code, error.message, error.hint)
+    if hello.domain != welcome.domain:
+        return refused("wrong_domain", f"This is domain {welcome.domain}.", "Correct the node's domain name.")
+    if hello.epoch > welcome.epoch:
+        return refused("epoch_old", f"Core is at epoch {welcome.epoch}; the node has seen {hello.epoch}.")
+    return None
+
+
+def _shown(text: str) -> str:
+    """A name as it is; anything else so that it can't forge a log line."""
+    return text if re.fullmatch(r"[0-9A-Za-z_-]{1,64}", text) else repr(text[:64])
 
 
 async def _require(link: StreamLink, judgement: Judgement, control: Exchange | None) -> None:

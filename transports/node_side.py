@@ -141,6 +141,10 @@ class Acceptance:
 
     async def _take(self, link: AcceptedLink) -> None:
         older = self._links.get(link.remote.fingerprint)
+        waiting = sum(not known.approved for known in self._links.values())
+        if not link.approved and older is None and waiting >= self._side.settings.waiting_max:
+            logger.warning("node turned away name=%s reason=%d nodes are waiting already", link.remote.name, waiting)
+            return
         self._links[link.remote.fingerprint] = link
         if older is not None and not older.closed.is_set():
             logger.info("link superseded name=%s by=%s", older.remote.name, link.remote.address)

@@ -212,7 +212,13 @@ class QuicCarrier:
         self._flush_due = None
         if self._lost_reason is not None:
             return
-        for data, target in self.quic.datagrams_to_send(now=self._loop.time()):
+        try:
+            datagrams = self.quic.datagrams_to_send(now=self._loop.time())
+        except Exception:
+            logger.exception("connection failed address=%s", self.address)
+            self._lose("internal failure of QUIC")
+            return
+        for data, target in datagrams:
             self._send_datagram(data, target)
         timer_at = self.quic.get_timer()
         if timer_at != self._timer_at or self._timer is None:

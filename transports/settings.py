@@ -26,4 +26,5 @@ class LinkSettings(msgspec.Struct, frozen=True, kw_only=True):
     waiting_message_bytes_max: int = 64 << 10  # one message of a peer that is not approved
     receive_buffer_max: int = 64 << 20  # half-received frames of one link
     connections_max: int = 1024  # of one acceptor, handshaking ones included
+    waiting_max: int = 64  # of those, nodes that nobody has approved (anyone on the network can be one)
     datagram_bytes: int = 1200  # the largest that every QUIC path must carry (RFC 9000 §14)

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -27,6 +27,7 @@ from nano.transports.settings import LinkSettings
 from nano.transports.stream_link import StreamLink
 from nano.transports.testing import FixedTrust, FunctionHandler, Nodes, linked, make_nodes, serving
 from nano.transports.tls_carrier import TlsCarrier, context
+from nano.transports.trust import APPROVED, WAITING
 
 pytestmark = pytest.mark.anyio
 
@@ -237,6 +238,23 @@ async def test_a_newer_link_of_the_same_node_supersedes_the_older(nodes: Nodes) 
             await first.closed.wait()
         assert first.close_reason == "superseded"
         assert await second.request(Ping(1), timeout_s=5) == Ping(1)
+
+
+async def test_nodes_that_nobody_approved_do_not_crowd_out_the_others(nodes: Nodes) -> None:
+    nodes.settings = msgspec.structs.replace(QUICK, waiting_max=2)
+    trust = nodes.core_trust = FixedTrust(WAITING)
+    folder = nodes.core.key_path.parent
+    async with serving(nodes, ignore) as listening, AsyncExitStack() as stack:
+        for name in ("one", "two"):
+            side = msgspec.structs.replace(nodes.cell_side, identity=load_or_create(folder / name, name))
+            await stack.enter_async_context(nodes.module.connect(listening.address, side, nodes.hello))
+        third = msgspec.structs.replace(nodes.cell_side, identity=load_or_create(folder / "three", "three"))
+        async with nodes.module.connect(listening.address, third, nodes.hello) as link:
+            with anyio.fail_after(5):
+                await link.closed.wait()
+        trust.judgement = APPROVED
+        async with nodes.module.connect(listening.address, nodes.cell_side, nodes.hello) as link:
+            assert await link.request(Ping(1), timeout_s=5) == Ping(1)
 
 
 async def test_the_fingerprint_is_that_of_the_proven_key(nodes: Nodes, tmp_path: Path) -> None:

@@ -79,6 +79,10 @@ async def test_approval_brings_a_certificate_of_the_domain(nodes: Nodes) -> None
     ("change", "code"),
     [
         ({"hello": {"domain": "other"}}, "wrong_domain"),
+        ({"hello": {"name": "../../Cell\nforged=line"}}, "invalid_name"),
+        ({"hello": {"name": ""}}, "invalid_name"),
+        ({"hello": {"kind": "x" * 100}}, "invalid_name"),
+        ({"hello": {"epoch": 9}}, "epoch_old"),
         ({"core_trust": FixedTrust(refused("fingerprint_banned", "Not you."))}, "fingerprint_banned"),
         ({"cell_trust": FixedTrust(refused("core_not_pinned", "Not this one."))}, "core_not_pinned"),
     ],
@@ -94,6 +98,7 @@ async def test_a_refusal_is_raised_and_logged(
             pass
     assert caught.value.code == code
     assert f"code={code}" in caplog.text
+    assert "\nforged" not in caplog.text
 
 
 async def test_a_domain_that_differs_only_in_the_answer_is_refused(nodes: Nodes) -> None:
