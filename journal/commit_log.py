@@ -95,7 +95,7 @@ class CommitLog:
             self._take_epoch()
         except OSError as error:
             self.close()
-            raise self._refuse(error, "open") from error
+            raise self.refusal(error, "open") from error
         except JournalError:
             self.close()
             raise
@@ -110,7 +110,7 @@ class CommitLog:
             self._begin()
         except OSError as error:
             self.close()
-            raise self._refuse(error, "open") from error
+            raise self.refusal(error, "open") from error
         except BaseException:
             self.close()
             raise
@@ -227,7 +227,7 @@ class CommitLog:
             finally:
                 self.disk.close(handle)
         except OSError as error:
-            raise self._refuse(error, "repair") from error
+            raise self.refusal(error, "repair") from error
         log.warning("journal.torn_tail_cut file=%s byte=%d bytes=%d", segment.path.name, scan.end, len(scan.torn))
 
     def _check_seal(self, segment: Segment, scan: SegmentScan) -> None:
@@ -253,7 +253,7 @@ class CommitLog:
         try:
             handle = self.disk.open(new.path, create=True)
         except OSError as error:
-            raise self._refuse(error, "write") from error
+            raise self.refusal(error, "write") from error
         try:
             self.disk.sync_folder(self._commits)
         except OSError as error:
@@ -288,7 +288,7 @@ class CommitLog:
             self.disk.fdatasync(self._handle)
         except OSError as second:
             raise self._poison(second, "a failed write could not be taken back") from error
-        raise self._refuse(error, "write") from error
+        raise self.refusal(error, "write") from error
 
     def _poison(self, error: OSError, what: str) -> JournalError:
         self.poisoned = JournalError(
@@ -300,7 +300,8 @@ class CommitLog:
         log.error("journal.poisoned file=%s error=%s", self.segments[-1].path.name, error)
         return self.poisoned
 
-    def _refuse(self, error: OSError, action: str) -> DiskFull | JournalError:
+    def refusal(self, error: OSError, action: str) -> DiskFull | JournalError:
+        """What a disk error means: DiskFull, or JournalError. ``action`` is open, read, repair or write."""
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return DiskFull(
                 f"No room to {action} the journal {self.folder}.",

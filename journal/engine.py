@@ -8,6 +8,7 @@ It does not know commands or models; ``ledger`` fills the batches and is told ho
 """
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -21,13 +22,12 @@ from nano.journal.commit_log import CommitLog
 class Batch:
     """Lines that become durable together, and who waits for that. Without lines it only waits for those before it."""
 
-    __slots__ = ("changes", "digest", "first", "last", "lines", "tracking", "waiters")
+    __slots__ = ("changes", "digest", "first", "last", "lines", "waiters")
 
     def __init__(self) -> None:
         self.lines: list[bytes] = []
         self.changes: list[Change] = []
         self.waiters: list[asyncio.Future[None]] = []
-        self.tracking: dict[str, int] = {}
         self.first = 0
         self.last = 0
         self.digest = b""
@@ -99,7 +99,8 @@ class GroupCommit:
             except Exception as broken:  # noqa: BLE001 (handed to every waiter; a lost reply would be worse)
                 error = JournalError(f"The journal failed: {broken!r}.", hint="This is a defect; restart the node.")
                 self._log.poisoned = error
-            self._loop.call_soon_threadsafe(self._written, batch, error)
+            with contextlib.suppress(RuntimeError):  # the loop is gone, and with it everyone who waited
+                self._loop.call_soon_threadsafe(self._written, batch, error)
 
     def _written(self, batch: Batch, error: NanoError | None) -> None:
         self.flying = None

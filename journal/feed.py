@@ -19,7 +19,8 @@ from nano.domain.facts import Change, Fact
 
 log = logging.getLogger("nano.journal")
 
-RING_MAX: Final = 50_000
+RING_MAX: Final = 20_000
+"""Changes kept in memory for subscribers: some 15 MB at most. Who is further behind reads the journal."""
 BATCH_MAX: Final = 1_000
 
 Listener = Callable[[list[Change]], None]

@@ -34,11 +34,17 @@ class LogHistory:
         self._rows = row_decoder(event_types)
 
     async def facts(self, after: int, limit: int, resource: str | None = None) -> list[Fact]:
-        """Up to ``limit`` (at most LIMIT_MAX) facts above ``after``: a position, or a version of ``resource``."""
+        """Up to ``limit`` (at most LIMIT_MAX) facts above ``after``: a position, or a version of ``resource``.
+
+        Raises JournalError when the disk can't be read.
+        """
         limit = max(0, min(limit, LIMIT_MAX))
-        if resource is None:
-            return await anyio.to_thread.run_sync(self._after_position, after, limit)
-        return await anyio.to_thread.run_sync(self._of_resource, resource, after, limit)
+        try:
+            if resource is None:
+                return await anyio.to_thread.run_sync(self._after_position, after, limit)
+            return await anyio.to_thread.run_sync(self._of_resource, resource, after, limit)
+        except OSError as error:
+            raise self._log.refusal(error, "read") from error
 
     def _after_position(self, after: int, limit: int) -> list[Fact]:
         return list(islice((fact for fact in self._facts(after) if fact.position > after), limit))

@@ -120,7 +120,8 @@ class Ledger:
 
         ``command_id`` is the idempotency key ("" = none): a repeated one gets the first receipt with ``repeated``.
         ``expect`` = (resource, version) it must still have. ``tracking`` = (upstream, position) that is recorded
-        together with the outcome; a position that was recorded already makes the command a repeated one.
+        together with the outcome; a position that was recorded already makes the command a repeated one. Where there is
+        no outcome nothing is written, so that position is known until a restart, and may then be followed again.
         Raises any Refusal of the model, Stale, Conflict(idempotency_key_reused), DiskFull, JournalError.
         """
         engine = self._ready()
@@ -303,7 +304,10 @@ class Ledger:
         log = self.log
         log.open()
         try:
-            self._receipts = Receipts(receipts_key(log.disk, log.folder.parent))
+            try:
+                self._receipts = Receipts(receipts_key(log.disk, log.folder.parent))
+            except OSError as error:
+                raise log.refusal(error, "open") from error
             self._forget()
             self._fold(log.replay(self._decoder), check=True)
         except BaseException:
@@ -360,7 +364,10 @@ class Ledger:
 
     async def _receipt_of(self, position: int) -> Receipt:
         """The receipt that the line at this position gave when it was written."""
-        line = await anyio.to_thread.run_sync(self._line_at, position)
+        try:
+            line = await anyio.to_thread.run_sync(self._line_at, position)
+        except OSError as error:
+            raise self.log.refusal(error, "read") from error
         return Receipt(line.last, tuple(facts_of(line)), repeated=True)
 
     def _line_at(self, position: int) -> Line[Any]:

@@ -13,6 +13,8 @@ logged and tried again.
 
 import logging
 import threading
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -20,13 +22,15 @@ import msgspec
 
 from nano.journal.commit_log import CommitLog
 from nano.journal.disk import Disk, append_all
-from nano.journal.line import RawLine
+from nano.journal.line import RawLine, line_decoder
 from nano.journal.reader import read_lines
 from nano.journal.resource_files import Rows, derive, read_tail, resource_path
 
 log = logging.getLogger("nano.journal")
 
-LAG_S: Final = 0.05
+LAG_S: Final = 0.5
+"""Longest wait between two stretches. Under load it decides how many rows share one opening of a file (measured with 1,000
+counters counted at once: 36,000 commands/s at 0.05 s, 41,000 at 0.25 s, 50,000 without resource journals)."""
 IDLE_S: Final = 2.0
 STRETCH_BYTES: Final = 4 << 20
 SYNC_AT_CLOSE_MAX: Final = 2_000
@@ -268,3 +272,16 @@ class ResourceJournals:
         self._unsynced.clear()
         self._synced = written
         self._write_mark()
+
+
+def rebuild_resource_journals(folder: Path, *, clock: Callable[[], datetime], disk: Disk | None = None) -> int:
+    """Make the resource journals of a stopped node anew; its last position. Raises JournalError, JournalDamaged."""
+    commit_log = CommitLog(folder, clock=clock, disk=disk)
+    commit_log.open()
+    try:
+        for _ in commit_log.replay(line_decoder()):
+            pass  # only the check and the positions matter
+        ResourceJournals(commit_log).rebuild()
+    finally:
+        commit_log.close()
+    return commit_log.position

@@ -10,8 +10,7 @@ import pytest
 from nano.journal.commit_log import CommitLog
 from nano.journal.feed import Feed
 from nano.journal.ledger import Ledger
-from nano.journal.line import line_decoder
-from nano.journal.resource_journals import ResourceJournals, read_mark
+from nano.journal.resource_journals import read_mark, rebuild_resource_journals
 from nano.journal.testing import BadDisk, Count, Counters, Make, numbered, ticking
 from nano.journal.verify import verify
 
@@ -40,15 +39,6 @@ async def run(folder: Path, commands: int, disk: BadDisk | None = None, names: s
 
 def journal(folder: Path, name: str) -> Path:
     return folder / "resources" / "counter" / f"{name}.jsonl"
-
-
-def rebuilt(folder: Path, disk: BadDisk | None = None) -> None:
-    log = CommitLog(folder, clock=ticking(), disk=disk)
-    log.open()
-    for _ in log.replay(line_decoder()):
-        pass
-    ResourceJournals(log).rebuild()
-    log.close()
 
 
 async def test_rows_are_written_as_documented(tmp_path: Path) -> None:
@@ -147,6 +137,6 @@ async def test_rebuild_gives_the_same_bytes(tmp_path: Path) -> None:
     whole = {name: journal(tmp_path, name).read_bytes() for name in "ab"}
     journal(tmp_path, "a").write_bytes(b"wrong")
     (tmp_path / "resources" / "counter" / "ghost.jsonl").write_text("{}\n")
-    rebuilt(tmp_path)
+    assert rebuild_resource_journals(tmp_path, clock=ticking()) == 12
     assert {name: journal(tmp_path, name).read_bytes() for name in "ab"} == whole
     assert verify(tmp_path).whole
