@@ -11,6 +11,7 @@ import asyncio
 import collections
 import contextlib
 import logging
+import threading
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final
@@ -159,12 +160,19 @@ class EventStream(AsyncIterator[DomainEvent]):
 class EventHub:
     """Where libvirt's thread leaves events, and the streams that take them up on the loop."""
 
-    def __init__(self, seen: Callable[[RawEvent], None], lost: Callable[[], None]) -> None:
+    def __init__(
+        self, seen: Callable[[RawEvent], None], lost: Callable[[], None], waiting_max: int = WAITING_MAX
+    ) -> None:
         """``seen`` is told each event before the streams; ``lost`` when the connection broke. Both on the loop."""
         self._loop = asyncio.get_running_loop()
         self._seen = seen
         self._lost = lost
         self._streams: weakref.WeakSet[EventStream] = weakref.WeakSet()
+        self._lock = threading.Lock()
+        self._arrived: collections.deque[RawEvent] = collections.deque()
+        self._waiting_max = waiting_max
+        self._woken = False
+        self._overflowed = False
 
     def listen(self, bystander: Bystander) -> EventStream:
         stream = EventStream(bystander)
@@ -172,7 +180,16 @@ class EventHub:
         return stream
 
     def tell(self, raw: RawEvent) -> None:
-        self._from_thread(lambda: self._deliver(raw))
+        """From libvirt's thread: queue it for the loop. What does not fit ends every stream instead of being lost."""
+        with self._lock:
+            if len(self._arrived) < self._waiting_max:
+                self._arrived.append(raw)
+            else:
+                self._overflowed = True
+            if self._woken:
+                return
+            self._woken = True
+        self._from_thread(self._deliver)
 
     def tell_lost(self) -> None:
         self._from_thread(self._lost)
@@ -182,10 +199,18 @@ class EventHub:
             stream.end()
         self._streams.clear()
 
-    def _deliver(self, raw: RawEvent) -> None:
-        self._seen(raw)
-        for stream in list(self._streams):
-            stream.offer(raw)
+    def _deliver(self) -> None:
+        with self._lock:
+            arrived, overflowed = list(self._arrived), self._overflowed
+            self._arrived.clear()
+            self._woken = self._overflowed = False
+        for raw in arrived:
+            self._seen(raw)
+            for stream in list(self._streams):
+                stream.offer(raw)
+        if overflowed:
+            log.warning("more events than fit, listeners ended waiting=%d", len(arrived))
+            self.end_all()
 
     def _from_thread(self, call: Callable[[], None]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended; so has everybody who would listen

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import anyio
@@ -121,12 +121,20 @@ async def test_a_guest_killed_behind_its_back_is_told_as_crashed(host: LibvirtHo
     assert await state_of(host, guest) == "running"
 
 
-async def test_guests_outlive_their_libvirtd_and_are_found_again(host: LibvirtHost, private_libvirtd: Path) -> None:
+def kill_libvirtd(folder: Path) -> None:
+    os.kill(local_libvirtd.status(folder).pid, signal.SIGKILL)
+    local_libvirtd.stop(folder)  # forgets it; there is nothing left to end
+
+
+@pytest.mark.parametrize("end", [local_libvirtd.stop, kill_libvirtd])
+async def test_guests_outlive_their_libvirtd_and_are_found_again(
+    end: Callable[[Path], None], host: LibvirtHost, private_libvirtd: Path
+) -> None:
     guest = await create(host)
     await host.start(guest)
     before = local_libvirtd.guest_processes(private_libvirtd)
     events = host.events()
-    await anyio.to_thread.run_sync(local_libvirtd.stop, private_libvirtd)
+    await anyio.to_thread.run_sync(end, private_libvirtd)
     with anyio.fail_after(10):
         assert [event async for event in events if event.kind == "state" and event.state != "running"] == []
     with pytest.raises(HostError) as refusal:

@@ -1,9 +1,11 @@
 """libvirt's events in Nano's words, and what happens to a listener that does not keep up."""
 
+import anyio
+import anyio.to_thread
 import libvirt
 import pytest
 
-from nano.hypervisor.domain_events import Bystander, EventStream, running_state
+from nano.hypervisor.domain_events import Bystander, EventHub, EventStream, running_state
 from nano.hypervisor.host import DomainEvent, Running
 from nano.hypervisor.libvirt_api import RawEvent
 
@@ -122,3 +124,26 @@ def test_states() -> None:
     assert running_state(libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_SHUTOFF_FAILED) == "stopped"
     assert running_state(libvirt.VIR_DOMAIN_SHUTDOWN, 0) == "running"
     assert running_state(libvirt.VIR_DOMAIN_PMSUSPENDED, 0) == "paused"
+
+
+async def test_events_cross_from_their_thread_in_order(world: World) -> None:
+    seen: list[RawEvent] = []
+    hub = EventHub(seen.append, lambda: None)
+    stream = hub.listen(Bystander(world.ours, world.state_of))
+    raws = [RawEvent("io_error", OURS, PAUSE, 0, str(number)) for number in range(50)]
+    await anyio.to_thread.run_sync(lambda: [hub.tell(raw) for raw in raws])
+    assert [(await anext(stream)).detail for _ in raws] == [f"disk error {number}" for number in range(50)]
+    assert seen == raws
+
+
+async def test_a_loop_that_is_too_slow_for_its_events_loses_its_listeners_not_events(world: World) -> None:
+    hub = EventHub(lambda raw: None, lambda: None, waiting_max=3)
+    stream = hub.listen(Bystander(world.ours, world.state_of))
+    for _ in range(5):  # the loop is busy here, so none is taken up meanwhile
+        hub.tell(RawEvent("reboot", OURS))
+    with anyio.fail_after(5):
+        assert len([event async for event in stream]) == 3
+    later = hub.listen(Bystander(world.ours, world.state_of))
+    hub.tell(RawEvent("reboot", OURS))
+    with anyio.fail_after(5):
+        assert (await anext(later)).detail == "rebooted"
