@@ -14,7 +14,7 @@ from typing import Protocol
 
 class Disk(Protocol):
     def make_folder(self, path: Path) -> None:
-        """Create it and its parents where missing."""
+        """Create it and its parents where missing, each durable; readable by the owner only."""
         ...
 
     def open(self, path: Path, *, create: bool = False) -> int:
@@ -60,7 +60,11 @@ class RealDisk:
     """The operating system's files."""
 
     def make_folder(self, path: Path) -> None:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if path.is_dir():
+            return
+        self.make_folder(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
+        self.sync_folder(path.parent)
 
     def open(self, path: Path, *, create: bool = False) -> int:
         flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | (os.O_CREAT if create else 0)

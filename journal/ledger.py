@@ -23,7 +23,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from nano.domain.errors import JournalError, NanoError, Stale
+from nano.domain.errors import JournalError, NanoError, Stale, TooLarge
 from nano.domain.facts import Change, Command, Context, Emitted, Fact, Model
 from nano.domain.naming import require_name
 from nano.journal.commit_log import BEGINNING, CommitLog
@@ -38,6 +38,9 @@ from nano.journal.segments import damaged
 
 WAITING_MAX: Final = 50_000
 """Commands that may wait for one sync; more are refused (journal_busy) instead of piling up."""
+
+LINE_BYTES_MAX: Final = 16 << 20
+"""Most that the events of one command may take in the log."""
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -226,6 +229,12 @@ class Ledger:
             Tracked(*tracking) if tracking is not None else None,
         )
         text, line_hash = encode_line(self._hash, body)
+        if len(text) > LINE_BYTES_MAX:
+            raise TooLarge(
+                f"The events of this command take {len(text)} bytes, more than {LINE_BYTES_MAX}.",
+                code="line_too_large",
+                hint="Do it in smaller steps.",
+            )
         line = self._read_back(text, emitted)
         changes = self._apply(line)
         batch = engine.waiting

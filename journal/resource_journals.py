@@ -34,7 +34,9 @@ counters counted at once: 36,000 commands/s at 0.05 s, 41,000 at 0.25 s, 50,000 
 IDLE_S: Final = 2.0
 STRETCH_BYTES: Final = 4 << 20
 SYNC_AT_CLOSE_MAX: Final = 2_000
-"""More unsynced files than this are left to the next start's check instead of holding up a stop."""
+"""Files synced when stopping; more are left to the next start's check (only after a crash of the machine)."""
+SYNC_AT_REST_MAX: Final = 200
+"""Files synced at once when nothing came for IDLE_S, so that a command that comes then does not wait long."""
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -110,7 +112,7 @@ class ResourceJournals:
         self._boot = self._disk.boot_id()
         self._remove_all()
         self._follow()
-        self._sync()
+        self._sync(len(self._unsynced))
 
     # ------------------------------------------------------------------ the thread
 
@@ -122,8 +124,8 @@ class ResourceJournals:
                     self._resume()
                     ready = True
                 self._follow()
-                if self._closing and len(self._unsynced) <= SYNC_AT_CLOSE_MAX:
-                    self._sync()
+                if self._closing:
+                    self._sync(SYNC_AT_CLOSE_MAX)
                 self._note_trouble(None)
             except Exception as error:  # noqa: BLE001 (derived files: logged, looked at again, tried again)
                 self._note_trouble(error)
@@ -142,7 +144,7 @@ class ResourceJournals:
         self._hurry.clear()
         if not self._moved.wait(IDLE_S if self._unsynced or self._trouble else None) and not self._trouble:
             try:
-                self._sync()
+                self._sync(SYNC_AT_REST_MAX)
             except OSError as error:
                 self._note_trouble(error)
         self._moved.clear()
@@ -255,23 +257,23 @@ class ResourceJournals:
             self._disk.close(handle)
         self._disk.rename(draft, self.folder / ".mark")
 
-    def _sync(self) -> None:
-        """Make everything written so far survive a crash of the machine."""
+    def _sync(self, files_max: int) -> None:
+        """Make up to so many files survive a crash of the machine; with the last of them, move the mark."""
         if not self._unsynced:
             return
-        written = self.written
-        for resource in self._unsynced:
+        for resource in sorted(self._unsynced)[:files_max]:
             handle = self._disk.open(resource_path(self.folder, resource))
             try:
                 self._disk.fdatasync(handle)
             finally:
                 self._disk.close(handle)
-        for kind in self._kinds:
-            self._disk.sync_folder(self.folder / kind)
-        self._disk.sync_folder(self.folder)
-        self._unsynced.clear()
-        self._synced = written
-        self._write_mark()
+            self._unsynced.discard(resource)
+        if not self._unsynced:
+            for kind in self._kinds:
+                self._disk.sync_folder(self.folder / kind)
+            self._disk.sync_folder(self.folder)
+            self._synced = self.written
+            self._write_mark()
 
 
 def rebuild_resource_journals(folder: Path, *, clock: Callable[[], datetime], disk: Disk | None = None) -> int:

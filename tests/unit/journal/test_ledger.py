@@ -9,7 +9,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from nano.domain.errors import Conflict, DiskFull, JournalDamaged, JournalError, Stale, Unknown
+from nano.domain.errors import Conflict, DiskFull, JournalDamaged, JournalError, Stale, TooLarge, Unknown
 from nano.domain.facts import Change
 from nano.journal.commit_log import CommitLog
 from nano.journal.disk import Disk
@@ -442,3 +442,12 @@ async def test_history_by_position_and_by_resource(tmp_path: Path) -> None:
         assert await ledger.facts(resource="counter/b") == of_b
         assert await ledger.facts(after=2, limit=2, resource="counter/b") == of_b[2:4]
         assert await ledger.facts(resource="counter/none") == []
+
+
+async def test_a_command_with_too_many_events_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with opened(tmp_path) as ledger:
+        await made(ledger, "a", "b", "c")
+        monkeypatch.setattr("nano.journal.ledger.LINE_BYTES_MAX", 400)
+        with pytest.raises(TooLarge):
+            await ledger.execute(CountAll(), actor="admin", command_id="")
+        assert (values(ledger), ledger.position) == ({"a": 0, "b": 0, "c": 0}, 3)

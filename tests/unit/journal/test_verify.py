@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import anyio
 import pytest
 
 from nano.journal.commit_log import CommitLog
@@ -56,6 +57,30 @@ async def test_beside_a_live_node(tmp_path: Path) -> None:
         report = verify(tmp_path)
         assert (report.whole, report.position) == (True, ledger.position)
     await ledger.aclose()
+
+
+async def test_beside_a_node_at_work(tmp_path: Path) -> None:
+    """Rows and lines come while it reads: none of that is damage."""
+    ledger = ledger_on(tmp_path, segment_bytes_max=100_000)
+    await ledger.start()
+    names = [f"n{number}" for number in range(40)]
+    done = anyio.Event()
+
+    async def work(name: str) -> None:
+        await ledger.execute(Make(name), actor="admin", command_id="")
+        while not done.is_set():
+            await ledger.execute(Count(name), actor="admin", command_id="")
+
+    async with anyio.create_task_group() as group:
+        for name in names:
+            group.start_soon(work, name)
+        for _ in range(15):
+            await ledger.facts(resource="counter/n0")  # makes the rows of this moment be written
+            report = await anyio.to_thread.run_sync(verify, tmp_path)
+            assert report.damage is None
+        done.set()
+    await ledger.aclose()
+    assert verify(tmp_path).resource_rows == ledger.position
 
 
 async def test_a_line_that_is_still_being_written_is_pending(folder: Path) -> None:
