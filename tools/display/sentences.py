@@ -61,7 +61,7 @@ def _unknown(event: Event) -> str:
 
 
 def _short(value: Any) -> str:
-    text = str(value)
+    text = ", ".join(str(inner) for inner in value) if isinstance(value, list) else str(value)
     return text if len(text) <= 60 else text[:59] + "…"
 
 
@@ -199,6 +199,12 @@ PHRASES: Final[dict[str, Phrase]] = {
     "order.taken": _order_taken,
     "order.done": lambda event: f"is done: {event['detail']}" if event.get("detail") else "is done",
     "order.failed": _order_failed,
+    "account.created": lambda event: f"was made, {event['role']}",
+    "account.password_changed": _said("was given another password"),
+    "session.opened": lambda event: f"began: {event['account']} logged in from {event['address']}",
+    "session.continued": _said("is still in use"),
+    "session.closed": lambda event: f"was closed: {event['reason'].replace('_', ' ')}",
+    "login.failed": lambda event: f"failed from {event['address']}",
     "trust.core_pinned": lambda event: (
         f"Core {event['name']} of domain {event['domain']} was pinned, certificate {event['fingerprint'][:16]}…"
     ),

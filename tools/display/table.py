@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 GAP: Final = 2
-FOLD_MIN: Final = 36
+FOLD_MIN: Final = 28
 Row = dict[str, Any]
 Cell = "str | Text"
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 UNBOUNDED: Final = 100_000  # columns of a pipe
+NOTE_COLUMNS: Final = 120
+NARROW: Final = 80
 
 
 def utc_now() -> datetime:
@@ -50,6 +52,11 @@ class Terminal:
             return int(columns)
         return os.get_terminal_size(self.out.fileno()).columns or 80 if self.out.isatty() else UNBOUNDED
 
+    @property
+    def narrow(self) -> bool:
+        """Whether words should be spared."""
+        return self.width < NARROW
+
     @cached_property
     def symbols(self) -> bool:
         """Whether ``out`` can show more than ASCII."""
@@ -63,11 +70,11 @@ class Terminal:
     def notes(self) -> "Console":
         return self._console(self.err)
 
-    def _console(self, stream: TextIO) -> "Console":
+    def _console(self, stream: TextIO, width: int = 0) -> "Console":
         from rich.console import Console
 
-        width = min(self.width, 120) if stream is self.err else self.width
-        return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
+        usual = min(self.width, NOTE_COLUMNS) if stream is self.err else self.width
+        return Console(file=stream, width=width or usual, highlight=False, markup=False, emoji=False)
 
     def write(self, text: str) -> None:
         """Data, as it is, with a newline."""
@@ -76,10 +83,9 @@ class Terminal:
     def show(self, renderable: "RenderableType", width: int | None = None) -> None:
         """Data for people; ``width`` = columns it must get even if the terminal has fewer. Lines end where their text
         ends, so that files and golden copies stay clean."""
-        console = self.console
-        whole = max(width, console.width) if width is not None else None
+        console = self.console if width is None or width <= self.width else self._console(self.out, width)
         with console.capture() as capture:
-            console.print(renderable, width=whole, crop=whole is None)
+            console.print(renderable)
         if console.is_terminal:
             self.out.write(capture.get())
             return

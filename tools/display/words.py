@@ -61,6 +61,12 @@ def exact(at: datetime, zone: tzinfo | None) -> str:
     return at.astimezone(zone).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def moment(at: datetime, zone: tzinfo | None, *, narrow: bool) -> str:
+    """Local time to the second, without the year where room is short."""
+    text = exact(at, zone)
+    return text[5:] if narrow else text
+
+
 def clock_time(at: datetime, zone: tzinfo | None) -> str:
     """Time of the day only, to the millisecond."""
     return at.astimezone(zone).strftime("%H:%M:%S.%f")[:-3]

@@ -82,15 +82,25 @@ def _tell(
         session.terminal.note("Nothing has happened that matches.")
         return
     names = _names(session, facts)
+    short = session.terminal.narrow and not session.wide
     columns = [
-        Column("WHEN", lambda fact, terminal: words.exact(words.parse_time(fact["at"]), terminal.zone), shorten=False),
+        Column("WHEN", lambda fact, terminal: _when(fact, terminal, short=short), shorten=False),
         Column("POSITION", lambda fact, _: str(fact["position"]), 9, wide=True, justify="right"),
-        Column("WHO", lambda fact, _: words.who(str(fact["actor"])), 3),
+        Column("WHO", lambda fact, _: _who(fact, short=short), 3),
         Column("WHAT", lambda fact, _: _sentence(fact, names, one=one), fold=True),
         Column("CAUSE", lambda fact, _: str(fact.get("cause") or words.NOTHING), 8, wide=True),
         Column("TYPE", lambda fact, _: str(fact["event"]["type"]), 8, wide=True),
     ]
     print_table(session.terminal, columns, facts, wide=session.wide)
+
+
+def _when(fact: Row, terminal: Terminal, *, short: bool) -> str:
+    return words.moment(words.parse_time(fact["at"]), terminal.zone, narrow=short)
+
+
+def _who(fact: Row, *, short: bool) -> str:
+    who = words.who(str(fact["actor"]))
+    return words.fitted(who, WHO).rstrip() if short else who
 
 
 def _sentence(fact: Row, names: dict[str, str], *, one: bool) -> str:

@@ -81,7 +81,7 @@ def print_usage(session: Session, measured: Row, names: dict[str, str]) -> None:
 
 def _used(row: Row, what: str) -> str:
     total, free = row.get(f"{what}_total", 0), row.get(f"{what}_available", 0)
-    return f"{format_size(total - free)} of {format_size(total)}" if total else words.NOTHING
+    return f"{100 * (total - free) / total:.0f} % of {format_size(total)}" if total else words.NOTHING
 
 
 def _rate(name: str) -> Any:

@@ -40,8 +40,8 @@ def run(session: Session, verb: Verb, namespace: argparse.Namespace) -> int:  # 
     if cells:
         terminal.write("")
         print_table(terminal, CELL, cells, wide=session.wide)
-    for line in troubles(zone, cells):
-        terminal.write(f"! {line}")
+    for number, line in enumerate(troubles(zone, cells)):
+        terminal.write(f"{'' if number else chr(10)}! {line}")
     return OK
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 RETRY_S: Final = 1.0
-BAR: Final = 10
+BAR: Final = 8
 KINDS: Final = "cell,guest,usage"
 
 
@@ -95,8 +95,8 @@ def draw(session: Session, board: Board, note: str = "") -> "Group":
     online = sum(row["state"] == "online" for row in board.cells.values())
     head = Text.assemble(
         ("nano", "bold"),
-        (f"  {words.exact(terminal.now(), terminal.zone)}", "dim"),
-        f"  cells {online}/{len(board.cells)} online  guests {running}/{len(board.guests)} running",
+        (f"  {words.moment(terminal.now(), terminal.zone, narrow=terminal.narrow)}", "dim"),
+        f"  cells {online}/{len(board.cells)}  guests {running}/{len(board.guests)} running",
     )
     parts: list[RenderableType] = [head]
     if note:
@@ -128,7 +128,7 @@ def _cells(session: Session, board: Board) -> "Table":
         cells.append(_bar(session, _used(load, "memory"), narrow))
         cells.append(_bar(session, _used(load, "disk"), narrow))
         if not narrow:
-            cells += [words.rate(load.get("receive_rate")), words.rate(load.get("send_rate"))]
+            cells += [_rate(load, "receive"), _rate(load, "send")]
         table.add_row(*cells)
     return table
 
@@ -148,7 +148,7 @@ def _guests(session: Session, board: Board) -> "Table":
         cells: list[Any] = [row["name"], session.terminal.state(row["state"])]
         cells += [_bar(session, load.get("cpu_percent"), narrow), _bar(session, used, narrow)]
         if not narrow:
-            cells += [words.rate(load[f"{what}_rate"]) if load else "" for what in ("read", "write", "receive", "send")]
+            cells += [_rate(load, what) for what in ("read", "write", "receive", "send")]
         table.add_row(*cells)
     return table
 
@@ -158,12 +158,16 @@ def _used(load: Row, what: str) -> float | None:
     return 100 * (total - load.get(f"{what}_available", 0)) / total if total else None
 
 
+def _rate(load: Row, what: str) -> str:
+    return words.rate(load.get(f"{what}_rate")) if load else words.NOTHING
+
+
 def _bar(session: Session, percent: float | None, narrow: bool) -> Any:
     """Percent as a bar and a number; nothing while it is not measured."""
     from rich.text import Text
 
     if percent is None:
-        return Text(words.NOTHING, style="dim")
+        return words.NOTHING
     number = f"{percent:3.0f} %"
     if narrow:
         return number

@@ -96,11 +96,11 @@ def shown(session: Session, rows: Iterable[Row]) -> Iterator[Watcher]:
     columns = [
         SpinnerColumn(style="cyan"),
         TextColumn("{task.description}"),
-        BarColumn(bar_width=24 if session.terminal.width >= 80 else 10),
+        BarColumn(bar_width=10 if session.terminal.narrow else 24),
         TaskProgressColumn(),
         TimeElapsedColumn(),
     ]
-    if session.terminal.width >= 80:
+    if not session.terminal.narrow:
         columns.append(TextColumn("[dim]{task.fields[step]}"))
     with Progress(*columns, console=session.terminal.notes, transient=True) as progress:
         bars: dict[str, TaskID] = {}

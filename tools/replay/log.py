@@ -87,7 +87,7 @@ def _is_type(found: str, wanted: str) -> bool:
 def print_fact(terminal: Terminal, fact: Fact, names: Names) -> None:
     """Position, time, who, what; the widths are fixed, because nothing is known of the lines to come."""
     at = words.parse_time(fact["at"])
-    when = words.exact(at, terminal.zone) if terminal.width >= 80 else words.clock_time(at, terminal.zone)[:8]
+    when = words.moment(at, terminal.zone, narrow=terminal.narrow)
     who = words.fitted(words.who(str(fact["actor"])), WHO)
     said = sentence(fact["event"], fact["resource"], names.of)
     if terminal.out.isatty():

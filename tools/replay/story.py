@@ -99,7 +99,6 @@ def _tell(terminal: Terminal, story: Story, names: Names) -> None:
     terminal.show(Text(spans, style="dim"))
     if story.earlier:
         terminal.show(Text(f"Others had this name before: {', '.join(story.earlier[-3:])}", style="dim"))
-    narrow = terminal.width < 80
     day = ""
     grid: Table | None = None
     for fact in facts:
@@ -113,7 +112,7 @@ def _tell(terminal: Terminal, story: Story, names: Names) -> None:
             terminal.show(Text(f"\n{date}", style="dim"))
             grid = Table.grid(padding=(0, 2, 0, 0))
             grid.add_column(style="dim", no_wrap=True)
-            grid.add_column(style="cyan", no_wrap=True, max_width=12 if narrow else 24, overflow="ellipsis")
+            grid.add_column(style="cyan", no_wrap=True, max_width=12 if terminal.narrow else 24, overflow="ellipsis")
             grid.add_column(overflow="fold")
         grid.add_row(clock, _who(fact, tasks), _what(fact, resource, tasks))
     if grid is not None:

@@ -1,6 +1,7 @@
 """A small API for nanoctl to talk to: real HTTP on loopback, real signature checks, real row structs, a zone that stands
 still. Tests change its rows and give it answers; what nanoctl sent is in ``requests``."""
 
+import contextlib
 import io
 import threading
 from collections.abc import Callable, Iterator
@@ -74,6 +75,30 @@ FAILED = task(
 )
 
 
+POOL = ComputePoolRow(
+    name="default",
+    storage="",
+    network="",
+    failover=False,
+    enabled=True,
+    cells=2,
+    guests={"running": 1, "stopped": 1, "lost": 1},
+    created_at=before(86_400 * 9),
+    version=1,
+)
+DEBIAN = ImageRow(
+    id=IMAGE,
+    name="debian12",
+    format="qcow2",
+    size=330 * MEBI,
+    virtual_size=2 * GIBI,
+    sha256=FINGERPRINT,
+    task="",
+    created_at=before(86_400 * 3),
+    version=2,
+)
+
+
 class Asked(NamedTuple):
     method: str
     path: str
@@ -89,25 +114,20 @@ class FakeApi:
     def __init__(self) -> None:
         self.rows: dict[str, list[Any]] = {
             "guests": [
-                guest(DB, "db", "stopped", memory=512 * MEBI, disks=(GIBI, 20 * GIBI), image="", changed_at=before(7_300)),
+                guest(
+                    DB, "db", "stopped", memory=512 * MEBI, disks=(GIBI, 20 * GIBI), image="", changed_at=before(7_300)
+                ),
                 guest(GONE, "mail", "lost", cell=OTHER, note="its cell is offline"),
                 guest(WEB, "web", "running"),
             ],
-            "cells": [cell(CELL, "online"), cell(OTHER, "offline", guests=1, seen_at=before(4_000), error="disk is full")],
-            "compute-pools": [
-                ComputePoolRow(
-                    name="default", storage="", network="", failover=False, enabled=True, cells=2,
-                    guests={"running": 1, "stopped": 1, "lost": 1}, created_at=before(86_400 * 9), version=1,
-                )  # fmt: skip
+            "cells": [
+                cell(CELL, "online"),
+                cell(OTHER, "offline", guests=1, seen_at=before(4_000), error="disk is full"),
             ],
-            "images": [
-                ImageRow(
-                    id=IMAGE, name="debian12", format="qcow2", size=330 * MEBI, virtual_size=2 * GIBI,
-                    sha256=FINGERPRINT, task="", created_at=before(86_400 * 3), version=2,
-                )  # fmt: skip
-            ],
+            "compute-pools": [POOL],
+            "images": [DEBIAN],
             "tasks": [task("running"), FAILED],
-        }  # fmt: skip
+        }
         self.answers: dict[tuple[str, str], Any] = {}
         self.requests: list[Asked] = []
         self.stream: list[bytes] = []
@@ -115,12 +135,12 @@ class FakeApi:
         self.hold.set()
         self.page_max = 1000
         self.url = ""
-        self._verifier = Verifier(
-            Credentials([Credential("nanoctl", KEY, "administrator")]), lambda: datetime.now(UTC)
-        )
+        self._verifier = Verifier(Credentials([Credential("nanoctl", KEY, "administrator")]), lambda: datetime.now(UTC))
 
     def answer(self, method: str, path: str, value: Any, status: int = 200) -> None:
-        self.answers[method, f"/api/v2{path}"] = value if callable(value) or isinstance(value, NanoError) else (status, value)
+        self.answers[method, f"/api/v2{path}"] = (
+            value if callable(value) or isinstance(value, NanoError) else (status, value)
+        )
 
     def handle(self, asked: Asked) -> tuple[int, bytes]:
         found = self.answers.get((asked.method, asked.path))
@@ -147,7 +167,9 @@ class FakeApi:
             if rest[0] in (getattr(row, "id", ""), getattr(row, "name", "")):
                 return msgspec.json.encode(row)
         kind = collection.rstrip("s").replace("-", " ")
-        raise Unknown(f"There is no {kind} {rest[0]!r}.", code=f"unknown_{kind}", hint=f"List {kind}s to see what there is.")
+        raise Unknown(
+            f"There is no {kind} {rest[0]!r}.", code=f"unknown_{kind}", hint=f"List {kind}s to see what there is."
+        )
 
     def check(self, method: str, target: str, headers: dict[str, str], body: bytes) -> None:
         path, _, query = target.partition("?")
@@ -155,10 +177,16 @@ class FakeApi:
         self._verifier.verify(method, path.encode(), query.encode(), shown, body)
 
     def change(self, row: Any, position: int | None = None, kind: str = "task.step_started") -> bytes:
+        kinds = {TaskRow: "task", GuestRow: "guest", CellRow: "cell"}
         data = {
-            "position": position, "at": NOW, "actor": "admin", "resource": f"task/{row.id}" if isinstance(row, TaskRow) else f"guest/{row.id}",
-            "type": kind, "version": 2, "row": row,
-        }  # fmt: skip
+            "position": position,
+            "at": NOW,
+            "actor": "admin",
+            "resource": f"{kinds[type(row)]}/{getattr(row, 'id', getattr(row, 'name', ''))}",
+            "type": kind,
+            "version": row.version,
+            "row": row,
+        }
         return format_event("change", msgspec.json.encode(data), position)
 
 
@@ -264,10 +292,11 @@ def nanoctl(state: Path) -> Nanoctl:
     def run(*words: str, width: int = 100) -> Outcome:
         out, err = _Stream(), _Stream()
         terminal = Terminal(out, err, now=lambda: NOW, zone=UTC, width=width)
-        try:
-            code = program.run(["--state", str(state), *words], terminal)
-        except SystemExit as ended:
-            code = int(ended.code or 0)
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):  # argparse writes there
+            try:
+                code = program.run(["--state", str(state), *words], terminal)
+            except SystemExit as ended:
+                code = int(ended.code or 0)
         return Outcome(code, out.getvalue(), err.getvalue())
 
     return run
