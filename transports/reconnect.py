@@ -6,7 +6,7 @@ too, at the longest wait, because an administrator may change that at any time. 
 """
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from random import Random
 from typing import Final
@@ -28,7 +28,8 @@ Connect = Callable[[str, NodeSide, Hello], AbstractAsyncContextManager[StreamLin
 """``quic_link.connect`` or ``tls_link.connect``."""
 
 Find = Callable[[], AsyncIterator[str]]
-"""Addresses to try now, best first: those in the configuration, or ``discovery``'s answers. Ends when it knows no more."""
+"""Addresses to try now, best first: those in the configuration, or ``discovery``'s answers as they come. Ends when it
+knows no more; is closed when one was linked. A NanoError it raises is logged, and it is asked again later."""
 
 Use = Callable[[StreamLink], Awaitable[None]]
 """Works with a fresh link, waiting ones included; returning or losing the link leads to the next one."""
@@ -49,27 +50,42 @@ async def keep_linked(
     NanoErrors are defects and are raised."""
     wait = WAIT_FIRST_S
     while True:
-        linked_at: float | None = None
-        refused = False
-        async for address in find():
+        held_s, refused = await _once(find, connect, side, hello, use, now)
+        if held_s >= HELD_S:
+            wait = WAIT_FIRST_S
+        elif refused:
+            wait = WAIT_LAST_S
+        await sleep(wait * random.uniform(0.5, 1.0))
+        wait = min(wait * 2, WAIT_LAST_S)
+
+
+async def _once(
+    find: Find, connect: Connect, side: NodeSide, hello: Callable[[], Hello], use: Use, now: Callable[[], float]
+) -> tuple[float, bool]:
+    """(how long a link held, 0 when there was none; whether somebody refused us)."""
+    refused = False
+    addresses = find()
+    try:
+        async for address in addresses:
             try:
                 async with connect(address, side, hello()) as link:
                     linked_at = now()
                     logger.info("linked address=%s core=%s approved=%s", address, link.remote.name, link.approved)
                     await _use(link, use)
                     logger.warning("link lost core=%s reason=%s", link.remote.name, link.close_reason or "given back")
-                    break
+                return now() - linked_at, False
             except Forbidden as error:
                 refused = True
                 logger.warning("refused address=%s code=%s reason=%s", address, error.code, error.message)
             except NanoError as error:
                 logger.info("no link address=%s code=%s reason=%s", address, error.code, error.message)
-        if linked_at is not None and now() - linked_at >= HELD_S:
-            wait = WAIT_FIRST_S
-        elif refused:
-            wait = WAIT_LAST_S
-        await sleep(wait * random.uniform(0.5, 1.0))
-        wait = min(wait * 2, WAIT_LAST_S)
+    except NanoError as error:
+        logger.warning("nothing to connect to code=%s reason=%s", error.code, error.message)
+    finally:
+        if isinstance(addresses, AsyncGenerator):
+            with anyio.CancelScope(shield=True):
+                await addresses.aclose()
+    return 0.0, refused
 
 
 async def _use(link: StreamLink, use: Use) -> None:

@@ -120,3 +120,24 @@ async def test_nothing_found_is_waited_for() -> None:
     await world.run()
     assert seen == 4
     assert len(world.slept) == 3
+
+
+async def test_a_failing_search_is_repeated_and_a_search_is_closed_once_linked() -> None:
+    world = World(["link"])
+    events: list[str] = []
+
+    async def find() -> AsyncIterator[str]:
+        if not events:
+            events.append("failed")
+            raise Unreachable("no network yet")
+        try:
+            yield "10.0.0.1:5600"
+            yield "10.0.0.2:5600"
+        finally:
+            events.append("closed")
+
+    world.find = find  # type: ignore[method-assign]
+    await world.run()
+    assert world.used == 1
+    assert world.tried[0] == "10.0.0.1:5600"
+    assert events == ["failed", "closed", "closed"]
