@@ -9,7 +9,7 @@ import msgspec
 MEBI = 1 << 20
 GIBI = 1 << 30
 
-CORES_MAX = 512
+CORES_MAX = 255  # what libvirt allows on the machine type "pc"
 MEMORY_MIN = 32 * MEBI
 MEMORY_MAX = 4096 * GIBI
 DISK_MIN = 1 * MEBI

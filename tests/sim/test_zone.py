@@ -34,7 +34,10 @@ async def add(core: Core, *cells: str) -> None:
         await core.execute(AddCell(cell=cell), actor="admin", command_id=f"add/{cell}")
     with anyio.fail_after(10):
         while any(cell not in core.usage.loads for cell in cells):
-            await anyio.sleep(0.01)
+            heard = anyio.Event()
+            core.usage.listen(heard.set)
+            await heard.wait()
+            core.usage.unlisten(heard.set)
 
 
 def blank(name: str, **options: object) -> gc.CreateGuest:

@@ -67,15 +67,10 @@ def _print(terminal: Terminal, node: Node, report: Report, *, signed: bool) -> N
     state = terminal.state("done", "whole") if report.whole else terminal.state("failed", "damaged")
     terminal.show(Text.assemble((f"journal of {node.name}", "bold"), "  ", state))
     if report.damage is not None:
-        print_fields(
-            terminal,
-            [
-                ("file", report.damage.file),
-                ("byte", str(report.damage.byte)),
-                ("what", report.damage.message),
-                ("do", report.damage.hint),
-            ],
-        )
+        # On one line whatever the width: this is what people search for and programs read.
+        terminal.write(f"  {report.damage.file}, byte {report.damage.byte}: {report.damage.message}")
+        if report.damage.hint:
+            print_fields(terminal, [("do", report.damage.hint)])
         terminal.show(Text("before it", style="dim"))
     seals = words.plural(report.seals, "seal")
     fields: list[tuple[str, str | Text]] = [

@@ -112,11 +112,13 @@ class Bed:
         welcome = Welcome(
             name=core.name, domain=DOMAIN, version=core.version, epoch=core.ledger.log.epoch, approved=False
         )
-        async with memory_pair(connector, hello, acceptor, welcome, weather=self.weather) as (_, accepted):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(core.cells.on_link, accepted)
-                yield
-                tasks.cancel_scope.cancel()
+        async with (
+            memory_pair(connector, hello, acceptor, welcome, weather=self.weather) as (_, accepted),
+            anyio.create_task_group() as tasks,
+        ):
+            tasks.start_soon(core.cells.on_link, accepted)
+            yield
+            tasks.cancel_scope.cancel()
 
     @asynccontextmanager
     async def zone(self, *cells: str) -> AsyncIterator[tuple[Core, list[CellNode]]]:

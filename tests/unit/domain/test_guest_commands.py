@@ -82,7 +82,7 @@ def test_creation_takes_name_room_and_opens_the_task_in_one_transaction(bench: B
         ({"name": "web\n"}, "invalid_name"),
         ({"name": "网"}, "invalid_name"),
         ({"cores": 0}, "invalid_cores"),
-        ({"cores": 513}, "invalid_cores"),
+        ({"cores": 256}, "invalid_cores"),
         ({"memory": 0}, "invalid_memory"),
         ({"memory": -1}, "invalid_memory"),
         ({"memory": 128 * MEBI + 1}, "invalid_memory"),
