@@ -28,7 +28,7 @@ def blocks(text: str) -> list[str]:
 
 def commands(block: str) -> list[str]:
     """Lines to run: without prompts and comments, continued lines joined."""
-    joined = re.sub(r"\\\n\s*", " ", block)
+    joined = re.sub(r"\s*\\\n\s*", " ", block)
     lines = [re.sub(r"^\$ ", "", line).strip() for line in joined.splitlines()]
     return [line for line in lines if line and not line.startswith("#")]
 
