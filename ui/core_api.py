@@ -1,0 +1,138 @@
+"""Core, as the portal sees it: the REST API with every request signed, in the name of the logged-in user.
+
+Answers come back as plain JSON values. Refusals of Core arrive as the client's errors, with Core's own status, code and
+words; an unreachable Core as ``Unreachable``. It retries nothing: whoever asks decides. Which client signs, and where
+Core is, comes in from outside (``find``), because Core may move or not be there yet.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, Final, NamedTuple, Protocol
+
+import httpx
+import msgspec
+
+from nano.domain.errors import Unreachable
+
+PREFIX: Final = "/api/v2"
+
+
+class Caller(NamedTuple):
+    """In whose name a request is made; Core checks the role's rights."""
+
+    name: str
+    role: str
+
+
+SYSTEM: Final = Caller("frontend", "reader")  # the portal itself, following changes
+
+
+class Message(Protocol):
+    """One server-sent event; ``data`` is JSON."""
+
+    @property
+    def event(self) -> str: ...
+
+    @property
+    def data(self) -> bytes: ...
+
+
+class CoreClient(Protocol):
+    """What is asked of the client that signs (``nano.http.client.AsyncSignedClient``)."""
+
+    base_url: str
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,
+        params: Mapping[str, str | int | bool] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> httpx.Response: ...
+
+    def events(
+        self,
+        last_event_id: int | None = None,
+        *,
+        kinds: tuple[str, ...] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> AsyncIterator[Message]: ...
+
+    def websocket_address(self, path: str) -> str: ...
+
+    async def aclose(self) -> None: ...
+
+
+Find = Callable[[], Awaitable[CoreClient]]
+
+
+class CoreApi:
+    """``find`` gives a client of the Core as it is now; raises Unreachable while there is none."""
+
+    def __init__(self, find: Find) -> None:
+        self._find = find
+        self._client: CoreClient | None = None
+
+    @property
+    def address(self) -> str:
+        return self._client.base_url if self._client else ""
+
+    async def reconnect(self) -> None:
+        """Look where Core is and use that from now on. Raises Unreachable."""
+        old, self._client = self._client, None
+        if old is not None:
+            await old.aclose()
+        self._client = await self._find()
+
+    async def aclose(self) -> None:
+        if self._client is not None:
+            await self._client.aclose()
+
+    async def get(self, path: str, caller: Caller, params: Mapping[str, str | int] | None = None) -> Any:
+        return await self.ask("GET", path, caller, params=params)
+
+    async def ask(
+        self,
+        method: str,
+        path: str,
+        caller: Caller,
+        body: Any = None,
+        params: Mapping[str, str | int] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        """The JSON answer to one request below /api/v2. Raises Core's refusal, or Unreachable."""
+        everything = {**_actor(caller), **(headers or {})}
+        client = self._connected()
+        response = await client.request(method, PREFIX + path, json=body, params=params, headers=everything)
+        return msgspec.json.decode(response.content) if response.content else None
+
+    @asynccontextmanager
+    async def events(self, after: int) -> AsyncIterator[AsyncIterator[tuple[str, Any]]]:
+        """Core's changes after a position, then those to come, as (event, data)."""
+        messages = self._connected().events(after, headers=_actor(SYSTEM))
+        decoded = _decoded(messages)
+        async with aclosing(messages), aclosing(decoded):  # type: ignore[type-var]
+            yield decoded
+
+    def websocket_address(self, path: str) -> str:
+        return self._connected().websocket_address(path)
+
+    def _connected(self) -> CoreClient:
+        if self._client is None:
+            raise Unreachable(
+                "Core was not found yet.",
+                code="core_unreachable",
+                hint="Is nano-core running? The portal goes on looking.",
+            )
+        return self._client
+
+
+async def _decoded(messages: AsyncIterator[Message]) -> AsyncIterator[tuple[str, Any]]:
+    async for message in messages:
+        yield message.event, msgspec.json.decode(message.data)
+
+
+def _actor(caller: Caller) -> dict[str, str]:
+    return {"Nano-Actor": caller.name, "Nano-Role": caller.role}

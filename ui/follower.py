@@ -1,0 +1,144 @@
+"""The follower: keeps mirror, usage ring and hub true by one subscription to Core's event stream.
+
+However the connection ends, everything is read again before following on: a list tells its position, and the stream
+resumes from there, so nothing is missed and nothing is shown twice. Core may be down at the start, move or vanish; the
+mirror then says since when, and the tries go on with growing pauses.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Final
+
+import anyio
+
+from nano.domain.errors import NanoError, Unreachable
+from nano.ui.core_api import SYSTEM, CoreApi
+from nano.ui.hub import EVERYTHING, Hub
+from nano.ui.mirror import COLLECTIONS, Mirror, Row
+from nano.ui.usage_ring import UsageRing
+
+log = logging.getLogger("nano.ui")
+
+PAGE: Final = 1000
+PAUSE_S: Final = (0.2, 0.5, 1.0, 2.0, 3.0)
+SETTLE_S: Final = 0.15  # leaning rows are read once for a burst of changes
+READS_MAX: Final = 20
+
+
+class Follower:
+    def __init__(
+        self,
+        core: CoreApi,
+        mirror: Mirror,
+        hub: Hub,
+        usage: UsageRing,
+        *,
+        clock: Callable[[], datetime],
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+    ) -> None:
+        self._core = core
+        self._mirror = mirror
+        self._hub = hub
+        self._usage = usage
+        self._clock = clock
+        self._sleep = sleep
+        self._leaning: set[str] = set()
+        self._lean = anyio.Event()
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        failures = 0
+        while True:
+            try:
+                await self._core.reconnect()
+                position = await self._load()
+                self._came()
+                failures = 0
+                await self._follow(position)
+            except (NanoError, ValueError, KeyError, ExceptionGroup) as error:
+                if (cause := _expected(error)) is None:
+                    raise
+                self._went(cause)
+            await self._sleep(PAUSE_S[min(failures, len(PAUSE_S) - 1)])
+            failures += 1
+
+    async def _follow(self, position: int) -> None:
+        async with self._core.events(position) as messages, anyio.create_task_group() as group:
+            group.start_soon(self._read_leaning)
+            async for name, data in messages:
+                if name == "usage":
+                    self._usage.put(data, self._clock().timestamp())
+                    self._hub.measure(self._usage.latest)
+                elif name == "change":
+                    self._change(data)
+            group.cancel_scope.cancel()
+        raise Unreachable("Core ended the event stream.", code="core_unreachable")
+
+    def _change(self, change: Row) -> None:
+        resource = str(change["resource"])
+        topics, leaning = self._mirror.apply(resource, change.get("row"), int(change.get("position") or 0))
+        self._hub.publish(topics | {"journal"})
+        if leaning:
+            self._leaning |= leaning
+            self._lean.set()
+
+    async def _read_leaning(self) -> None:
+        while True:
+            await self._lean.wait()
+            await self._sleep(SETTLE_S)
+            kinds, self._leaning, self._lean = self._leaning, set(), anyio.Event()
+            for kind in sorted(kinds):
+                rows, position = await self._list(kind)
+                if position < self._mirror.position:
+                    self._leaning.add(kind)  # older than what the stream has told since: read once more
+                    self._lean.set()
+                    continue
+                self._hub.publish(self._mirror.replace(kind, rows))
+
+    async def _load(self) -> int:
+        """Read every list; the position from which the stream misses nothing."""
+        position: int | None = None
+        topics: set[str] = set()
+        for kind in COLLECTIONS:
+            rows, at = await self._list(kind)
+            topics |= self._mirror.replace(kind, rows)
+            position = at if position is None else min(position, at)
+        self._mirror.position = position or 0
+        self._hub.publish(topics)
+        return position or 0
+
+    async def _list(self, kind: str) -> tuple[list[Row], int]:
+        rows: list[Row] = []
+        cursor, position = "", 0
+        for _ in range(READS_MAX):
+            params = {"limit": str(PAGE)} | ({"cursor": cursor} if cursor else {})
+            page = await self._core.get("/" + COLLECTIONS[kind], SYSTEM, params)
+            rows += page["items"]
+            position = int(page["position"]) if not position else min(position, int(page["position"]))
+            cursor = page.get("next") or ""
+            if not cursor:
+                break
+        return rows, position
+
+    def _came(self) -> None:
+        if self._mirror.away_since is not None:
+            log.info("core answers api=%s position=%d", self._core.address, self._mirror.position)
+        self._mirror.away_since = None
+        self._mirror.loaded = True
+        self._hub.link()
+        self._hub.publish({EVERYTHING})
+
+    def _went(self, error: Exception) -> None:
+        if self._mirror.away_since is None:
+            self._mirror.away_since = self._clock()
+            log.warning("core is away reason=%s", error)
+            self._hub.link()
+
+
+def _expected(error: Exception) -> Exception | None:
+    """The plain reason behind an error that only means "Core is not there, or not well"; None for a defect of ours."""
+    if isinstance(error, ExceptionGroup):
+        causes = [_expected(inner) for inner in error.exceptions]
+        return causes[0] if all(causes) else None
+    return error if isinstance(error, NanoError | ValueError | KeyError) else None

@@ -1,0 +1,90 @@
+"""The mirror: Core's rows as last heard, kept in memory so that pages come at once and stay readable while Core is away.
+
+It is never an authority. What a person does goes to Core; what Core says comes back here over the event stream. Rows
+lean on each other (a guest is lost when its cell is), and Core tells only of the one that changed, so ``apply`` says
+which other kinds to read again. ``away_since`` is set while nothing is heard.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, Final
+
+Row = dict[str, Any]
+
+COLLECTIONS: Final = {
+    "guest": "guests",
+    "cell": "cells",
+    "compute_pool": "compute-pools",
+    "image": "images",
+    "task": "tasks",
+}
+KEY_OF: Final = {"guest": "id", "cell": "name", "compute_pool": "name", "image": "id", "task": "id"}
+OPEN_TASKS: Final = frozenset({"running", "cancelling", "undoing"})
+ROWS_MAX: Final = 50_000  # of one kind; older tasks are dropped beyond it
+
+
+class Mirror:
+    def __init__(self, now: datetime) -> None:
+        self.rows: dict[str, dict[str, Row]] = {kind: {} for kind in COLLECTIONS}
+        self.position = 0
+        self.away_since: datetime | None = now
+        self.loaded = False
+
+    def get(self, kind: str, key: str) -> Row | None:
+        return self.rows[kind].get(key)
+
+    def guest(self, reference: str) -> Row | None:
+        """A guest by id or by name."""
+        found = self.rows["guest"].get(reference)
+        return found or next((row for row in self.rows["guest"].values() if row["name"] == reference), None)
+
+    def all(self, kind: str) -> list[Row]:
+        return list(self.rows[kind].values())
+
+    def tasks(self) -> list[Row]:
+        """Newest first."""
+        return sorted(self.rows["task"].values(), key=lambda row: str(row["started_at"]), reverse=True)
+
+    def open_tasks(self) -> list[Row]:
+        return [row for row in self.tasks() if row["state"] in OPEN_TASKS]
+
+    def replace(self, kind: str, rows: Iterable[Row]) -> set[str]:
+        """Take a whole list; the topics of what differs."""
+        fresh = {str(row[KEY_OF[kind]]): row for row in rows}
+        topics: set[str] = set()
+        for key in self.rows[kind].keys() | fresh.keys():
+            topics |= topics_of(kind, key, self.rows[kind].get(key), fresh.get(key))
+        self.rows[kind] = fresh
+        return topics
+
+    def apply(self, resource: str, row: Row | None, position: int) -> tuple[set[str], set[str]]:
+        """Take one change: topics for browsers, and kinds whose rows may have changed along with it."""
+        self.position = max(self.position, position)
+        kind, _, key = resource.partition("/")
+        if kind not in self.rows:
+            return set(), set()
+        before = self.rows[kind].get(key)
+        if row is None:
+            self.rows[kind].pop(key, None)
+        else:
+            self.rows[kind][key] = row
+            if len(self.rows[kind]) > ROWS_MAX:
+                self.rows[kind].pop(next(iter(self.rows[kind])))
+        topics = topics_of(kind, key, before, row)
+        moved = before is None or row is None or before.get("state") != row.get("state")
+        leaning: set[str] = set()
+        if kind == "guest" and moved:
+            leaning = {"cell", "compute_pool"}
+        elif kind == "cell" and (moved or (before and row and before.get("pool") != row.get("pool"))):
+            leaning = {"guest", "compute_pool"}
+        return topics, leaning
+
+
+def topics_of(kind: str, key: str, before: Row | None, after: Row | None) -> set[str]:
+    """``kind.key`` changed; ``kind`` (something of it did); ``kind.list`` when a row came, went or changed state."""
+    if before == after:
+        return set()
+    topics = {f"{kind}.{key}", kind}
+    if before is None or after is None or before.get("state") != after.get("state"):
+        topics.add(f"{kind}.list")
+    return topics

@@ -1,0 +1,188 @@
+"""FrontEnd, the node: its journal, its subscription to Core, and the portal on one HTTP port.
+
+Everything runs in one task group; when it is cancelled, open pages are told to go, then the listener, then the journal
+close, in that order. Core may be absent at any time: the node starts and answers without it.
+"""
+
+import json
+import logging
+import os
+import socket
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import anyio
+import anyio.abc
+import uvicorn
+
+import nano
+from nano.domain.errors import Failure
+from nano.domain.office import Office
+from nano.domain.session import Lifetimes
+from nano.journal.commit_log import CommitLog
+from nano.journal.feed import Feed
+from nano.journal.ledger import Ledger
+from nano.ui.app import make_app
+from nano.ui.core_api import CoreApi, Find
+from nano.ui.doorman import Doorman
+from nano.ui.follower import Follower
+from nano.ui.hub import Hub
+from nano.ui.mirror import Mirror
+from nano.ui.portal import Portal
+from nano.ui.relay import Consoles
+from nano.ui.render import Renderer
+from nano.ui.settings import Settings
+from nano.ui.statics import Statics
+from nano.ui.throttle import Throttle
+from nano.ui.usage_ring import UsageRing
+from nano.ui.words import load_words
+
+log = logging.getLogger("nano.ui")
+
+GRACE_S: Final = 2
+CONNECTIONS_MAX: Final = 2_000
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def new_id() -> str:
+    return str(uuid.uuid4())
+
+
+async def run_frontend(
+    folder: Path,
+    settings: Settings,
+    find: Find,
+    ready: Callable[[str], None],
+    *,
+    clock: Callable[[], datetime] = utc_now,
+    ids: Callable[[], str] = new_id,
+) -> None:
+    """Run the node until cancelled; ``ready(message)`` when pages are served. Raises JournalError, Failure(port_taken)."""
+    office = Office()
+    journal = CommitLog(folder / "data" / "journal", clock=clock)
+    async with Ledger.open(journal, office, clock=clock, new_id=ids, feed=Feed()) as ledger:
+        core, hub, usage = CoreApi(find), Hub(), UsageRing()
+        mirror = Mirror(clock())
+        doorman = Doorman(
+            office,
+            ledger,
+            lifetimes=Lifetimes(
+                idle=timedelta(minutes=settings.session.idle_minutes),
+                absolute=timedelta(hours=settings.session.absolute_hours),
+            ),
+            throttle=Throttle(
+                {"account": settings.login.failures_per_account, "address": settings.login.failures_per_address},
+                settings.login.window_minutes * 60,
+            ),
+            clock=clock,
+            on_close=hub.close,
+        )
+        statics, languages = Statics(), load_words()
+        portal = Portal(
+            core=core,
+            mirror=mirror,
+            hub=hub,
+            usage=usage,
+            doorman=doorman,
+            consoles=Consoles(core, clock),
+            languages=languages,
+            renderer=Renderer(languages, statics, clock),
+            clock=clock,
+            https=settings.listen.https,
+        )
+        follower = Follower(core, mirror, hub, usage, clock=clock)
+        listener = _listen(settings.listen.host, settings.listen.port)
+        server = _server(make_app(portal, statics), settings)
+        try:
+            async with anyio.create_task_group() as group:
+                await group.start(serve_http, server, listener)
+                address = _write_endpoint(folder, settings.listen.host, listener.getsockname()[1])
+                group.start_soon(follower.run)
+                group.start_soon(doorman.run)
+                ready(f"portal at {address}")
+                try:
+                    await anyio.sleep_forever()
+                finally:
+                    hub.close()
+        finally:
+            (folder / "run" / "endpoint.json").unlink(missing_ok=True)
+            listener.close()
+            await core.aclose()
+
+
+class Listener(uvicorn.Server):
+    """Signals belong to the program, not to the listener."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _server(app: object, settings: Settings) -> Listener:
+    config = uvicorn.Config(
+        app,  # type: ignore[arg-type]  # an ASGI application
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        ws="websockets-sansio",
+        ws_max_size=4 << 20,
+        proxy_headers=settings.listen.https,
+        server_header=False,
+        limit_concurrency=CONNECTIONS_MAX,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    return Listener(config)
+
+
+async def serve_http(
+    server: Listener, listener: socket.socket, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+) -> None:
+    """Answer until cancelled; then it ends in order (``GRACE_S``), not in the middle of an answer."""
+    started = server.startup
+
+    async def startup(sockets: list[socket.socket] | None = None) -> None:
+        await started(sockets)
+        task_status.started()
+
+    async def serve() -> None:
+        with anyio.CancelScope(shield=True):
+            await server.serve(sockets=[listener])
+
+    server.startup = startup  # type: ignore[method-assign]
+    async with anyio.create_task_group() as group:
+        group.start_soon(serve)
+        try:
+            await anyio.sleep_forever()
+        finally:
+            server.should_exit = True
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=512)
+    except OSError as error:
+        raise Failure(
+            f"The portal can't listen on {host} port {port}: {error.strerror}.",
+            code="port_taken",
+            hint="Stop what uses it, or set another port in config/frontend.toml.",
+        ) from error
+
+
+def _write_endpoint(folder: Path, host: str, port: int) -> str:
+    """``run/endpoint.json``: where the portal answers."""
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    address = f"http://{shown}:{port}"
+    path = folder / "run" / "endpoint.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps({"portal": address, "version": nano.__version__, "pid": os.getpid()}) + "\n")
+    os.replace(fresh, path)
+    return address

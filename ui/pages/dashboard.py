@@ -1,0 +1,141 @@
+"""The dashboard: is all well, how much is used, and what needs somebody's attention."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from nano.ui.mirror import Mirror, Row
+from nano.ui.portal import portal_of
+from nano.ui.usage_ring import UsageRing
+from nano.ui.words import N_, Words
+
+ATTENTION_MAX = 12
+GUEST_TROUBLE = {
+    "lost": N_("%(name)s is lost: its cell %(cell)s is not connected"),
+    "missing": N_("%(name)s is missing: its definition vanished from %(cell)s"),
+    "crashed": N_("%(name)s has crashed"),
+}
+DISK_FULL_PERCENT = 85
+
+
+class Concern(NamedTuple):
+    """Something that needs attention: a sentence, where to look, and what would mend it."""
+
+    tone: str  # bad, warn, info
+    icon: str
+    text: str
+    url: str
+    action: str = ""
+    post: str = ""
+
+
+async def dashboard(request: Request) -> Response:
+    portal, visit = portal_of(request)
+    context = numbers(portal.mirror, portal.usage)
+    context |= {"concerns": concerns(portal.mirror, portal.usage, visit.words), "watch": "zone"}
+    context |= {"first": "first" in request.query_params}
+    part = request.query_params.get("part")
+    name = {"numbers": "dashboard/numbers.html", "concerns": "dashboard/concerns.html"}.get(part or "", "dashboard.html")
+    return portal.page(visit, name, context)
+
+
+def numbers(mirror: Mirror, usage: UsageRing) -> dict[str, Any]:
+    cells = [cell for cell in mirror.all("cell") if cell["pool"]]
+    online = [cell for cell in cells if cell["state"] == "online"]
+    guests = mirror.all("guest")
+    now = usage.zone_now()
+    promised_cores = sum(guest["cores"] for guest in guests)
+    return {
+        "guest_states": Counter(guest["state"] for guest in guests),
+        "guest_total": len(guests),
+        "cells_online": len(online),
+        "cells_total": len(cells),
+        "cells_waiting": sum(not cell["pool"] for cell in mirror.all("cell")),
+        "pools_total": len(mirror.rows["compute_pool"]),
+        "images_total": len(mirror.rows["image"]),
+        "cores": sum(cell["cores"] for cell in online),
+        "cores_promised": promised_cores,
+        "memory": now["memory_total"] or sum(cell["memory"] for cell in online),
+        "memory_used": now["memory_total"] - now["memory_available"],
+        "memory_promised": sum(guest["memory"] for guest in guests),
+        "disk": now["disk_total"] or sum(cell["disk"] for cell in online),
+        "disk_used": now["disk_total"] - now["disk_available"],
+        "disk_promised": sum(sum(guest["disks"]) for guest in guests),
+        "cpu": now["cpu_percent"],
+        "measured": bool(usage.latest["cells"]),
+        "pools": sorted(mirror.all("compute_pool"), key=lambda pool: str(pool["name"])),
+        "members": _members(mirror),
+    }
+
+
+def concerns(mirror: Mirror, usage: UsageRing, words: Words) -> list[Concern]:
+    """The worst first, at most ATTENTION_MAX."""
+    found = [*_guest_concerns(mirror.all("guest"), words), *_cell_concerns(mirror, usage, words)]
+    for task in mirror.tasks()[:50]:
+        if task["state"] == "failed" and not _made_good(mirror, task):
+            text = words._("A task failed: %(task)s %(name)s", task=words._(_title(task)), name=task["resource_name"])
+            found.append(Concern("warn", "st-crashed", text, f"/tasks/{task['id']}", words._("See why")))
+    order = {"bad": 0, "info": 1, "warn": 2}
+    return sorted(found, key=lambda concern: order[concern.tone])[:ATTENTION_MAX]
+
+
+def _guest_concerns(guests: Iterable[Row], words: Words) -> list[Concern]:
+    found = []
+    for guest in guests:
+        if sentence := GUEST_TROUBLE.get(guest["state"]):
+            text = words._(sentence, name=guest["name"], cell=guest["cell"])
+            url, action, post = f"/guests/{guest['id']}", "", ""
+            if guest["state"] == "missing":
+                action, post = words._("Define again"), f"{url}/redefine"
+            elif guest["state"] == "crashed":
+                action, post = words._("Start"), f"{url}/start"
+            found.append(Concern("bad", f"st-{guest['state']}", text, url, action, post))
+    return found
+
+
+def _cell_concerns(mirror: Mirror, usage: UsageRing, words: Words) -> list[Concern]:
+    found = []
+    for cell in mirror.all("cell"):
+        url = f"/cells/{cell['name']}"
+        if cell["pool"] and cell["state"] == "offline":
+            found.append(Concern("bad", "st-lost", words._("Cell %(cell)s is offline", cell=cell["name"]), url))
+        elif not cell["pool"]:
+            text = words._("Cell %(cell)s was found and waits to be added", cell=cell["name"])
+            found.append(Concern("info", "st-new", text, url, words._("Look at it")))
+        if cell["error"]:
+            text = words._("Cell %(cell)s: %(error)s", cell=cell["name"], error=cell["error"])
+            found.append(Concern("bad", "st-crashed", text, url))
+        load = usage.latest["cells"].get(cell["name"])
+        if load and load.get("disk_total"):
+            used = 100 - 100 * load["disk_available"] / load["disk_total"]
+            if used >= DISK_FULL_PERCENT:
+                text = words._("The disk of %(cell)s is %(used)s %% full", cell=cell["name"], used=round(used))
+                found.append(Concern("warn", "disk", text, url))
+    return found
+
+
+def _made_good(mirror: Mirror, failed: Row) -> bool:
+    """A later task of the same kind on the same thing succeeded, or the thing is gone on purpose."""
+    later = [
+        task
+        for task in mirror.tasks()
+        if task["resource_name"] == failed["resource_name"] and task["started_at"] > failed["started_at"]
+    ]
+    return any(task["state"] == "done" and task["kind"] in (failed["kind"], "guest.delete") for task in later)
+
+
+def _members(mirror: Mirror) -> dict[str, list[Row]]:
+    members: dict[str, list[Row]] = {}
+    for cell in sorted(mirror.all("cell"), key=lambda cell: str(cell["name"])):
+        if cell["pool"]:
+            members.setdefault(cell["pool"], []).append(cell)
+    return members
+
+
+def _title(task: Row) -> str:
+    from nano.ui.sentences import TASKS
+
+    return TASKS.get(task["kind"], str(task["kind"]))

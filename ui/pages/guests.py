@@ -1,0 +1,161 @@
+"""Guests: the table, one guest with its tabs, and what may be done with one."""
+
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from nano.domain.errors import Invalid, NanoError, Unknown
+from nano.ui.mirror import Mirror, Row
+from nano.ui.pages.history import read_history
+from nano.ui.portal import Portal, back_path, explain, portal_of
+from nano.ui.words import N_
+
+PAGE: Final = 50
+STATES: Final = ("running", "stopped", "paused", "creating", "deleting", "crashed", "lost", "missing")
+SORTS: Final = ("name", "state", "cell", "cores", "memory")
+TABS: Final = ("overview", "history", "settings")
+ACTIONS: Final = {
+    "start": N_("%(name)s is being started"),
+    "stop": N_("%(name)s is being stopped"),
+    "force-stop": N_("%(name)s is being switched off"),
+    "reboot": N_("%(name)s is being restarted"),
+    "force-reboot": N_("%(name)s is being reset"),
+    "redefine": N_("%(name)s is being defined again"),
+}
+
+
+async def guests(request: Request) -> Response:
+    portal, visit = portal_of(request)
+    query = {name: request.query_params.get(name, "")[:64] for name in ("q", "state", "pool", "cell", "sort")}
+    number = request.query_params.get("page", "1")
+    context = table(portal.mirror, query, int(number) if number.isdigit() and len(number) < 6 else 1)
+    context |= {"usage": portal.usage, "watch": "guests"}
+    name = "guests/list.html" if request.query_params.get("part") == "list" else "guests.html"
+    return portal.page(visit, name, context)
+
+
+def table(mirror: Mirror, query: dict[str, str], number: int) -> dict[str, Any]:
+    """One page of the guests that match, the counts behind the chips, and addresses that keep the filters."""
+    scope = [guest for guest in mirror.all("guest") if _in_scope(guest, query)]
+    counts = {state: sum(guest["state"] == state for guest in scope) for state in STATES}
+    shown = [guest for guest in scope if not query["state"] or guest["state"] == query["state"]]
+    sort = query["sort"].removeprefix("-")
+    sort = sort if sort in SORTS else "name"
+    shown.sort(key=lambda guest: (guest[sort], guest["name"]), reverse=query["sort"].startswith("-"))
+    pages = max(1, -(-len(shown) // PAGE))
+    number = max(1, min(number, pages))
+
+    def link(**changes: str) -> str:
+        kept = {name: value for name, value in {**query, **changes}.items() if value}
+        return "/guests" + ("?" + urlencode(kept) if kept else "")
+
+    return {
+        "guests": shown[(number - 1) * PAGE : number * PAGE],
+        "total": len(shown),
+        "everything": len(mirror.rows["guest"]),
+        "counts": {state: count for state, count in counts.items() if count},
+        "all_count": len(scope),
+        "query": query,
+        "page": number,
+        "pages": pages,
+        "link": link,
+        "sort": sort,
+        "descending": query["sort"].startswith("-"),
+        "first": (number - 1) * PAGE + 1,
+    }
+
+
+def _in_scope(guest: Row, query: dict[str, str]) -> bool:
+    wanted = query["q"].lower()
+    found = not wanted or (
+        wanted in guest["name"].lower()
+        or guest["id"].startswith(wanted)
+        or any(wanted in address for address in guest["addresses"])
+    )
+    return found and query["pool"] in ("", guest["pool"]) and query["cell"] in ("", guest["cell"])
+
+
+async def guest_row(request: Request) -> Response:
+    """One row of the table; nothing when the guest is gone, so that the row leaves the page."""
+    portal, visit = portal_of(request)
+    guest = portal.mirror.get("guest", request.path_params["guest"])
+    if guest is None:
+        return Response("", media_type="text/html")
+    return portal.page(visit, "guests/row.html", {"guest": guest, "usage": portal.usage})
+
+
+async def guest_page(request: Request) -> Response:
+    portal, visit = portal_of(request)
+    guest = _guest(portal, request)
+    if guest["id"] != request.path_params["guest"]:
+        return RedirectResponse(f"/guests/{guest['id']}", 303)
+    tab = request.query_params.get("tab", "overview")
+    tab = tab if tab in TABS else "overview"
+    part = request.query_params.get("part", "")
+    context: dict[str, Any] = {"guest": guest, "tab": tab, "problem": None, "watch": f"guest/{guest['id']}"}
+    context |= {"usage": portal.usage, "gone": False, "typed": ""}
+    if part == "head":
+        return portal.page(visit, "guest/head.html", context)
+    if tab == "history":
+        context |= await read_history(portal, visit, f"/guests/{guest['id']}", request.query_params.get("before", ""))
+    name = f"guest/{tab}.html" if part == tab else "guest.html"
+    return portal.page(visit, name, context)
+
+
+async def act(request: Request) -> Response:
+    """A power button."""
+    portal, visit = portal_of(request)
+    reference, action = str(request.path_params["guest"]), str(request.path_params["action"])
+    if action not in ACTIONS:
+        raise Unknown("There is no such page.", code="unknown_page")
+    guest = portal.mirror.guest(reference)
+    name = guest["name"] if guest else reference
+    try:
+        await portal.core.ask("POST", f"/guests/{reference}/{action}", visit.caller)
+    except NanoError as error:
+        return portal.refused(request, error)
+    return portal.done(request, back_path(request, f"/guests/{reference}"), visit.words._(ACTIONS[action], name=name))
+
+
+async def delete(request: Request) -> Response:
+    portal, visit = portal_of(request)
+    guest = _guest(portal, request)
+    try:
+        if visit.form.get("name", "").strip() != guest["name"]:
+            raise Invalid("The name you typed is another one.", code="name_not_repeated", field="name")
+        params = {"force": "true"} if visit.form.get("force") else None
+        await portal.core.ask("DELETE", f"/guests/{guest['id']}", visit.caller, params=params)
+    except NanoError as error:
+        if visit.is_htmx:
+            return portal.refused(request, error)
+        context = {"guest": guest, "tab": "settings", "problem": explain(error, visit.words), "usage": portal.usage}
+        context |= {"watch": "", "gone": False, "typed": visit.form.get("name", "")}
+        return portal.page(visit, "guest.html", context, status=error.status)
+    if visit.is_htmx:
+        return Response(status_code=204, headers={"HX-Redirect": "/guests"})
+    return RedirectResponse("/guests", 303)
+
+
+async def console_page(request: Request) -> Response:
+    portal, visit = portal_of(request)
+    return portal.page(visit, "console.html", {"guest": _guest(portal, request)})
+
+
+async def console_ticket(request: Request) -> Response:
+    """A one-time ticket for the console's websocket."""
+    portal, visit = portal_of(request)
+    assert visit.session is not None
+    guest = _guest(portal, request)
+    ticket = portal.consoles.ticket(visit.session.id, guest["id"])
+    from starlette.responses import JSONResponse
+
+    return JSONResponse({"path": f"/console/{guest['id']}/ws?ticket={ticket}"})
+
+
+def _guest(portal: Portal, request: Request) -> Row:
+    guest = portal.mirror.guest(str(request.path_params["guest"]))
+    if guest is None:
+        raise Unknown("There is no such guest.", code="unknown_guest", hint="It may have been deleted. The journal knows.")
+    return guest

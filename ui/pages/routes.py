@@ -1,0 +1,34 @@
+"""Which address shows which page. All of these need a session (the gate denies by default)."""
+
+from typing import Final
+
+from starlette.routing import BaseRoute, Route
+
+from nano.ui.pages import cells, create, dashboard, guests, images, journal, pools, tasks
+
+PAGES: Final[list[BaseRoute]] = [
+    Route("/", dashboard.dashboard),
+    Route("/guests", guests.guests),
+    Route("/guests/new", create.create_page),
+    Route("/guests/new", create.create, methods=["POST"]),
+    Route("/guests/new/estimate", create.estimate),
+    Route("/guests/{guest}", guests.guest_page),
+    Route("/guests/{guest}/row", guests.guest_row),
+    Route("/guests/{guest}/console", guests.console_page),
+    Route("/guests/{guest}/delete", guests.delete, methods=["POST"]),
+    Route("/guests/{guest}/{action}", guests.act, methods=["POST"]),
+    Route("/pools", pools.pools),
+    Route("/pools", pools.create, methods=["POST"]),
+    Route("/pools/{pool}", pools.modify, methods=["POST"]),
+    Route("/pools/{pool}/delete", pools.delete, methods=["POST"]),
+    Route("/cells", cells.cells),
+    Route("/cells/{cell}", cells.cell_page),
+    Route("/cells/{cell}/{action}", cells.act, methods=["POST"]),
+    Route("/images", images.images),
+    Route("/images", images.register, methods=["POST"]),
+    Route("/images/{image}/forget", images.forget, methods=["POST"]),
+    Route("/tasks", tasks.tasks),
+    Route("/tasks/{task}", tasks.task_page),
+    Route("/tasks/{task}/cancel", tasks.cancel, methods=["POST"]),
+    Route("/journal", journal.journal),
+]

@@ -1,0 +1,72 @@
+"""Tasks: what is being done and what was, step by step; cancel."""
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from nano.domain.errors import NanoError, Unknown
+from nano.ui.mirror import OPEN_TASKS
+from nano.ui.pages.history import read_history
+from nano.ui.portal import back_path, portal_of
+
+PAGE = 50
+
+
+async def tasks(request: Request) -> Response:
+    portal, visit = portal_of(request)
+    state = request.query_params.get("state", "")[:20]
+    every = portal.mirror.tasks()
+    groups = {
+        "open": [task for task in every if task["state"] in OPEN_TASKS],
+        "failed": [task for task in every if task["state"] == "failed"],
+    }
+    shown = groups.get(state, every)
+    number = request.query_params.get("page", "1")
+    pages = max(1, -(-len(shown) // PAGE))
+    page = max(1, min(int(number) if number.isdigit() and len(number) < 6 else 1, pages))
+    context = {
+        "shown": shown[(page - 1) * PAGE : page * PAGE],
+        "counts": {name: len(group) for name, group in groups.items()} | {"": len(every)},
+        "state": state if state in groups else "",
+        "page": page,
+        "pages": pages,
+        "watch": "",
+    }
+    return portal.page(visit, "tasks/list.html" if request.query_params.get("part") == "list" else "tasks.html", context)
+
+
+async def task_page(request: Request) -> Response:
+    portal, visit = portal_of(request)
+    task_id = str(request.path_params["task"])
+    task = portal.mirror.get("task", task_id)
+    if task is None:  # the answer to a command may be here before the stream has told of its task
+        task = await portal.core.get(f"/tasks/{task_id}", visit.caller)
+    if not isinstance(task, dict):
+        raise Unknown("There is no such task.", code="unknown_task", hint="Old tasks are kept in the journal.")
+    context: dict[str, Any] = {"task": task, "watch": "", "resource_url": resource_url(task["resource"])}
+    context |= await read_history(portal, visit, f"/tasks/{task_id}")
+    name = "task/body.html" if request.query_params.get("part") == "body" else "task.html"
+    return portal.page(visit, name, context)
+
+
+async def cancel(request: Request) -> Response:
+    portal, visit = portal_of(request)
+    task_id = str(request.path_params["task"])
+    try:
+        await portal.core.ask("POST", f"/tasks/{task_id}/cancel", visit.caller)
+    except NanoError as error:
+        return portal.refused(request, error)
+    return portal.done(request, back_path(request, f"/tasks/{task_id}"), visit.words._("The task is being cancelled"))
+
+
+def resource_url(resource: str) -> str:
+    """The page that shows a resource."""
+    kind, _, key = resource.partition("/")
+    return {
+        "guest": f"/guests/{key}",
+        "cell": f"/cells/{key}",
+        "compute_pool": "/pools",
+        "image": "/images",
+        "task": f"/tasks/{key}",
+    }.get(kind, "")

@@ -1,0 +1,131 @@
+"""Consoles: a guest's display, from the browser's websocket through FrontEnd to Core's.
+
+The browser asks for a ticket (in its session, with its form token), and shows it once, within seconds, on a websocket of
+the same origin and the same session. Only then is Core asked for its own one-time token. Bytes go both ways as they come;
+each side waits for the other (no queue of ours), so a slow browser slows the guest's display and nothing else. Whatever
+ends it is said in words in the close frame.
+"""
+
+import hashlib
+import logging
+import secrets
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final
+
+import anyio
+from starlette.websockets import WebSocket, WebSocketDisconnect
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, WebSocketException
+
+from nano.domain.errors import NanoError, Refusal
+from nano.ui.core_api import Caller, CoreApi
+from nano.ui.visit import visit_of
+
+log = logging.getLogger("nano.ui")
+
+TICKET_LIFE: Final = timedelta(seconds=30)
+TICKETS_MAX: Final = 1_000
+OPEN_MAX: Final = 200
+FRAME_BYTES_MAX: Final = 4 << 20
+CONNECT_S: Final = 10.0
+REASON_BYTES_MAX: Final = 120  # of a websocket close frame
+REFUSED: Final = 4000  # close codes of our own: refused by Core, or ended by it
+GUEST_ENDED: Final = 4001
+
+
+class Consoles:
+    def __init__(self, core: CoreApi, clock: Callable[[], datetime]) -> None:
+        self._core = core
+        self._clock = clock
+        self._tickets: dict[str, tuple[str, str, datetime]] = {}
+        self._open = 0
+
+    def ticket(self, session_id: str, guest: str) -> str:
+        """A one-time ticket for this session and guest, good for TICKET_LIFE."""
+        now = self._clock()
+        self._tickets = {key: held for key, held in self._tickets.items() if held[2] > now}
+        if len(self._tickets) >= TICKETS_MAX or self._open >= OPEN_MAX:
+            raise Refusal("Too many consoles are open.", code="too_many_consoles", hint="Close some of them.")
+        ticket = secrets.token_urlsafe(24)
+        self._tickets[_digest(ticket)] = (session_id, guest, now + TICKET_LIFE)
+        return ticket
+
+    def redeem(self, ticket: str, session_id: str, guest: str) -> bool:
+        """Whether the ticket is good; it is not any more after this."""
+        held = self._tickets.pop(_digest(ticket), None)
+        return held is not None and held[:2] == (session_id, guest) and held[2] > self._clock()
+
+    async def serve(self, socket: WebSocket) -> None:
+        """One console, from handshake to close."""
+        visit = visit_of(socket)
+        guest = str(socket.path_params["guest"])
+        ticket = socket.query_params.get("ticket", "")
+        if visit.session is None or not self.redeem(ticket, visit.session.id, guest):
+            await socket.close(1008, "this console ticket is used up or expired")
+            return
+        await socket.accept("binary" if "binary" in socket.scope.get("subprotocols", ()) else None)
+        self._open += 1
+        code, reason = 1011, "the console broke"
+        try:
+            code, reason = await self._relay(socket, guest, visit.caller)
+        except NanoError as error:
+            code, reason = REFUSED, f"{error.code}: {error.message}"
+        except (WebSocketException, OSError, TimeoutError) as error:
+            code, reason = REFUSED, f"core_unreachable: Core's end of the console can't be reached ({type(error).__name__})"
+        finally:
+            self._open -= 1
+        log.info("console ended guest=%s user=%s reason=%s", guest, visit.caller.name, reason)
+        if code:
+            await socket.close(code, _short(reason))
+
+    async def _relay(self, socket: WebSocket, guest: str, caller: Caller) -> tuple[int, str]:
+        """Bytes both ways until one side ends; (0, …) when the browser left."""
+        opened = await self._core.ask("POST", f"/guests/{guest}/console", caller)
+        address = self._core.websocket_address(str(opened["path"]))
+        async with connect(
+            address, max_size=FRAME_BYTES_MAX, max_queue=4, compression=None, open_timeout=CONNECT_S, proxy=None
+        ) as core:
+            end: list[tuple[int, str]] = []
+            async with anyio.create_task_group() as group:
+
+                async def first(pump: Callable[[WebSocket, ClientConnection], object]) -> None:
+                    end.append(await pump(socket, core))  # type: ignore[misc]
+                    group.cancel_scope.cancel()
+
+                group.start_soon(first, _to_core)
+                group.start_soon(first, _to_browser)
+        return end[0]
+
+
+async def _to_core(socket: WebSocket, core: ClientConnection) -> tuple[int, str]:
+    try:
+        while True:
+            await core.send(await socket.receive_bytes())
+    except (WebSocketDisconnect, KeyError):
+        return 0, "closed by the browser"
+    except ConnectionClosed as error:
+        return GUEST_ENDED, _why(error)
+
+
+async def _to_browser(socket: WebSocket, core: ClientConnection) -> tuple[int, str]:
+    try:
+        async for data in core:
+            await socket.send_bytes(data if isinstance(data, bytes) else data.encode())
+    except WebSocketDisconnect:
+        return 0, "closed by the browser"
+    except ConnectionClosed as error:
+        return GUEST_ENDED, _why(error)
+    return GUEST_ENDED, core.close_reason or "the guest's display has ended"
+
+
+def _why(error: ConnectionClosed) -> str:
+    return (error.rcvd.reason if error.rcvd else "") or "the guest's display has ended"
+
+
+def _short(reason: str) -> str:
+    return reason.encode()[:REASON_BYTES_MAX].decode(errors="ignore")
+
+
+def _digest(ticket: str) -> str:
+    return hashlib.sha256(ticket.encode()).hexdigest()

@@ -1,0 +1,95 @@
+// Keeps the page true. One event stream tells what changed; every element that shows it asks for its own fragment again.
+//
+//   data-live="guest.list cell"   the topics an element shows; it has hx-get with hx-trigger="live consume"
+// The stream is closed while nobody looks (browsers allow few connections a site) and everything is refreshed on return.
+
+const words = JSON.parse(document.body.dataset.words);
+const watch = document.body.dataset.watch;
+const stale = document.getElementById("stale");
+const HIDDEN_MS = 20_000;
+let source = null;
+let lostAt = null;
+let hiding = 0;
+
+export function live() {
+  connect();
+  document.addEventListener("visibilitychange", () => {
+    clearTimeout(hiding);
+    if (document.hidden) hiding = setTimeout(disconnect, HIDDEN_MS);
+    else if (!source) { connect(); changed(["*"]); }
+  });
+  window.addEventListener("pagehide", disconnect);
+  document.body.addEventListener("htmx:beforeSwap", (event) => remember(event.detail.target));
+  document.body.addEventListener("htmx:afterSettle", (event) => glow(event.detail.elt));
+  document.addEventListener("toggle", () => { if (held.size) { const topics = [...held]; held.clear(); changed(topics); } }, true);
+}
+
+function connect() {
+  source = new EventSource("/events" + (watch ? "?watch=" + encodeURIComponent(watch) : ""));
+  source.addEventListener("open", () => { if (lostAt) { lostAt = null; changed(["*"]); } });
+  source.addEventListener("error", () => {
+    if (!lostAt) { lostAt = new Date(); say(words.stale.replace("{at}", clock(lostAt))); }
+    if (source && source.readyState === EventSource.CLOSED) { disconnect(); setTimeout(() => { if (!source && !document.hidden) connect(); }, 3000); }
+  });
+  source.addEventListener("changed", (event) => changed(JSON.parse(event.data)));
+  source.addEventListener("usage", (event) => document.dispatchEvent(new CustomEvent("usage", { detail: JSON.parse(event.data) })));
+  source.addEventListener("link", (event) => {
+    const since = JSON.parse(event.data).away_since;
+    if (since) htmx.ajax("GET", location.pathname, { target: "#stale", select: "#stale", swap: "outerHTML" });
+    else say("");
+  });
+  source.addEventListener("over", () => { disconnect(); location.href = "/login?next=" + encodeURIComponent(location.pathname + location.search); });
+}
+
+function disconnect() {
+  if (source) source.close();
+  source = null;
+}
+
+function say(text) {
+  const line = document.getElementById("stale");
+  line.hidden = !text;
+  if (text) line.querySelector("span").textContent = text;
+}
+
+// Elements a person is using right now (open menu, focused field) wait until they are done.
+const held = new Set();
+
+function changed(topics) {
+  const all = topics.includes("*");
+  for (const element of document.querySelectorAll("[data-live]")) {
+    const shown = element.dataset.live.split(" ");
+    if (!all && !shown.some((topic) => topics.includes(topic))) continue;
+    if (element.querySelector("details.menu[open]") || element.querySelector("input:focus")) shown.forEach((topic) => held.add(topic));
+    else htmx.trigger(element, "live");
+  }
+}
+
+const before = new Map();
+
+function cellsOf(element) {
+  return element.querySelectorAll ? element.querySelectorAll("[data-cell]") : [];
+}
+
+function keyOf(cell) {
+  return (cell.closest("[id]")?.id ?? "") + "/" + cell.dataset.cell;
+}
+
+function remember(element) {
+  before.clear();
+  for (const cell of cellsOf(element)) before.set(keyOf(cell), cell.textContent.trim());
+}
+
+function glow(element) {
+  for (const cell of cellsOf(element)) {
+    const old = before.get(keyOf(cell));
+    if (old !== undefined && old !== cell.textContent.trim()) {
+      cell.classList.add("glow");
+      cell.addEventListener("animationend", () => cell.classList.remove("glow"), { once: true });
+    }
+  }
+}
+
+export function clock(at) {
+  return at.toLocaleTimeString(document.documentElement.lang, { hour12: false });
+}

@@ -1,0 +1,329 @@
+"""A fake Core: the routes of /api/v2 that the portal uses, on rows in memory. No journal, no cells, no rights, no signatures.
+
+Work becomes a task that goes through its steps with ``pace_s`` between them, and every change is told on the event stream,
+so the portal sees what it would see of a real Core. ``refuse`` maps "METHOD /path" to a problem it shall answer with.
+"""
+
+import copy
+import uuid
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import anyio
+import orjson
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route, WebSocketRoute
+from starlette.websockets import WebSocket
+
+from nano.ui.testing.fake_display import serve_display
+
+Row = dict[str, Any]
+COLLECTIONS = {"guests": "guest", "cells": "cell", "compute-pools": "compute_pool", "images": "image", "tasks": "task"}
+KEY = {"guest": "id", "cell": "name", "compute_pool": "name", "image": "id", "task": "id"}
+AFTER = {"start": "running", "stop": "stopped", "force-stop": "stopped", "reboot": "running", "redefine": "stopped"}
+EVENT = {"running": "guest.started", "stopped": "guest.stopped"}
+PLAN = {"start": "start", "stop": "stop", "force-stop": "force stop", "reboot": "reboot", "delete": "remove domain"}
+
+
+def text_of(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+class FakeCore:
+    """``app`` is the ASGI application; the rows are open to tests. ``run`` must run while tasks are to go on."""
+
+    def __init__(self, pace_s: float = 0.05) -> None:
+        self.pace_s = pace_s
+        self.rows: dict[str, dict[str, Row]] = {kind: {} for kind in KEY}
+        self.facts: list[Row] = []
+        self.refuse: dict[str, Row] = {}
+        self.asked: list[tuple[str, str, str, Any]] = []
+        self.usage: Row = {"cells": {}, "guests": {}}
+        self.tokens: dict[str, str] = {}
+        self._moved = anyio.Event()
+        self._told: list[Row] = []
+        self._work_send, self._work = anyio.create_memory_object_stream[tuple[Row, str]](100)
+        v2 = "/api/v2"
+        self.app = Starlette(
+            routes=[
+                Route(v2 + "/events", self._events),
+                Route(v2 + "/placement", self._placement),
+                Route(v2 + "/journal", self._journal),
+                Route(v2 + "/{collection}", self._list),
+                Route(v2 + "/{collection}", self._make, methods=["POST"]),
+                Route(v2 + "/{collection}/{key}", self._show),
+                Route(v2 + "/{collection}/{key}", self._change, methods=["PATCH", "DELETE"]),
+                Route(v2 + "/{collection}/{key}/history", self._history),
+                Route(v2 + "/guests/{key}/console", self._console, methods=["POST"]),
+                Route(v2 + "/{collection}/{key}/{verb}", self._act, methods=["POST"]),
+                WebSocketRoute(v2 + "/console/{token}", self._display),
+            ]
+        )
+
+    # ------------------------------------------------------------------ rows
+
+    def put(self, kind: str, row: Row, event: str = "", /, actor: str = "admin", at: datetime | None = None, **data: Any) -> Row:
+        """Store a row as the outcome of an event, and tell."""
+        self.rows[kind][row[KEY[kind]]] = row
+        self.record(f"{kind}/{row[KEY[kind]]}", event or f"{kind}.changed", actor, at, data)
+        row["version"] = self.facts[-1]["version"]
+        return row
+
+    def drop(self, kind: str, key: str, event: str, actor: str = "admin") -> None:
+        self.rows[kind].pop(key, None)
+        self.record(f"{kind}/{key}", event, actor, None, {})
+
+    def record(self, resource: str, event: str, actor: str, at: datetime | None, data: Row) -> None:
+        version = 1 + sum(fact["resource"] == resource for fact in self.facts)
+        self.facts.append(
+            {
+                "position": len(self.facts) + 1,
+                "at": text_of(at or datetime.now(UTC)),
+                "actor": actor,
+                "command_id": str(uuid.uuid4()),
+                "cause": "",
+                "resource": resource,
+                "version": version,
+                "event": {"type": event, **data},
+            }
+        )
+        kind, _, key = resource.partition("/")
+        self.tell({"name": "change", "id": len(self.facts), "data": {**self.facts[-1], "type": event, "row": self._row(kind, key)}})
+
+    def measure(self, usage: Row) -> None:
+        self.usage = usage
+        self.tell({"name": "usage", "data": usage})
+
+    def tell(self, message: Row) -> None:
+        self._told.append(copy.deepcopy(message))
+        moved, self._moved = self._moved, anyio.Event()
+        moved.set()
+
+    def _row(self, kind: str, key: str) -> Row | None:
+        return self.rows.get(kind, {}).get(key)
+
+    def _found(self, kind: str, key: str) -> Row | None:
+        return self._row(kind, key) or next((row for row in self.rows[kind].values() if row.get("name") == key), None)
+
+    # ------------------------------------------------------------------ work
+
+    def task(self, kind: str, resource: str, name: str, steps: list[str], actor: str = "admin") -> Row:
+        now = datetime.now(UTC)
+        row = {
+            "id": str(uuid.uuid4()), "kind": kind, "state": "running", "resource": resource, "resource_name": name,
+            "actor": actor, "progress": 0, "step": steps[0], "steps": [], "plan": steps, "started_at": text_of(now),
+            "ended_at": None, "deadline_at": text_of(now + timedelta(minutes=30)), "error": None, "undone": [], "version": 1,
+        }  # fmt: skip
+        return self.put("task", row, "task.started", actor, kind=kind)
+
+    async def run(self) -> None:
+        """Carry out work until cancelled."""
+        async with anyio.create_task_group() as group:
+            async for task, outcome in self._work:
+                group.start_soon(self._carry_out, task, outcome)
+
+    async def _carry_out(self, task: Row, outcome: str) -> None:
+        for number, name in enumerate(task["plan"]):
+            step = {"name": name, "state": "running", "started_at": text_of(datetime.now(UTC)), "ended_at": None, "detail": ""}
+            task["steps"].append(step)
+            task["step"] = name
+            self.put("task", task, "task.step_started", name=name)
+            for part in (30, 70):
+                await anyio.sleep(self.pace_s)
+                task["progress"] = int((number + part / 100) * 100 / len(task["plan"]))
+                self.tell({"name": "change", "data": {"position": None, "resource": f"task/{task['id']}", "row": task}})
+            if task["state"] == "cancelling":
+                step["state"] = "failed"
+                self._end(task, "cancelled", outcome)
+                return
+            step |= {"state": "done", "ended_at": text_of(datetime.now(UTC))}
+            self.put("task", task, "task.step_ended", name=name, outcome="done")
+        self._end(task, "done", outcome)
+
+    def _end(self, task: Row, state: str, outcome: str) -> None:
+        key = task["resource"].partition("/")[2]
+        guest = self._row("guest", key)
+        if guest is not None and (outcome == "deleted" or (state == "cancelled" and guest["state"] == "creating")):
+            self.drop("guest", key, "guest.deleted")
+        elif guest is not None:
+            guest |= {"task": "", "state": outcome if state == "done" else guest["state"]}
+            if guest["state"] != "running":
+                guest |= {"agent": False, "addresses": []}
+            self.put("guest", guest, EVENT.get(guest["state"], "guest.changed"))
+        image = self._row("image", key)
+        if image is not None:
+            image |= {"task": "", "format": "qcow2", "size": 31 << 20, "virtual_size": 64 << 20, "sha256": "ab" * 32}
+            self.put("image", image, "image.registered", format="qcow2")
+        task |= {"state": state, "ended_at": text_of(datetime.now(UTC)), "progress": 100 if state == "done" else task["progress"]}
+        self.put("task", task, "task.ended", outcome=state)
+
+    # ------------------------------------------------------------------ routes
+
+    async def _refusal(self, request: Request) -> Response | None:
+        body = await request.body()
+        path = request.url.path.removeprefix("/api/v2")
+        self.asked.append((request.method, path, request.headers.get("nano-actor", ""), orjson.loads(body) if body else None))
+        problem = self.refuse.get(f"{request.method} {path}")
+        return JSONResponse(problem, problem["status"]) if problem else None
+
+    async def _list(self, request: Request) -> Response:
+        kind = COLLECTIONS[request.path_params["collection"]]
+        items = list(self.rows[kind].values())
+        return JSONResponse({"items": items, "total": len(items), "next": None, "position": len(self.facts)})
+
+    async def _show(self, request: Request) -> Response:
+        row = self._found(COLLECTIONS[request.path_params["collection"]], request.path_params["key"])
+        return JSONResponse(row) if row else _problem(404, "unknown_resource", "There is no such thing.")
+
+    async def _make(self, request: Request) -> Response:
+        if refused := await self._refusal(request):
+            return refused
+        kind, body = COLLECTIONS[request.path_params["collection"]], await request.json()
+        if self._found(kind, body["name"]):
+            return _problem(409, "duplicate_name", f"The name {body['name']} is taken.", "Choose another name.")
+        now = text_of(datetime.now(UTC))
+        if kind == "compute_pool":
+            row = {"name": body["name"], "storage": "", "network": "", "failover": False, "enabled": True, "cells": 0,
+                   "guests": {}, "created_at": now, "version": 1}  # fmt: skip
+            self.put(kind, row, "compute_pool.created")
+            return JSONResponse({"resource": f"{kind}/{row['name']}", "position": len(self.facts), "row": row}, 201)
+        key = str(uuid.uuid4())
+        if kind == "image":
+            row = {"id": key, "name": body["name"], "format": "", "size": 0, "virtual_size": 0, "sha256": "", "task": "",
+                   "created_at": now, "version": 1}  # fmt: skip
+            task = self.task("image.register", f"image/{key}", body["name"], ["inspect"])
+            self.put(kind, row | {"task": task["id"]}, "image.requested", path=body["path"])
+            return await self._accepted(task, "ready")
+        task = self.task("guest.create", f"guest/{key}", body["name"], ["make domain", *(["start"] if body["start"] else [])])
+        cell = next(iter(self.rows["cell"]), "")
+        self.put(kind, guest_row(body["name"], "creating", cell, id=key, cores=body["cores"], memory=body["memory"],
+                                 disks=body["disks"], image_id=body["image"], task=task["id"], created_at=now),
+                 "guest.requested", spec=body, cell=cell)  # fmt: skip
+        return await self._accepted(task, "running" if body["start"] else "stopped")
+
+    async def _accepted(self, task: Row, outcome: str) -> Response:
+        await self._work_send.send((task, outcome))
+        return JSONResponse({"task": task, "resource": task["resource"], "position": len(self.facts)}, 202)
+
+    async def _change(self, request: Request) -> Response:
+        if refused := await self._refusal(request):
+            return refused
+        kind, key = COLLECTIONS[request.path_params["collection"]], request.path_params["key"]
+        row = self._found(kind, key)
+        if row is None:
+            return _problem(404, f"unknown_{kind}", f"There is no {kind} {key}.")
+        if request.method == "PATCH":
+            self.put(kind, row | await request.json(), f"{kind}.modified", enabled=True)
+        elif kind == "guest":
+            task = self.task("guest.delete", f"guest/{row['id']}", row["name"], ["remove domain"])
+            self.put(kind, row | {"state": "deleting", "task": task["id"]}, "guest.work_started", action="delete")
+            return await self._accepted(task, "deleted")
+        else:
+            self.drop(kind, key, f"{kind}.deleted")
+        return JSONResponse({"resource": f"{kind}/{key}", "position": len(self.facts), "row": self._row(kind, key)})
+
+    async def _act(self, request: Request) -> Response:
+        if refused := await self._refusal(request):
+            return refused
+        kind, key, verb = COLLECTIONS[request.path_params["collection"]], request.path_params["key"], request.path_params["verb"]
+        row = self._found(kind, key)
+        if row is None:
+            return _problem(404, f"unknown_{kind}", f"There is no {kind} {key}.")
+        if kind == "guest":
+            task = self.task(f"guest.{verb.replace('-', '_')}", f"guest/{row['id']}", row["name"], [PLAN.get(verb, verb)])
+            self.put(kind, row | {"task": task["id"]}, "guest.work_started", action=verb.replace("-", "_"))
+            return await self._accepted(task, AFTER.get(verb, row["state"]))
+        if kind == "task":
+            self.put(kind, row | {"state": "cancelling"}, "task.cancel_requested", by="admin")
+            row["state"] = "cancelling"
+        elif verb == "add":
+            self.put(kind, row | {"pool": (await request.json())["pool"], "state": "online"}, "cell.added", pool="default")
+        else:
+            self.put(kind, row | {"enabled": verb == "enable"}, f"cell.{verb}d")
+        return JSONResponse({"resource": f"{kind}/{key}", "position": len(self.facts), "row": self._row(kind, key)})
+
+    async def _history(self, request: Request) -> Response:
+        kind = COLLECTIONS[request.path_params["collection"]]
+        resource = f"{kind}/{request.path_params['key']}"
+        return JSONResponse({"items": [fact for fact in self.facts[::-1] if fact["resource"] == resource][:100], "next": None})
+
+    async def _journal(self, request: Request) -> Response:
+        wanted = request.query_params
+        facts = [
+            fact
+            for fact in self.facts[::-1]
+            if fact["actor"] == wanted.get("actor", fact["actor"])
+            and fact["event"]["type"].startswith(wanted.get("type", ""))
+            and fact["resource"].startswith(wanted.get("resource", ""))
+        ]
+        limit = int(wanted.get("limit", "100"))
+        return JSONResponse({"items": facts[:limit], "next": str(facts[limit - 1]["position"]) if len(facts) > limit else None})
+
+    async def _placement(self, request: Request) -> Response:
+        need = int(request.query_params.get("memory", "0"))
+        scores: list[Row] = []
+        for name, cell in self.rows["cell"].items():
+            if cell["pool"] != request.query_params.get("pool"):
+                continue
+            free = self.usage["cells"].get(name, {}).get("memory_available", cell["memory"])
+            why = (
+                ("cell_offline", "it is offline") if cell["state"] == "offline"
+                else ("no_memory", f"{free / 2**30:.1f} GiB of memory is free") if free < need else ("", "")
+            )  # fmt: skip
+            scores.append({"cell": name, "score": 0.0 if why[0] else round(free / need, 1), "code": why[0], "reason": why[1]})
+        best = max((score for score in scores if not score["code"]), key=lambda score: float(score["score"]), default=None)
+        verdict = {"cell": best["cell"] if best else "", "scores": scores, "code": "", "message": ""}
+        if best is None:
+            verdict |= {"code": "no_memory", "message": "No cell has enough memory."}
+        return JSONResponse(verdict)
+
+    async def _console(self, request: Request) -> Response:
+        if refused := await self._refusal(request):
+            return refused
+        token = uuid.uuid4().hex
+        self.tokens[token] = request.path_params["key"]
+        expires = text_of(datetime.now(UTC) + timedelta(seconds=30))
+        return JSONResponse({"token": token, "path": f"/api/v2/console/{token}", "expires_at": expires})
+
+    async def _display(self, socket: WebSocket) -> None:
+        if self.tokens.pop(socket.path_params["token"], None) is None:
+            await socket.close(1008, "unknown token")
+            return
+        await serve_display(socket)
+
+    async def _events(self, request: Request) -> Response:
+        after = int(request.headers.get("last-event-id", "0"))
+        start = next((index for index, told in enumerate(self._told) if told.get("id", 0) > after), len(self._told))
+
+        async def stream() -> AsyncIterator[bytes]:
+            index = start
+            yield _sse({"name": "usage", "data": self.usage})
+            while True:
+                while index < len(self._told):
+                    yield _sse(self._told[index])
+                    index += 1
+                await self._moved.wait()
+
+        return StreamingResponse(stream(), media_type="text/event-stream")
+
+
+def _sse(message: Row) -> bytes:
+    identifier = b"id: %d\n" % message["id"] if "id" in message else b""
+    return identifier + b"event: %b\ndata: %b\n\n" % (message["name"].encode(), orjson.dumps(message["data"]))
+
+
+def _problem(status: int, code: str, detail: str, hint: str = "") -> Response:
+    return JSONResponse({"type": "about:blank", "title": "", "status": status, "detail": detail, "code": code, "hint": hint}, status)
+
+
+def guest_row(name: str, state: str, cell: str, **changes: Any) -> Row:
+    now = text_of(datetime.now(UTC))
+    return {
+        "id": str(uuid.uuid4()), "name": name, "state": state, "pool": "default", "cell": cell, "owner": "admin", "cores": 1,
+        "memory": 1 << 30, "disks": [5 << 30], "image": "", "image_id": "", "mac": "52:54:00:12:34:56", "autostart": False,
+        "hardware": {"disk": "scsi", "network": "virtio", "display": "vga", "usb": "nec-xhci", "tablet": "usb"},
+        "agent": False, "addresses": [], "task": "", "note": "", "created_at": now, "changed_at": now, "version": 1,
+    } | changes  # fmt: skip
