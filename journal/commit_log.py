@@ -13,6 +13,7 @@ It does not know events, decisions or event loops: ``ledger`` gives it text. Cal
 appends. Readers use ``segments`` up to each segment's ``size``, which is only moved when bytes are durable.
 """
 
+import contextlib
 import errno
 import logging
 from collections.abc import Callable, Iterator
@@ -45,6 +46,7 @@ from nano.journal.segments import (
 log = logging.getLogger("nano.journal")
 
 TORN_SHOWN_MAX: Final = 4096
+TRIAL_BYTES: Final = 64 << 10
 BEGINNING: Final = datetime.fromtimestamp(0, UTC)
 
 
@@ -137,6 +139,19 @@ class CommitLog:
         segment.size += len(data)
         self.position = last
         self.hash = digest
+
+    def try_writing(self) -> None:
+        """Whether the disk takes bytes, tried on a file beside the log. Raises DiskFull or JournalError when not."""
+        path = self.folder / "trial"
+        try:
+            try:
+                replace_file(self.disk, path, bytes(TRIAL_BYTES))
+            finally:
+                for left in (path, path.with_name(path.name + ".new")):
+                    with contextlib.suppress(FileNotFoundError):
+                        self.disk.remove(left)
+        except OSError as error:
+            raise self.refusal(error, "write") from error
 
     def place(self, number: int) -> tuple[Path, int]:
         """File and byte of a line in the list that ``replay`` gave last."""

@@ -14,6 +14,9 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
 
+import anyio
+import anyio.to_thread
+
 from nano.domain.errors import JournalError, NanoError
 from nano.domain.facts import Change
 from nano.journal.commit_log import CommitLog
@@ -49,6 +52,8 @@ class GroupCommit:
         self._loop = asyncio.get_running_loop()
         self._launch_planned = False
         self._idle: asyncio.Future[None] | None = None
+        self.refused: NanoError | None = None
+        self._trial: anyio.Event | None = None
         self._thread = threading.Thread(target=self._write, name="nano-journal", daemon=True)
         self._thread.start()
 
@@ -67,6 +72,32 @@ class GroupCommit:
     def pending(self) -> list[Change]:
         """Changes that are staged and not yet durable, in order."""
         return [*(self.flying.changes if self.flying else ()), *self.waiting.changes]
+
+    async def recovered(self) -> None:
+        """After a failed write (``refused``): returns when the disk takes writes again, raises while it does not.
+
+        Nothing should be staged before: each failed batch costs a whole replay, a trial write next to nothing.
+        Callers share one trial.
+        """
+        trial = self._trial
+        if trial is not None:
+            await trial.wait()
+        elif self.refused is not None:
+            await self._try()
+        refused = self.refused
+        if refused is not None:
+            raise fresh(refused)
+
+    async def _try(self) -> None:
+        trial = self._trial = anyio.Event()
+        try:
+            await anyio.to_thread.run_sync(self._log.try_writing)
+            self.refused = None
+        except NanoError as error:
+            self.refused = error
+        finally:
+            self._trial = None
+            trial.set()
 
     async def close(self) -> None:
         """Wait for what is under way, then end the thread."""
@@ -117,6 +148,7 @@ class GroupCommit:
                 if not future.done():
                     future.set_result(None)
         else:
+            self.refused = error
             waiters = batch.waiters + self.waiting.waiters
             self.waiting = Batch()
             self._failed(error)

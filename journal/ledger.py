@@ -32,23 +32,17 @@ from nano.journal.feed import Feed
 from nano.journal.history import LogHistory
 from nano.journal.line import Body, Entry, Line, Tracked, encode_line, format_time, line_decoder
 from nano.journal.reader import facts_of, read_lines
-from nano.journal.receipts import Receipts, receipts_key
+from nano.journal.receipts import Receipt, Receipts, receipts_key
 from nano.journal.resource_journals import ResourceJournals
 from nano.journal.segments import damaged
+
+__all__ = ["Ledger", "Receipt"]
 
 WAITING_MAX: Final = 50_000
 """Commands that may wait for one sync; more are refused (journal_busy) instead of piling up."""
 
 LINE_BYTES_MAX: Final = 16 << 20
 """Most that the events of one command may take in the log."""
-
-
-class Receipt(msgspec.Struct, frozen=True):
-    """``position`` is the last one the outcome contains: reading at or after it sees the outcome."""
-
-    position: int
-    facts: tuple[Fact, ...] = ()
-    repeated: bool = False
 
 
 class Ledger:
@@ -128,6 +122,8 @@ class Ledger:
         Raises any Refusal of the model, Stale, Conflict(idempotency_key_reused), DiskFull, JournalError.
         """
         engine = self._ready()
+        if engine.refused is not None:
+            await engine.recovered()
         assert self._receipts is not None
         digest = ""
         if command_id:

@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from nano.domain.errors import Conflict
-from nano.domain.facts import Command
+from nano.domain.facts import Command, Fact
 from nano.journal.disk import Disk, replace_file
 from nano.journal.line import Line
 
@@ -23,6 +23,14 @@ COMMANDS_MAX: Final = 100_000
 KEY_FILE: Final = "receipts.key"
 _KEY_BYTES: Final = 32
 _MASK: Final = (1 << 64) - 1
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """``position`` is the last one the outcome contains: reading at or after it sees the outcome."""
+
+    position: int
+    facts: tuple[Fact, ...] = ()
+    repeated: bool = False
 
 
 class Receipts:

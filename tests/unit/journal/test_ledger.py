@@ -451,3 +451,34 @@ async def test_a_command_with_too_many_events_is_refused(tmp_path: Path, monkeyp
         with pytest.raises(TooLarge):
             await ledger.execute(CountAll(), actor="admin", command_id="")
         assert (values(ledger), ledger.position) == ({"a": 0, "b": 0, "c": 0}, 3)
+
+
+async def test_while_the_disk_is_full_nothing_is_staged_and_then_it_goes_on(tmp_path: Path) -> None:
+    disk = BadDisk()
+    async with opened(tmp_path, disk) as ledger:
+        await made(ledger, "a")
+        disk.order("append", errno.ENOSPC)
+        with pytest.raises(DiskFull):
+            await ledger.execute(Count("a"), actor="admin", command_id="")
+        outcomes = []
+
+        async def one() -> None:
+            try:
+                await ledger.execute(Count("a"), actor="admin", command_id="")
+                outcomes.append("done")
+            except DiskFull:
+                outcomes.append("full")
+
+        syncs = disk.syncs
+        disk.order("append", errno.ENOSPC, name="trial")
+        async with anyio.create_task_group() as group:
+            for _ in range(20):
+                group.start_soon(one)
+        assert outcomes == ["full"] * 20
+        assert (disk.syncs, values(ledger)) == (syncs, {"a": 0})
+        async with anyio.create_task_group() as group:
+            for _ in range(20):
+                group.start_soon(one)
+        assert outcomes[20:] == ["done"] * 20
+        assert values(ledger) == {"a": 20}
+        assert not [path.name for path in (tmp_path / "journal").iterdir() if path.name.startswith("trial")]
