@@ -182,6 +182,7 @@ class CommitLog:
         self.epoch = epoch
 
     def _replay(self, decoder: msgspec.json.Decoder[Line[Any]]) -> Iterator[list[Line[Any]]]:
+        self.position, self.hash, self.time, self.poisoned = 0, NO_HASH, BEGINNING, None
         self.segments = list_segments(self.disk, self._commits)
         top_epoch = self.epoch
         self.epoch = 0

@@ -124,6 +124,7 @@ class Ledger:
         engine = self._ready()
         if engine.refused is not None:
             await engine.recovered()
+            engine = self._ready()  # it may have been closed meanwhile
         assert self._receipts is not None
         digest = ""
         if command_id:
