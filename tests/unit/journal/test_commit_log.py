@@ -47,9 +47,9 @@ class Writer:
         self.log.append(b"".join(texts), first, first + number - 1, previous)
 
 
-def written(folder: Path, number: int, **options: int) -> Path:
+def written(folder: Path, number: int, segment_bytes_max: int = 1 << 20) -> Path:
     """A closed log of so many lines; returns its newest segment."""
-    writer = Writer(folder, **options)
+    writer = Writer(folder, segment_bytes_max=segment_bytes_max)
     for _ in range(number):
         writer.write()
     writer.log.close()
