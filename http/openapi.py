@@ -14,7 +14,7 @@ from nano.http.console import ConsoleToken
 from nano.http.events import ChangeEvent
 from nano.http.lists import ROWS
 from nano.http.overview import Health, ZoneRow
-from nano.http.problems import CONTENT_TYPE, Problem
+from nano.http.problems import CONTENT_TYPE, ProblemDocument
 from nano.http.routing import PREFIX
 from nano.projections.table import PAGE_DEFAULT, PAGE_MAX
 
@@ -28,7 +28,7 @@ _ERRORS: Final = (400, 401, 403, 404, 405, 409, 412, 413, 422, 503)
 
 def describe(version: str) -> bytes:
     """The document as JSON."""
-    others = (Verdict, ConsoleToken, ZoneRow, Health, Problem, ChangeEvent)
+    others = (Verdict, ConsoleToken, ZoneRow, Health, ProblemDocument, ChangeEvent)
     types = [*ROWS.values(), *others, *(entry.command for entry in COMMANDS)]
     _, schemas = msgspec.json.schema_components(types, ref_template=_REF)
     for entry in COMMANDS:
@@ -38,6 +38,7 @@ def describe(version: str) -> bytes:
         paths.setdefault(PREFIX + query.path, {})["get"] = _query(query)
     for entry in COMMANDS:
         paths.setdefault(PREFIX + entry.path, {})[entry.method.lower()] = _command(entry, schemas)
+    bodiless = {entry.command.__name__ for entry in COMMANDS if not schemas[entry.command.__name__]["properties"]}
     paths[f"{PREFIX}/openapi.json"] = {"get": _plain("openapi.show", "Show this document.", _OBJECT, "read")}
     health = _plain("health.show", "Say whether Core is well.", _ref(Health), "read")
     paths[f"{PREFIX}/health"] = {"get": {**health, "security": []}}
@@ -54,8 +55,8 @@ def describe(version: str) -> bytes:
         "security": [{"signature": []}],
         "paths": dict(sorted(paths.items())),
         "components": {
-            "schemas": dict(sorted(schemas.items())),
-            "responses": {"Problem": _content("What went wrong.", _ref(Problem), CONTENT_TYPE.decode())},
+            "schemas": {name: schema for name, schema in sorted(schemas.items()) if name not in bodiless},
+            "responses": {"Problem": _content("What went wrong.", _ref(ProblemDocument), CONTENT_TYPE.decode())},
             "securitySchemes": {
                 "signature": {
                     "type": "apiKey",

@@ -39,7 +39,7 @@ class MethodNotAllowed(Refusal):
         self.allowed = allowed
 
 
-class Problem(msgspec.Struct, frozen=True):
+class ProblemDocument(msgspec.Struct, frozen=True):
     """What every error answer holds; further members give context."""
 
     type: str

@@ -27,6 +27,11 @@ _BACKLOG: Final = 1024
 _FRAME_BYTES_MAX: Final = 1 << 20
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """uvicorn takes a websocket that was refused with a whole HTTP answer for one that was forgotten."""
+    return "without completing handshake" not in record.msg
+
+
 class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -34,7 +39,13 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        yield  # signals are the node's
+        """None: signals are the node's."""
+        errors = logging.getLogger("uvicorn.error")
+        errors.addFilter(_is_news)
+        try:
+            yield
+        finally:
+            errors.removeFilter(_is_news)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
@@ -44,10 +55,18 @@ class _Server(uvicorn.Server):
 def bind(host: str, port: int) -> socket.socket:
     """A listening socket; port 0 takes a free one. Raises Conflict(port_in_use), Failure(address_unusable)."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # The protocol is named because asyncio turns Nagle's algorithm off only where it is: else every answer that is
+    # written in two pieces waits 40 ms for the client's delayed acknowledgement.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
     except OSError as error:
+        listener.close()
         raise _bind_error(host, port, error) from error
+    return listener
 
 
 def _bind_error(host: str, port: int, error: OSError) -> NanoError:

@@ -3,14 +3,16 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
+import httpx
 import pytest
 
 from nano.core.core import Core
 from nano.domain.cell import AddCell
 from nano.http.app import Api, make_app
-from nano.http.client import AsyncSignedClient
+from nano.http.client import ApiError, AsyncSignedClient, _ready
 from nano.http.credentials import Credential, Credentials
 from nano.http.server import run_server
 from nano.tools.simulator.bed import Bed, ended
@@ -33,6 +35,22 @@ class Served:
         client = AsyncSignedClient(self.address, role, KEY, headers=headers)
         return await self._stack.enter_async_context(client)
 
+    async def status(self, method: str, path: str, client: AsyncSignedClient | None = None) -> int:
+        """Only the status, also of an answer that does not end. Without a client the request is not signed."""
+        if client is not None:
+            request = _ready(client._signer, client._client, method, path, None, None, None)
+            response = await client._client.send(request, stream=True)
+            await response.aclose()
+            return response.status_code
+        async with httpx.AsyncClient(trust_env=False) as plain, plain.stream(method, self.address + path) as response:
+            return response.status_code
+
+    async def refused(self, method: str, path: str, **options: Any) -> ApiError:
+        """The problem that a request of the administrator gets."""
+        with pytest.raises(ApiError) as error:
+            await self.admin.request(method, path, **options)
+        return error.value
+
     async def task(self, task_id: str) -> None:
         await ended(self.core, task_id)
 
@@ -53,6 +71,7 @@ def serve(tmp_path: Path) -> Serve:
     async def opened(*cells: str) -> AsyncIterator[Served]:
         bed = Bed(tmp_path)
         credentials = Credentials([Credential(role, KEY, role) for role in ROLES])
+        failure: BaseException | None = None  # of the test: told as it is, not wrapped by every task group on the way
         async with AsyncExitStack() as stack:
             core, _ = await stack.enter_async_context(bed.zone(*cells))
             for cell in cells:
@@ -62,20 +81,28 @@ def serve(tmp_path: Path) -> Serve:
             port = await tasks.start(run_server, app, "127.0.0.1", 0)
             served = Served(core, app, port, bed, stack)
             await stack.enter_async_context(served.admin)
-            yield served
+            try:
+                yield served
+            except Exception as error:  # noqa: BLE001
+                failure = error
             tasks.cancel_scope.cancel()
+        for host in bed.hosts.values():
+            await host.close()
+        if failure is not None:
+            raise failure
 
     return opened
 
 
 async def _add(core: Core, cell: str) -> None:
+    """Put the cell into pool ``default`` and wait for what it tells of itself at first."""
+    heard = anyio.Event()
+    core.usage.listen(heard.set)
     with anyio.fail_after(10):
         while core.zone.get(f"cell/{cell}") is None:
             await core.feed.wait_for(core.feed.position + 1)
         await core.execute(AddCell(cell=cell), actor="admin", command_id=f"add/{cell}")
-        heard = anyio.Event()
-        core.usage.listen(heard.set)
-        while cell not in core.usage.loads:
-            await heard.wait()
-            heard = anyio.Event()
-        core.usage.unlisten(core.usage._listeners[-1])
+        await heard.wait()
+        while not core.views.tables["cell"].row(cell).cores:
+            await core.feed.wait_for(core.feed.position + 1)
+    core.usage.unlisten(heard.set)
