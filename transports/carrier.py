@@ -28,6 +28,10 @@ class Carrier(Protocol):
         """Give up both directions of a stream: what is queued is dropped, the other end is told."""
         ...
 
+    def widen(self) -> None:
+        """The other end is approved: what may be held for it grows from the little that a stranger gets."""
+        ...
+
     def close(self, reason: str) -> None:
         """Send what is queued as far as the other end takes it, say goodbye, be lost."""
         ...

@@ -64,6 +64,9 @@ class MemoryCarrier:
 
         self._wire.post(self, stream_id, tell)
 
+    def widen(self) -> None:
+        """Nothing is held here."""
+
     def close(self, reason: str) -> None:
         self._wire.cut(reason)
 

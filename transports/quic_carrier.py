@@ -7,9 +7,9 @@ of the loop's turn, so answers given in one turn share a datagram and none waits
 Invariants: the other end's key is proven (its certificate's signature over the handshake) before the carrier is; no
 session is ever resumed, so this holds for every connection. Chains are not looked at: ``Trust`` judges keys.
 
-Three private corners of aioquic are used, here and nowhere else, each held by a contract test: asking the client for
-its certificate, the peer's certificate, and the stateless reset tokens (RFC 9000 §10.3: with them a peer notices at its
-next datagram that we were killed and restarted, instead of after the idle timeout).
+Private corners of aioquic are used, here and nowhere else, each held by a contract test: asking the client for its
+certificate, the peer's certificate, how much was received out of order, and the stateless reset tokens (RFC 9000 §10.3:
+with them a peer notices at its next datagram that we were killed and restarted, instead of after the idle timeout).
 """
 
 import asyncio
@@ -90,6 +90,23 @@ class LinkConnection(QuicConnection):
         return bool(token) and len(datagram) > 20 and hmac.compare_digest(datagram[-RESET_TOKEN_BYTES:], token)
 
     @property
+    def received_bytes(self) -> int:
+        """Of all streams, gaps included: what the other end has used of our window."""
+        return int(self._local_max_data.used)
+
+    def missing_bytes(self, stream_id: int) -> int:
+        """Received but never to be delivered, of a stream that was reset."""
+        stream = self._streams.get(stream_id)
+        return 0 if stream is None else int(stream.receiver.highest_offset - stream.receiver.starting_offset())
+
+    @property
+    def goodbye(self) -> str | None:
+        """Why the other end has closed. aioquic tells only after a draining period, which is of no use to us."""
+        if self._state is not QuicConnectionState.DRAINING:
+            return None
+        return (self._close_event.reason_phrase if self._close_event else "") or "closed by the other node"
+
+    @property
     def heard_nothing(self) -> bool:
         """No packet of the other end was authentic so far."""
         return self._state is QuicConnectionState.FIRSTFLIGHT
@@ -124,6 +141,8 @@ class QuicCarrier:
         self._timer_at: float | None = None
         self._flush_due: asyncio.Handle | None = None
         self._heard_at = self._loop.time()
+        self._settled = 0  # bytes of streams that were delivered, or lie beyond a reset
+        self._unordered_max = settings.waiting_buffer_max
         self._keepalive = self._loop.call_later(settings.keepalive_s, self._keep_alive)
 
     # -- Carrier
@@ -156,6 +175,9 @@ class QuicCarrier:
         if not stream.sender.is_finished:
             self.quic.reset_stream(stream_id, ERROR_GIVEN_UP)
         self._flush_soon()
+
+    def widen(self) -> None:
+        self._unordered_max = self._settings.unordered_bytes_max
 
     def close(self, reason: str) -> None:
         if self._lost_reason is None:
@@ -201,6 +223,13 @@ class QuicCarrier:
             return
         self._heard_at = now
         self._process()
+        if (goodbye := self.quic.goodbye) is not None:
+            self._lose(goodbye)
+            return
+        if self.quic.received_bytes - self._settled > self._unordered_max:
+            # aioquic widens its windows by what has arrived, not by what could be delivered: gaps are held without end.
+            self.close("too much out of order")
+            return
         self._flush_soon()
 
     def drop(self) -> None:
@@ -245,6 +274,10 @@ class QuicCarrier:
 
     def _process(self) -> None:
         while self._lost_reason is None and (event := self.quic.next_event()) is not None:
+            if isinstance(event, events.StreamDataReceived):
+                self._settled += len(event.data)
+            elif isinstance(event, events.StreamReset):
+                self._settled += self.quic.missing_bytes(event.stream_id)
             if isinstance(event, events.StreamDataReceived | events.StreamReset | events.StopSendingReceived):
                 if self._events is None:
                     self._early.append(event)

@@ -23,8 +23,11 @@ class LinkSettings(msgspec.Struct, frozen=True, kw_only=True):
     streams_max: int = 128  # of ours: follows and pipes open at once
     inbound_max: int = 512  # of theirs, of any shape
     message_bytes_max: int = MESSAGE_BYTES_MAX
-    waiting_message_bytes_max: int = 64 << 10  # one message of a peer that is not approved
     receive_buffer_max: int = 64 << 20  # half-received frames of one link
+    waiting_message_bytes_max: int = 64 << 10  # one message of a peer that is not approved
+    waiting_inbound_max: int = 32  # its exchanges, all of which are refused
+    waiting_buffer_max: int = 256 << 10  # its half-received frames, and what came out of order
+    unordered_bytes_max: int = 16 << 20  # of an approved peer: bytes that came before those in front of them (QUIC)
     connections_max: int = 1024  # of one acceptor, handshaking ones included
     waiting_max: int = 64  # of those, nodes that nobody has approved (anyone on the network can be one)
     datagram_bytes: int = 1200  # the largest that every QUIC path must carry (RFC 9000 §14)

@@ -110,6 +110,7 @@ class StreamLink:
     def set_approved(self) -> None:
         for exchange in self._exchanges.values():
             exchange.decoder.payload_max = self.message_bytes_max
+        self.carrier.widen()
         self._approved.set()
 
     # -- for exchanges
@@ -161,14 +162,16 @@ class StreamLink:
             payload_max = self.message_bytes_max if self.approved else self._settings.waiting_message_bytes_max
             exchange = self._exchanges[stream_id] = Exchange(self, stream_id, payload_max)
             self._inbound += 1
-            if self._inbound > 4 * self._settings.inbound_max:
+            if self._inbound > (
+                4 * self._settings.inbound_max if self.approved else self._settings.waiting_inbound_max
+            ):
                 self._broken(Invalid("The other node opens streams without end.", code="too_many_exchanges"))
                 return
         try:
             exchange.feed(data)
             self._held += exchange.decoder.held - exchange.held
             exchange.held = exchange.decoder.held
-            if self._held > self._settings.receive_buffer_max:
+            if self._held > (self._settings.receive_buffer_max if self.approved else self._settings.waiting_buffer_max):
                 raise TooLarge("The other node has too many unfinished messages under way.", code="buffer_exceeded")
         except Refusal as error:
             if isinstance(error, TooLarge) and error.code == "message_too_large":

@@ -116,6 +116,9 @@ class TlsCarrier(asyncio.Protocol):
             self._control += _frame(stream_id, RESET)
             self._flush_soon()
 
+    def widen(self) -> None:
+        """Nothing is held here but one unfinished chunk: TCP delivers in order."""
+
     def close(self, reason: str) -> None:
         if self._lost_reason is not None:
             return

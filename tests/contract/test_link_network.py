@@ -158,8 +158,9 @@ async def test_a_stopped_acceptor_says_goodbye_and_reconnect_finds_the_next(node
             with anyio.fail_after(5):
                 await fresh.wait()
             fresh = anyio.Event()
-        with anyio.fail_after(QUICK.lost_after_s / 2):  # by the goodbye, not by silence
+        with anyio.fail_after(0.1):  # by the goodbye, not by silence
             await links[0].closed.wait()
+        assert links[0].close_reason == "the node is stopping"
         async with serving(nodes, ignore, port=listening.port):
             with anyio.fail_after(8):
                 await fresh.wait()
@@ -284,6 +285,33 @@ async def test_a_peer_that_never_says_hello_is_dropped(nodes: Nodes) -> None:
     assert core.asked == []
 
 
+async def test_bytes_out_of_order_are_held_only_so_long(tmp_path: Path) -> None:
+    """A stranger that sends the end of many messages and never their beginning."""
+    nodes = make_nodes("quic", tmp_path)
+    core = nodes.core_trust = FixedTrust(WAITING)
+    async with serving(nodes, ignore) as listening:
+        end = await open_carrier(nodes, listening)
+        quic = end.carrier.quic
+        for _ in range(100):
+            stream_id = end.carrier.open_stream()
+            end.carrier.send(stream_id, bytes(32 << 10))
+            quic._streams[stream_id].sender._pending.subtract(0, (32 << 10) - 100)
+        with anyio.fail_after(5):
+            await end.lost.wait()
+        assert end.reason == "too much out of order"
+    assert core.asked == []
+
+
+async def test_a_waiting_node_can_not_open_streams_without_end(nodes: Nodes) -> None:
+    nodes.core_trust = FixedTrust(WAITING)
+    async with linked(nodes) as (cell_end, core_end):
+        for _ in range(2 * nodes.settings.waiting_inbound_max):
+            cell_end.carrier.send(cell_end.carrier.open_stream(), frame(FrameKind.FOLLOW, b"{}"))
+        with anyio.fail_after(5):
+            await core_end.closed.wait()
+        assert core_end.close_reason == "too_many_exchanges"
+
+
 BROKEN = {
     "not a frame": b"\xff" * 64,
     "opens with an answer": frame(FrameKind.MESSAGE, encode_message(Ok())),
@@ -344,6 +372,7 @@ class BareEnd:
     def __init__(self, carrier: Any) -> None:
         self.carrier = carrier
         self.lost = anyio.Event()
+        self.reason = ""
 
     def stream_data(self, stream_id: int, data: bytes, end: bool) -> None: ...
 
@@ -352,6 +381,7 @@ class BareEnd:
     def stream_stopped(self, stream_id: int) -> None: ...
 
     def carrier_lost(self, reason: str) -> None:
+        self.reason = reason
         self.lost.set()
 
 
