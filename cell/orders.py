@@ -11,8 +11,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import anyio
 import anyio.abc
 
-from nano.cell.work import Work
+from nano.cell.work import REACHED, Work
 from nano.domain.errors import Conflict, JournalError, NanoError, Refusal, Unknown
+from nano.domain.guest import Power
 from nano.domain.host_domain import CloseOrder, FailOrder, TakeOrder
 from nano.domain.order import Order
 from nano.domain.site import Site
@@ -89,6 +90,13 @@ class OrderDesk:
 
     def is_removing(self, guest_id: str) -> bool:
         return any(order.guest_id == guest_id and order.kind == "remove" for order in self._site.open_orders.values())
+
+    def ordered(self, guest_id: str, power: Power) -> str:
+        """Why the guest has this power now, when an order that is being carried out leads there; else empty."""
+        for order in self._site.open_orders.values():
+            if order.guest_id == guest_id and REACHED.get(order.action) == power:
+                return f"{order.action.replace('_', ' ')} on order"
+        return ""
 
     def _order(self, order_id: str) -> Order | None:
         order = self._site.get(f"order/{order_id}")

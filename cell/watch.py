@@ -106,7 +106,8 @@ class Watch:
     async def _observe(self, guest_id: str, power: Power, reason: str) -> None:
         if self._desk.is_removing(guest_id):
             return  # the order says what became of it
-        command = ObserveDomain(guest_id=guest_id, power=power, reason=reason)
+        why = self._desk.ordered(guest_id, power) or reason
+        command = ObserveDomain(guest_id=guest_id, power=power, reason=why)
         await self._ledger.execute(command, actor=ACTOR, command_id="")
 
     async def _observe_agent(self, guest_id: str, *, connected: bool, addresses: tuple[str, ...] = ()) -> None:
