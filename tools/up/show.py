@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import anyio
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
@@ -102,7 +103,7 @@ class LiveView:
                     position = (
                         max(position, int(page["position"])) if position == 0 else min(position, int(page["position"]))
                     )
-                async with zone.stream(self._client, position, *self._rows) as events:
+                async with zone.stream(self._client, position, *self._rows, "usage") as events:
                     async for event in events:
                         self._take(event.event, event.json())
             except (Unreachable, ApiError):
@@ -120,22 +121,27 @@ class LiveView:
                 else:
                     self._rows[kind][key] = data["row"]
 
-    def _draw(self) -> Group:
-        return Group(
-            self._nodes(),
-            self._cells(),
-            self._guests(),
-            *self._tasks(),
-            Text("Ctrl-C stops the nodes; guests stay as they are.", style="dim"),
+    def _draw(self) -> Panel:
+        hint = "[dim]Ctrl-C stops the nodes; guests stay as they are[/]"
+        parts: list[RenderableType] = [self._nodes(), self._cells(), self._guests(), *self._tasks()]
+        spaced: list[RenderableType] = [piece for part in parts for piece in (part, "")][:-1]
+        return Panel(
+            Group(*spaced),
+            title="[bold]Nano[/]",
+            title_align="left",
+            subtitle=hint,
+            subtitle_align="left",
+            padding=(1, 2),
         )
 
     def _nodes(self) -> Text:
-        line = Text(f"{time.monotonic() - self._started:5.0f} s  ", style="dim")
+        line = Text()
         for node in reversed(nodes.STOP_ORDER):
             process = nodes.running(self._state, node)
+            line.append("● ", style="green" if process else "red")
             line.append(f"nano-{node} ", style="bold")
-            line.append_text(Text(f"pid {process.pid}  ", style="green") if process else Text("stopped  ", style="red"))
-        return line
+            line.append(f"pid {process.pid}   " if process else "stopped   ", style="dim")
+        return line.append(f"up {_duration(time.monotonic() - self._started)}", style="dim")
 
     def _cells(self) -> Table:
         table = _columns("Cell", "State", "Pool", "Guests", "CPU", "Memory free")
@@ -175,6 +181,12 @@ class LiveView:
         for row in open_tasks[:TASKS_SHOWN]:
             table.add_row(row["kind"], row["resource_name"] or row["resource"], row["step"], f"{row['progress']} %")
         return [table]
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}"
 
 
 def _columns(*names: str) -> Table:
