@@ -4,15 +4,13 @@ Fields are shown in the order the API gives them; what this module does not know
 Values too long for the terminal are folded under themselves.
 """
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from nano.tools.display import words
 from nano.tools.display.columns import guest_counts, state_of, task_took
-from nano.tools.display.table import Row
+from nano.tools.display.table import Row, print_grid
 from nano.tools.display.terminal import Terminal
-
-if TYPE_CHECKING:
-    from rich.text import Text
+from nano.tools.display.text import Text
 
 SIZES: Final = frozenset({"memory", "disk", "size", "virtual_size"})
 HEADLINE: Final = frozenset({"name", "state", "steps", "undone"})
@@ -31,15 +29,10 @@ TITLES: Final = {
 
 
 def print_card(terminal: Terminal, kind: str, row: Row) -> None:
-    from rich.text import Text
-
-    headline = Text()
-    headline.append(_name(kind, row), style="bold")
-    state = state_of(kind, row)
-    if state:
-        headline.append("  ")
-        headline.append_text(terminal.state(state))
-    terminal.show(headline)
+    headline = Text(_name(kind, row), "bold")
+    if state := state_of(kind, row):
+        headline.append("  ").append(terminal.state(state))
+    terminal.write(headline)
     _print_fields(terminal, kind, row)
     if kind == "task":
         _print_steps(terminal, row)
@@ -47,17 +40,10 @@ def print_card(terminal: Terminal, kind: str, row: Row) -> None:
         _print_error(terminal, row["error"], row.get("undone") or [])
 
 
-def print_fields(terminal: Terminal, fields: list[tuple[str, "str | Text"]]) -> None:
+def print_fields(terminal: Terminal, fields: list[tuple[str, str | Text]]) -> None:
     """Names dim on the left, values on the right, folded within the width."""
-    from rich.table import Table
-    from rich.text import Text
-
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(style="dim", no_wrap=True)
-    grid.add_column(overflow="fold")
-    for title, value in fields:
-        grid.add_row("  " + title, Text(value) if isinstance(value, str) else value)
-    terminal.show(grid)
+    rows = [(title, Text(value) if isinstance(value, str) else value) for title, value in fields]
+    print_grid(terminal, [[Text(f"  {title}", "dim"), value] for title, value in rows])
 
 
 def _name(kind: str, row: Row) -> str:
@@ -102,32 +88,28 @@ def _value(terminal: Terminal, name: str, value: Any) -> str:
 
 
 def _print_steps(terminal: Terminal, row: Row) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
     steps: list[Row] = row.get("steps") or []
     if not steps:
         return
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    for _ in range(3):
-        grid.add_column()
-    for step in steps:
-        grid.add_row(
-            Text("  ").append_text(terminal.state(str(step.get("state")), str(step.get("name")))),
-            Text(task_took(step, terminal), style="dim"),
-            Text(str(step.get("detail") or "")),
-        )
-    terminal.show(Text("steps", style="dim"))
-    terminal.show(grid)
+    terminal.write(Text("steps", "dim"))
+    print_grid(
+        terminal,
+        [
+            [
+                Text("  ").append(terminal.state(str(step.get("state")), str(step.get("name")))),
+                Text(task_took(step, terminal), "dim"),
+                Text(str(step.get("detail") or "")),
+            ]
+            for step in steps
+        ],
+    )
 
 
 def _print_error(terminal: Terminal, error: Row, undone: list[str]) -> None:
-    from rich.text import Text
-
-    text = Text("why  ", style="dim").append(str(error.get("message", "")), style="red")
+    why = Text(str(error.get("message", "")), "red")
     if error.get("hint"):
-        text.append(f" {error['hint']}", style="not dim")
-    text.append(f" [{error.get('code', '')}]", style="dim")
-    terminal.show(text)
+        why.append(f" {error['hint']}")
+    rows = [[Text("why", "dim"), why.append(f" [{error.get('code', '')}]", "dim")]]
     if undone:
-        terminal.show(Text("undone  ", style="dim").append("; ".join(undone), style="not dim"))
+        rows.append([Text("undone", "dim"), Text("; ".join(undone))])
+    print_grid(terminal, rows)

@@ -5,16 +5,14 @@ rest. Cells read rows as plain JSON objects and never fail on a missing field: a
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from nano.tools.display import words
 from nano.tools.display.table import Column, Row
 from nano.tools.display.terminal import Terminal
+from nano.tools.display.text import Text
 
-if TYPE_CHECKING:
-    from rich.text import Text
-
-Shower = Callable[[Row, Terminal], "str | Text"]
+Shower = Callable[[Row, Terminal], str | Text]
 
 
 def text(name: str) -> Shower:
@@ -49,7 +47,7 @@ def at(name: str) -> Shower:
     return show
 
 
-def state(row: Row, terminal: Terminal) -> "Text":
+def state(row: Row, terminal: Terminal) -> Text:
     return terminal.state(str(row.get("state", "")))
 
 

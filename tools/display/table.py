@@ -6,18 +6,15 @@ No rules, no boxes: two spaces between columns, titles in dim capitals.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from nano.tools.display.terminal import Terminal
+from nano.tools.display.text import GAP, Justify, Text, columns_of, lay_out
 from nano.tools.display.words import NOTHING
 
-if TYPE_CHECKING:
-    from rich.text import Text
-
-GAP: Final = 2
 FOLD_MIN: Final = 28
+SHORT_MIN: Final = 4
 Row = dict[str, Any]
-Cell = "str | Text"
 
 
 class Column(NamedTuple):
@@ -25,10 +22,10 @@ class Column(NamedTuple):
     has nothing to say there. ``fold`` = long text goes on below itself instead of pushing other columns out."""
 
     title: str
-    cell: Callable[[Row, Terminal], "str | Text"]
+    cell: Callable[[Row, Terminal], str | Text]
     rank: int = 0
     wide: bool = False
-    justify: Literal["left", "right"] = "left"
+    justify: Justify = "left"
     shorten: bool = True
     if_said: bool = False
     fold: bool = False
@@ -36,43 +33,68 @@ class Column(NamedTuple):
 
 def print_table(terminal: Terminal, columns: Sequence[Column], rows: Iterable[Row], *, wide: bool = False) -> None:
     """Print the rows; titles are printed even when there are none."""
-    from rich.table import Table
-    from rich.text import Text
+    for line in table_lines(terminal, columns, rows, wide=wide):
+        terminal.write(line)
 
+
+def table_lines(terminal: Terminal, columns: Sequence[Column], rows: Iterable[Row], *, wide: bool = False) -> list[str]:
     chosen = [column for column in columns if wide or not column.wide]
     cells = [[_text(column.cell(row, terminal)) for column in chosen] for row in rows]
+    kept, widths = _fit(chosen, cells, None if wide else terminal.width)
+    lines = [[Text(chosen[number].title, "dim") for number in kept]]
+    lines += [[row[number] for number in kept] for row in cells]
+    return lay_out(
+        lines,
+        widths,
+        [chosen[number].justify for number in kept],
+        [chosen[number].fold and not wide for number in kept],
+        terminal.colours,
+    )
+
+
+def print_grid(terminal: Terminal, rows: list[list[Text]]) -> None:
+    """Rows without titles; the last column is folded within the terminal."""
+    if not rows:
+        return
+    count = len(rows[0])
+    widths = [max(row[number].width for row in rows) for number in range(count)]
+    widths[-1] = min(widths[-1], max(FOLD_MIN // 2, terminal.width - sum(widths[:-1]) - GAP * (count - 1)))
+    folds = [False] * (count - 1) + [True]
+    for line in lay_out(rows, widths, ["left"] * count, folds, terminal.colours):
+        terminal.write(line)
+
+
+def _fit(columns: Sequence[Column], cells: list[list[Text]], room: int | None) -> tuple[list[int], list[int]]:
+    """Numbers of the columns that stay, and their widths. ``room`` None = as much as they want."""
     widths = [
-        max([len(column.title), *(line[number].cell_len for line in cells)]) for number, column in enumerate(chosen)
+        max([columns_of(column.title), *(row[number].width for row in cells)]) for number, column in enumerate(columns)
     ]
-    kept = [
-        number
-        for number, column in enumerate(chosen)
-        if not column.if_said or any(line[number].plain not in ("", NOTHING) for line in cells)
-    ]
-    needed = [min(width, FOLD_MIN) if chosen[number].fold else width for number, width in enumerate(widths)]
-    while _total(needed, kept) > terminal.width and not wide:
-        leaving = max(kept, key=lambda number: (chosen[number].rank, number))
-        if chosen[leaving].rank == 0:
+    kept = [number for number, column in enumerate(columns) if not column.if_said or _says(cells, number)]
+    if room is None:
+        return kept, [widths[number] for number in kept]
+    least = [min(width, FOLD_MIN) if column.fold else width for column, width in zip(columns, widths, strict=True)]
+    while _total(least, kept) > room:
+        leaving = max(kept, key=lambda number: (columns[number].rank, number))
+        if columns[leaving].rank == 0:
             break
         kept.remove(leaving)
-    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="dim", collapse_padding=False)
-    for number in kept:
-        column = chosen[number]
-        table.add_column(
-            Text(column.title),
-            justify=column.justify,
-            no_wrap=not column.fold or wide,
-            overflow="fold" if column.fold else "ellipsis",
-            min_width=None if column.shorten else widths[number],
-        )
-    for line in cells:
-        table.add_row(*(line[number] for number in kept))
-    terminal.show(table, _total(widths, kept) if wide else None)
+    for number in kept:  # what room is left goes to the folding columns
+        if columns[number].fold:
+            widths[number] = min(widths[number], least[number] + max(0, room - _total(least, kept)))
+            least[number] = widths[number]
+    while _total(widths, kept) > room:
+        widest = max((number for number in kept if columns[number].shorten), key=lambda n: widths[n], default=None)
+        if widest is None or widths[widest] <= SHORT_MIN:
+            break
+        widths[widest] -= 1
+    return kept, [widths[number] for number in kept]
 
 
-def _text(cell: "str | Text") -> "Text":
-    from rich.text import Text
+def _says(cells: list[list[Text]], number: int) -> bool:
+    return any(row[number].plain not in ("", NOTHING) for row in cells)
 
+
+def _text(cell: str | Text) -> Text:
     return Text(cell) if isinstance(cell, str) else cell
 
 

@@ -1,8 +1,7 @@
 """The terminal a program writes to: two streams, a clock, a time zone, a width. All of them come in by constructor.
 
-Invariants: colours only where a terminal shows them; what goes into a pipe is neither coloured nor cut. Data goes to
-``out``, everything said about it (progress, notes, errors) to ``err``. rich is loaded by the first table, not before:
-it would double the start of ``-o json``.
+Invariants: colours only where a terminal shows them and $NO_COLOR does not forbid them; what goes into a pipe is neither
+coloured nor cut. Data goes to ``out``, everything said about it (progress, notes, errors) to ``err``.
 """
 
 import os
@@ -11,12 +10,13 @@ from datetime import UTC, datetime, tzinfo
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, TextIO
 
+from nano.tools.display.states import look
+from nano.tools.display.text import Text
+
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
-    from rich.text import Text
+    from rich.console import Console
 
 UNBOUNDED: Final = 100_000  # columns of a pipe
-NOTE_COLUMNS: Final = 120
 NARROW: Final = 80
 
 
@@ -58,51 +58,35 @@ class Terminal:
         return self.width < NARROW
 
     @cached_property
+    def colours(self) -> bool:
+        return _shows_colours(self.out)
+
+    @cached_property
     def symbols(self) -> bool:
         """Whether ``out`` can show more than ASCII."""
         return (getattr(self.out, "encoding", None) or "ascii").lower().replace("-", "").startswith("utf")
 
-    @cached_property
-    def console(self) -> "Console":
-        return self._console(self.out)
-
-    @cached_property
-    def notes(self) -> "Console":
-        return self._console(self.err)
-
-    def _console(self, stream: TextIO, width: int = 0) -> "Console":
+    def console(self, stream: TextIO) -> "Console":
+        """rich's, for what moves: progress bars and live boards."""
         from rich.console import Console
 
-        usual = min(self.width, NOTE_COLUMNS) if stream is self.err else self.width
-        return Console(file=stream, width=width or usual, highlight=False, markup=False, emoji=False)
+        return Console(file=stream, width=min(self.width, 200), highlight=False, markup=False, emoji=False)
 
-    def write(self, text: str) -> None:
-        """Data, as it is, with a newline."""
-        self.out.write(text + "\n")
+    def write(self, line: str | Text) -> None:
+        """A line of data."""
+        text = line if isinstance(line, str) else line.ansi(self.colours)
+        self.out.write((text if self.symbols else text.encode("ascii", "replace").decode()) + "\n")
 
-    def show(self, renderable: "RenderableType", width: int | None = None) -> None:
-        """Data for people; ``width`` = columns it must get even if the terminal has fewer. Lines end where their text
-        ends, so that files and golden copies stay clean."""
-        console = self.console if width is None or width <= self.width else self._console(self.out, width)
-        with console.capture() as capture:
-            console.print(renderable)
-        if console.is_terminal:
-            self.out.write(capture.get())
-            return
-        self.out.write("".join(line.rstrip() + "\n" for line in capture.get().splitlines()))
+    def note(self, line: str | Text, style: str = "dim") -> None:
+        """A line about the data; goes to stderr."""
+        text = Text(line, style) if isinstance(line, str) else line
+        self.err.write(text.ansi(_shows_colours(self.err)) + "\n")
 
-    def note(self, text: str, style: str = "dim") -> None:
-        """Something said about the data; goes to stderr."""
-        if self.err.isatty():
-            self.notes.print(text, style=style)
-        else:
-            self.err.write(text + "\n")
-
-    def state(self, word: str, shown: str = "") -> "Text":
+    def state(self, word: str, shown: str = "") -> Text:
         """Symbol and word in the state's colour."""
-        from rich.text import Text
-
-        from nano.tools.display.states import look
-
         found = look(word)
-        return Text(f"{found.symbol if self.symbols else found.plain} {shown or word}", style=found.style)
+        return Text(f"{found.symbol if self.symbols else found.plain} {shown or word}", found.style)
+
+
+def _shows_colours(stream: TextIO) -> bool:
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -140,7 +140,9 @@ class Connection:
         connection = self._connect(quiet_s)
         response = self._exchange(connection, "GET", path, query, b"", headers)
         if response.status >= 400:
-            raise ApiProblem(response.status, _problem(_read(response)))
+            body = _read(response)
+            connection.close()
+            raise ApiProblem(response.status, _problem(body))
         return EventStream(connection, response)
 
     def close(self) -> None:
@@ -158,7 +160,6 @@ class Connection:
         try:
             response = self._exchange(connection, method, path, query, body, headers)
         except Unreachable as error:
-            connection.close()
             self._kept = None
             repeatable = method == "GET" or "idempotency-key" in headers
             if fresh or not repeatable or error.code == SILENT:
@@ -183,6 +184,7 @@ class Connection:
         body: bytes,
         headers: Mapping[str, str],
     ) -> http.client.HTTPResponse:
+        """One request and the head of its answer; the connection is closed when that fails. Raises Unreachable."""
         text = query if isinstance(query, str) else urlencode(query or {})
         target = f"{self._parts.path.rstrip('/')}{path}"
         everything = {**headers, "content-type": _JSON} if body else dict(headers)
@@ -191,12 +193,14 @@ class Connection:
             connection.request(method, f"{target}?{text}" if text else target, body or None, everything)
             return connection.getresponse()
         except TimeoutError as error:
+            connection.close()
             raise Unreachable(
                 f"The API at {self.url} did not answer within {connection.timeout:.0f} s.",
                 code=SILENT,
                 hint="See whether nano-core is overloaded or stuck: nano-core status.",
             ) from error
         except (OSError, http.client.HTTPException) as error:
+            connection.close()
             raise Unreachable(
                 f"The API at {self.url} can't be reached: {_reason(error)}.",
                 hint="Start it with scripts/up or nano-core start, or name another with --state or --api.",

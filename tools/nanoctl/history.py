@@ -5,7 +5,7 @@ Told oldest first, like a story: the newest line is the last, next to the prompt
 
 import argparse
 import time
-from typing import Any, Final
+from typing import Final
 
 from nano.domain.catalogue import COLLECTIONS
 from nano.domain.errors import Unreachable
@@ -15,6 +15,7 @@ from nano.tools.display.columns import state_of
 from nano.tools.display.sentences import name_in, phrase, sentence, subject
 from nano.tools.display.table import Column, print_table
 from nano.tools.display.terminal import Terminal
+from nano.tools.display.text import Text
 from nano.tools.nanoctl.arguments import fields_in
 from nano.tools.nanoctl.exits import OK, SILENT_RETRIES
 from nano.tools.nanoctl.grammar import KIND_OF_NOUN, Verb
@@ -153,20 +154,18 @@ def _print_change(session: Session, change: Row, names: dict[str, str]) -> None:
     if not session.for_people:
         session.print_record(change)
         return
-    from rich.text import Text
-
     terminal = session.terminal
     at = words.clock_time(words.parse_time(change["at"]), terminal.zone)
     row: Row | None = change.get("row")
     resource = str(change["resource"])
     if row is not None:
         names[resource] = _row_name(row)
-    line = Text.assemble((f"{at}  ", "dim"), (f"{words.fitted(words.who(str(change['actor'])), WHO)}  ", "cyan"))
-    line.append(subject(resource, names), style="bold")
-    line.append(f" {_said(str(change['type']))}")
+    line = Text(f"{at}  ", "dim").append(f"{words.fitted(words.who(str(change['actor'])), WHO)}  ", "cyan")
+    line.append(subject(resource, names), "bold").append(f" {_said(str(change['type']))}")
     if row is not None and "state" in row and row.get("version") == change["version"]:  # else it has gone on since
-        line.append("  ").append_text(terminal.state(state_of(kind_of(resource), row)))
-    _print_line(terminal, line)
+        line.append("  ").append(terminal.state(state_of(kind_of(resource), row)))
+    terminal.write(line.cut(terminal.width))
+    terminal.out.flush()
 
 
 def _said(kind: str) -> str:
@@ -178,11 +177,3 @@ def _row_name(row: Row) -> str:
     if "resource_name" in row:
         return f"{row.get('kind')} of {row['resource_name']}"
     return str(row.get("name") or "")
-
-
-def _print_line(terminal: Terminal, line: Any) -> None:
-    if terminal.console.is_terminal:
-        terminal.console.print(line, no_wrap=True, overflow="ellipsis")
-    else:
-        terminal.write(line.plain)
-        terminal.out.flush()

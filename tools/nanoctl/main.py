@@ -13,6 +13,7 @@ from typing import Any
 from nano.domain.errors import NanoError
 from nano.tools.display import plain
 from nano.tools.display.terminal import Terminal
+from nano.tools.display.text import Text
 from nano.tools.nanoctl import exits
 from nano.tools.nanoctl.connection import Api
 from nano.tools.nanoctl.session import Session
@@ -64,16 +65,12 @@ def tell(session: Session, error: NanoError) -> None:
     if not session.for_people:
         terminal.err.write(plain.json_line(exits.as_document(error)) + "\n")
         return
-    if terminal.err.isatty():
-        from rich.text import Text
-
-        terminal.notes.print(
-            Text("✗ " if terminal.symbols else "x ", style="bold red").append(error.message, "not bold")
-        )
-        last = Text(f"  {error.hint} " if error.hint else "  ").append(f"[{error.code}]", style="dim")
-        terminal.notes.print(last)
-    else:
-        terminal.err.write(f"{error.message}\n  {f'{error.hint} ' if error.hint else ''}[{error.code}]\n")
+    mark = "✗ " if terminal.symbols else "x "
+    first = Text(mark if terminal.err.isatty() else "", "bold red").append(error.message)
+    last = Text(f"  {error.hint} " if error.hint else "  ").append(f"[{error.code}]", "dim")
+    for text in (first, last):
+        for line in text.folded(terminal.width) if terminal.err.isatty() else [text]:
+            terminal.note(line)
     _tell_more(session, error)
 
 

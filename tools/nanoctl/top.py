@@ -5,18 +5,17 @@ One event stream feeds it: rows as they change, the load every two seconds. Gues
 
 import argparse
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 from nano.domain.errors import Unreachable
 from nano.tools.display import words
-from nano.tools.display.columns import cell_state
+from nano.tools.display.columns import Shower, cell_state, state, text
+from nano.tools.display.table import Column, table_lines
+from nano.tools.display.terminal import Terminal
+from nano.tools.display.text import Text
 from nano.tools.nanoctl.exits import OK, SILENT_RETRIES
 from nano.tools.nanoctl.grammar import Verb
 from nano.tools.nanoctl.session import BASE, Row, Session
-
-if TYPE_CHECKING:
-    from rich.console import Group, RenderableType
-    from rich.table import Table
 
 RETRY_S: Final = 1.0
 BAR: Final = 8
@@ -48,7 +47,8 @@ def run(session: Session, verb: Verb, namespace: argparse.Namespace) -> int:  # 
         session.print_data({"cells": [*board.cells.values()], "guests": [*board.guests.values()], "usage": board.usage})
         return OK
     if getattr(namespace, "once", False) or not session.terminal.out.isatty():
-        session.terminal.show(draw(session, board))
+        for line in draw(session, board):
+            session.terminal.out.write(line + "\n")
         return OK
     try:
         _watch(session, board, position)
@@ -64,9 +64,14 @@ def _load(session: Session) -> tuple[Board, int]:
 
 def _watch(session: Session, board: Board, position: int | None) -> None:
     from rich.live import Live
+    from rich.text import Text as LiveText
+
+    def drawn(note: str = "") -> LiveText:
+        return LiveText.from_ansi("\n".join(draw(session, board, note)))
 
     lost = 0
-    with Live(draw(session, board), console=session.terminal.console, screen=True, auto_refresh=False) as live:
+    console = session.terminal.console(session.terminal.out)
+    with Live(drawn(), console=console, screen=True, auto_refresh=False) as live:
         while True:
             try:
                 with session.api.events(f"{BASE}/events", query={"kinds": KINDS}, after=position) as stream:
@@ -77,101 +82,92 @@ def _watch(session: Session, board: Board, position: int | None) -> None:
                         elif event.event == "change":
                             board.take(event.json())
                         position = stream.last_id or position
-                        live.update(draw(session, board), refresh=True)
+                        live.update(drawn(), refresh=True)
             except Unreachable as error:
                 lost += 1
                 if lost > SILENT_RETRIES:
                     raise
-                live.update(draw(session, board, note=error.message), refresh=True)
+                live.update(drawn(error.message), refresh=True)
             time.sleep(RETRY_S)
 
 
-def draw(session: Session, board: Board, note: str = "") -> "Group":
-    from rich.console import Group
-    from rich.text import Text
-
+def draw(session: Session, board: Board, note: str = "") -> list[str]:
+    """The board as lines for the terminal."""
     terminal = session.terminal
     running = sum(row["state"] == "running" for row in board.guests.values())
     online = sum(row["state"] == "online" for row in board.cells.values())
-    head = Text.assemble(
-        ("nano", "bold"),
-        (f"  {words.moment(terminal.now(), terminal.zone, narrow=terminal.narrow)}", "dim"),
-        f"  cells {online}/{len(board.cells)}  guests {running}/{len(board.guests)} running",
+    head = Text("nano", "bold").append(
+        f"  {words.moment(terminal.now(), terminal.zone, narrow=terminal.narrow)}", "dim"
     )
-    parts: list[RenderableType] = [head]
+    head.append(f"  cells {online}/{len(board.cells)}  guests {running}/{len(board.guests)} running")
+    lines = [head.ansi(terminal.colours)]
     if note:
-        parts.append(Text(note, style="yellow"))
-    parts += [Text(""), _cells(session, board)]
+        lines.append(Text(note, "yellow").cut(terminal.width).ansi(terminal.colours))
+    loads: Row = board.usage.get("cells", {})
+    cells = [{**row, "load": loads.get(name, {})} for name, row in sorted(board.cells.items())]
+    lines += ["", *table_lines(terminal, CELLS, cells)]
     if board.guests:
-        parts += [Text(""), _guests(session, board)]
-    return Group(*parts)
+        loads = board.usage.get("guests", {})
+        guests = sorted(({**row, "load": loads.get(key, {})} for key, row in board.guests.items()), key=_busiest)
+        lines += ["", *table_lines(terminal, GUESTS, guests)]
+    return lines
 
 
-def _table(titles: tuple[str, ...], narrow: bool) -> "Table":
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for number, title in enumerate(titles):
-        left = number < 2 or (title in ("CPU", "MEMORY", "DISK") and not narrow)
-        table.add_column(title, justify="left" if left else "right", no_wrap=True, overflow="ellipsis")
-    return table
+def _busiest(row: Row) -> tuple[float, str]:
+    return -float(row["load"].get("cpu_percent", -1)), str(row["name"])
 
 
-def _cells(session: Session, board: Board) -> "Table":
-    narrow = session.terminal.width < 100
-    titles = ("CELL", "STATE", "CPU", "MEMORY", "DISK") + (() if narrow else ("RECEIVE", "SEND"))
-    table = _table(titles, narrow)
-    for name, row in sorted(board.cells.items()):
-        load: Row = board.usage.get("cells", {}).get(name, {})
-        cells: list[Any] = [name, session.terminal.state(cell_state(row))]
-        cells.append(_bar(session, load.get("cpu_percent"), narrow))
-        cells.append(_bar(session, _used(load, "memory"), narrow))
-        cells.append(_bar(session, _used(load, "disk"), narrow))
-        if not narrow:
-            cells += [_rate(load, "receive"), _rate(load, "send")]
-        table.add_row(*cells)
-    return table
+def _used(what: str) -> Shower:
+    def show(row: Row, terminal: Terminal) -> Text:
+        total = row["load"].get(f"{what}_total")
+        free = row["load"].get(f"{what}_available", 0)
+        return _bar(terminal, 100 * (total - free) / total if total else None)
+
+    return show
 
 
-def _guests(session: Session, board: Board) -> "Table":
-    narrow = session.terminal.width < 100
-    titles = ("GUEST", "STATE", "CPU", "MEMORY") + (() if narrow else ("READ", "WRITE", "RECEIVE", "SEND"))
-    table = _table(titles, narrow)
-    loads: Row = board.usage.get("guests", {})
-
-    def busiest(row: Row) -> tuple[float, str]:
-        return -float(loads.get(row["id"], {}).get("cpu_percent", -1)), str(row["name"])
-
-    for row in sorted(board.guests.values(), key=busiest):
-        load: Row = loads.get(row["id"], {})
-        used = 100 * load["memory_used"] / row["memory"] if load.get("memory_used") else None
-        cells: list[Any] = [row["name"], session.terminal.state(row["state"])]
-        cells += [_bar(session, load.get("cpu_percent"), narrow), _bar(session, used, narrow)]
-        if not narrow:
-            cells += [_rate(load, what) for what in ("read", "write", "receive", "send")]
-        table.add_row(*cells)
-    return table
+def _used_memory(row: Row, terminal: Terminal) -> Text:
+    used = row["load"].get("memory_used")
+    return _bar(terminal, 100 * used / row["memory"] if used else None)
 
 
-def _used(load: Row, what: str) -> float | None:
-    total = load.get(f"{what}_total")
-    return 100 * (total - load.get(f"{what}_available", 0)) / total if total else None
+def _cpu(row: Row, terminal: Terminal) -> Text:
+    return _bar(terminal, row["load"].get("cpu_percent"))
 
 
-def _rate(load: Row, what: str) -> str:
-    return words.rate(load.get(f"{what}_rate")) if load else words.NOTHING
+def _rate(what: str) -> Shower:
+    return lambda row, _: words.rate(row["load"].get(f"{what}_rate")) if row["load"] else words.NOTHING
 
 
-def _bar(session: Session, percent: float | None, narrow: bool) -> Any:
+def _bar(terminal: Terminal, percent: float | None) -> Text:
     """Percent as a bar and a number; nothing while it is not measured."""
-    from rich.text import Text
-
     if percent is None:
-        return words.NOTHING
+        return Text(words.NOTHING)
     number = f"{percent:3.0f} %"
-    if narrow:
-        return number
+    if terminal.narrow:
+        return Text(number)
     full = round(min(percent, 100) / 100 * BAR)
-    filled, empty = ("━", "─") if session.terminal.symbols else ("#", ".")
+    filled, empty = ("━", "─") if terminal.symbols else ("#", ".")
     style = "red" if percent >= 90 else "yellow" if percent >= 75 else "green"
-    return Text.assemble((filled * full, style), (empty * (BAR - full), "dim"), f" {number}")
+    return Text(filled * full, style).append(empty * (BAR - full), "dim").append(f" {number}")
+
+
+CELLS: Final = (
+    Column("CELL", text("name")),
+    Column("STATE", lambda row, terminal: terminal.state(cell_state(row)), shorten=False),
+    Column("CPU", _cpu),
+    Column("MEMORY", _used("memory")),
+    Column("DISK", _used("disk"), 1),
+    Column("RECEIVE", _rate("receive"), 2, justify="right"),
+    Column("SEND", _rate("send"), 2, justify="right"),
+)
+GUESTS: Final = (
+    Column("GUEST", text("name")),
+    Column("STATE", state, shorten=False),
+    Column("CPU", _cpu),
+    Column("MEMORY", _used_memory),
+    Column("READ", _rate("read"), 3, justify="right"),
+    Column("WRITE", _rate("write"), 3, justify="right"),
+    Column("RECEIVE", _rate("receive"), 2, justify="right"),
+    Column("SEND", _rate("send"), 2, justify="right"),
+)

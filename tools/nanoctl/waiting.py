@@ -102,7 +102,7 @@ def shown(session: Session, rows: Iterable[Row]) -> Iterator[Watcher]:
     ]
     if not session.terminal.narrow:
         columns.append(TextColumn("[dim]{task.fields[step]}"))
-    with Progress(*columns, console=session.terminal.notes, transient=True) as progress:
+    with Progress(*columns, console=session.terminal.console(session.terminal.err), transient=True) as progress:
         bars: dict[str, TaskID] = {}
         for row in rows:
             _draw(progress, bars, row)
@@ -120,9 +120,6 @@ def say_end(session: Session, row: Row) -> None:
     """One line on stderr about a task that has ended; nothing in a script's output."""
     if not session.for_people:
         return
-    from rich.text import Text
-
     terminal = session.terminal
-    line = Text().append_text(terminal.state(row["state"], f"{row['kind']} {task_subject(row)}"))
-    line.append(f" {row['state']} in {task_took(row, terminal)}", style="dim")
-    terminal.notes.print(line)
+    line = terminal.state(row["state"], f"{row['kind']} {task_subject(row)}")
+    terminal.note(line.append(f" {row['state']} in {task_took(row, terminal)}", "dim"))

@@ -10,7 +10,9 @@ import msgspec
 
 from nano.journal.verify import CheckSignature, Report, verify
 from nano.tools.display import plain, words
+from nano.tools.display.card import print_fields
 from nano.tools.display.terminal import Terminal
+from nano.tools.display.text import Text
 from nano.tools.replay.node import Node
 
 WHOLE, DAMAGED = 0, 1
@@ -60,18 +62,14 @@ def certificate_check(path: Path) -> CheckSignature | None:
 
 
 def _print(terminal: Terminal, node: Node, report: Report, *, signed: bool) -> None:
-    from rich.text import Text
-
-    from nano.tools.display.card import print_fields
-
     state = terminal.state("done", "whole") if report.whole else terminal.state("failed", "damaged")
-    terminal.show(Text.assemble((f"journal of {node.name}", "bold"), "  ", state))
+    terminal.write(Text(f"journal of {node.name}", "bold").append("  ").append(state))
     if report.damage is not None:
         # On one line whatever the width: this is what people search for and programs read.
         terminal.write(f"  {report.damage.file}, byte {report.damage.byte}: {report.damage.message}")
         if report.damage.hint:
             print_fields(terminal, [("do", report.damage.hint)])
-        terminal.show(Text("before it", style="dim"))
+        terminal.write(Text("before it", "dim"))
     seals = words.plural(report.seals, "seal")
     fields: list[tuple[str, str | Text]] = [
         ("events", str(report.position)),

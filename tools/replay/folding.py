@@ -15,6 +15,7 @@ from nano.domain.facts import Model, kind_of
 from nano.tools.display import plain, words
 from nano.tools.display.sentences import subject
 from nano.tools.display.terminal import Terminal
+from nano.tools.display.text import Text
 from nano.tools.replay.facts import hide
 from nano.tools.replay.moments import Moment, parse_moment
 from nano.tools.replay.node import Node
@@ -125,14 +126,10 @@ def _at(terminal: Terminal, folded: Fold) -> Terminal:
 
 
 def _headline(terminal: Terminal, folded: Fold) -> None:
-    from rich.text import Text
-
-    terminal.show(Text(f"at position {folded.position}, {words.exact(folded.time, terminal.zone)}", style="dim"))
+    terminal.write(Text(f"at position {folded.position}, {words.exact(folded.time, terminal.zone)}", "dim"))
 
 
 def _show_all(terminal: Terminal, node: Node, folded: Fold) -> None:
-    from rich.text import Text
-
     from nano.tools.display.columns import COLUMNS
     from nano.tools.display.table import print_table
     from nano.tools.replay.columns import columns_of
@@ -142,7 +139,8 @@ def _show_all(terminal: Terminal, node: Node, folded: Fold) -> None:
     shown = False
     for kind, rows in _zone_rows(folded) if node.kind == "core" else _other_rows(folded):
         if rows:
-            then.show(Text(f"\n{words.plural(len(rows), kind.replace('_', ' '))}", style="bold"))
+            then.write("")
+            then.write(Text(f"{words.plural(len(rows), kind.replace('_', ' '))}", "bold"))
             print_table(then, COLUMNS.get(kind) or columns_of(kind), rows)
             shown = True
     if not shown:

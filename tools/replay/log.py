@@ -3,11 +3,12 @@
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Final
 
 from nano.tools.display import plain, words
 from nano.tools.display.sentences import sentence
 from nano.tools.display.terminal import Terminal
+from nano.tools.display.text import Text
 from nano.tools.replay.facts import Fact, Names, facts_in
 from nano.tools.replay.moments import Moment, parse_moment
 from nano.tools.replay.node import Node
@@ -90,14 +91,5 @@ def print_fact(terminal: Terminal, fact: Fact, names: Names) -> None:
     when = words.moment(at, terminal.zone, narrow=terminal.narrow)
     who = words.fitted(words.who(str(fact["actor"])), WHO)
     said = sentence(fact["event"], fact["resource"], names.of)
-    if terminal.out.isatty():
-        line = _coloured(f"{fact['position']:>7}  {when}  ", f"{who}  ", said)
-        terminal.console.print(line, no_wrap=True, overflow="ellipsis")
-    else:
-        terminal.write(f"{fact['position']:>7}  {when}  {who}  {said}")
-
-
-def _coloured(place: str, who: str, said: str) -> Any:
-    from rich.text import Text
-
-    return Text.assemble((place, "dim"), (who, "cyan"), said)
+    line = Text(f"{fact['position']:>7}  {when}  ", "dim").append(f"{who}  ", "cyan").append(said)
+    terminal.write(line.cut(terminal.width))

@@ -5,12 +5,14 @@ tasks are held in memory.
 """
 
 from argparse import Namespace
-from typing import Any, Final
+from typing import Final
 
 from nano.domain.errors import Unknown
 from nano.tools.display import plain, words
 from nano.tools.display.sentences import phrase, subject
+from nano.tools.display.table import print_grid
 from nano.tools.display.terminal import Terminal
+from nano.tools.display.text import Text
 from nano.tools.replay.facts import Fact, Names, facts_in
 from nano.tools.replay.node import Node
 
@@ -87,36 +89,23 @@ class Story:
 
 
 def _tell(terminal: Terminal, story: Story, names: Names) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
     resource, facts, tasks = story.resource, story.facts, story.tasks
     first, last = (words.parse_time(facts[index]["at"]) for index in (0, -1))
-    head = Text(subject(resource, names.of), style="bold")
-    head.append(f"  {resource}", style="dim")
-    terminal.show(head)
-    spans = f"{words.plural(len(facts), 'event')} from {words.exact(first, terminal.zone)} to {words.exact(last, terminal.zone)}"
-    terminal.show(Text(spans, style="dim"))
+    terminal.write(Text(subject(resource, names.of), "bold").append(f"  {resource}", "dim"))
+    span = f"from {words.exact(first, terminal.zone)} to {words.exact(last, terminal.zone)}"
+    terminal.write(Text(f"{words.plural(len(facts), 'event')} {span}", "dim"))
     if story.earlier:
-        terminal.show(Text(f"Others had this name before: {', '.join(story.earlier[-3:])}", style="dim"))
-    day = ""
-    grid: Table | None = None
+        terminal.write(Text(f"Others had this name before: {', '.join(story.earlier[-3:])}", "dim"))
+    days: dict[str, list[list[Text]]] = {}
     for fact in facts:
-        if _is_quiet(fact["event"]):
-            continue
-        date, _, clock = words.exact(words.parse_time(fact["at"]), terminal.zone).partition(" ")
-        if date != day or grid is None:
-            if grid is not None:
-                terminal.show(grid)
-            day = date
-            terminal.show(Text(f"\n{date}", style="dim"))
-            grid = Table.grid(padding=(0, 2, 0, 0))
-            grid.add_column(style="dim", no_wrap=True)
-            grid.add_column(style="cyan", no_wrap=True, max_width=12 if terminal.narrow else 24, overflow="ellipsis")
-            grid.add_column(overflow="fold")
-        grid.add_row(clock, _who(fact, tasks), _what(fact, resource, tasks))
-    if grid is not None:
-        terminal.show(grid)
+        if not _is_quiet(fact["event"]):
+            date, _, clock = words.exact(words.parse_time(fact["at"]), terminal.zone).partition(" ")
+            who = Text(_who(fact, tasks), "cyan").cut(12 if terminal.narrow else 24)
+            days.setdefault(date, []).append([Text(clock, "dim"), who, _what(fact, resource, tasks)])
+    for date, rows in days.items():
+        terminal.write("")
+        terminal.write(Text(date, "dim"))
+        print_grid(terminal, rows)
 
 
 def _is_quiet(event: Fact) -> bool:
@@ -134,19 +123,17 @@ def _who(fact: Fact, tasks: dict[str, Fact]) -> str:
     return cause.partition("/")[2].partition("@")[0] if cause.startswith("cell/") else words.who(str(fact["actor"]))
 
 
-def _what(fact: Fact, resource: str, tasks: dict[str, Fact]) -> Any:
-    from rich.text import Text
-
+def _what(fact: Fact, resource: str, tasks: dict[str, Fact]) -> Text:
     said = phrase(fact["event"])
     if fact["resource"] == resource:
         line = Text(said)
         cause = str(fact["cause"])
         if cause in tasks:
-            line.append(f"  (for {tasks[cause]['kind']})", style="dim")
+            line.append(f"  (for {tasks[cause]['kind']})", "dim")
         elif cause.startswith("order/"):
-            line.append("  (on order of Core)", style="dim")
+            line.append("  (on order of Core)", "dim")
         elif cause.startswith("cell/"):
-            line.append("  (as its cell reports)", style="dim")
+            line.append("  (as its cell reports)", "dim")
         return line
     task = tasks[fact["resource"]]
-    return Text(f"{task['kind']} {said}", style="dim")
+    return Text(f"{task['kind']} {said}", "dim")
