@@ -293,7 +293,7 @@ class CommitLog:
                 last_hash=last_hash.decode(),
             )
             write_seal(self.disk, seal_path(segment.path), seal, self._signer)
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 (a signer may fail in its own way)
             log.warning("journal.seal_postponed file=%s error=%s", segment.path.name, error)
 
     def _take_back(self, error: OSError) -> None:

@@ -25,11 +25,12 @@ from nano.journal.commit_log import CommitLog
 class Batch:
     """Lines that become durable together, and who waits for that. Without lines it only waits for those before it."""
 
-    __slots__ = ("changes", "digest", "first", "last", "lines", "waiters")
+    __slots__ = ("changes", "digest", "first", "last", "lines", "waiters", "wide")
 
     def __init__(self) -> None:
         self.lines: list[bytes] = []
         self.changes: list[Change] = []
+        self.wide: list[tuple[int, int]] = []  # first and last position of lines with more than one event
         self.waiters: list[asyncio.Future[None]] = []
         self.first = 0
         self.last = 0

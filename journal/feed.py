@@ -9,7 +9,8 @@ It keeps nothing durable and does not depend on how the journal is stored: it is
 """
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from bisect import bisect_left, bisect_right
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, Protocol
 
@@ -27,8 +28,8 @@ Listener = Callable[[list[Change]], None]
 
 
 class History(Protocol):
-    async def facts(self, after: int, limit: int, resource: str | None = None) -> list[Fact]:
-        """Up to ``limit`` durable facts above ``after``: a position, or a version when a resource is named."""
+    async def transactions(self, after: int, last: int, limit: int) -> list[Fact]:
+        """Durable facts above ``after`` up to ``last``: ``limit`` of them, and more where a transaction would be cut."""
         ...
 
 
@@ -39,6 +40,7 @@ class Feed:
         self.position = 0
         self._ring: list[Change] = []
         self._ring_max = ring_max
+        self._wide: list[tuple[int, int]] = []
         self._listeners: list[Listener] = []
         self._moved = anyio.Event()
         self._closed = False
@@ -60,14 +62,17 @@ class Feed:
     def remove_listener(self, listener: Listener) -> None:
         self._listeners.remove(listener)
 
-    def publish(self, changes: list[Change]) -> None:
-        """Called by the ledger when these changes are durable."""
+    def publish(self, changes: list[Change], wide: Sequence[tuple[int, int]] = ()) -> None:
+        """Called by the ledger when these changes are durable. ``wide`` has the first and last position of each
+        transaction with more than one event."""
         if not changes:
             return
         assert changes[0].fact.position == self.position + 1, "the feed has no gaps"
         self._ring.extend(changes)
+        self._wide.extend(wide)
         if len(self._ring) > self._ring_max + self._ring_max // 8:
             del self._ring[: len(self._ring) - self._ring_max]
+            del self._wide[: bisect_left(self._wide, (self._ring[0].fact.position, 0))]
         self.position = changes[-1].fact.position
         for listener in self._listeners:
             try:
@@ -85,7 +90,10 @@ class Feed:
 
     @asynccontextmanager
     async def subscribe(self, after: int) -> AsyncIterator[AsyncIterator[list[Change]]]:
-        """Batches of changes above ``after`` (at most BATCH_MAX each), then those to come, until the feed is closed."""
+        """Batches of changes above ``after``, then those to come, until the feed is closed.
+
+        A batch has whole transactions: BATCH_MAX changes, and more only where one would be cut.
+        """
         changes = self._follow(after)
         try:
             yield changes
@@ -111,7 +119,7 @@ class Feed:
             behind = self.position - after
             if behind <= len(self._ring):
                 start = len(self._ring) - behind
-                changes = self._ring[start : start + BATCH_MAX]
+                changes = self._ring[start : start + self._whole(after + BATCH_MAX) - after]
             else:
                 changes = await self._from_history(after)
                 if not changes:
@@ -119,8 +127,12 @@ class Feed:
             after = changes[-1].fact.position
             yield changes
 
+    def _whole(self, position: int) -> int:
+        """The position itself, or the end of the transaction that reaches beyond it."""
+        index = bisect_right(self._wide, (position, self.position)) - 1
+        return max(position, self._wide[index][1]) if index >= 0 else position
+
     async def _from_history(self, after: int) -> list[Change]:
         assert self._history is not None, "attach() comes before changes"
-        limit = min(BATCH_MAX, self.position - after)  # durable but not yet published facts are none of its business
-        facts = await self._history.facts(after, limit)
+        facts = await self._history.transactions(after, self.position, BATCH_MAX)
         return [Change(fact, None, None) for fact in facts]

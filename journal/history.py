@@ -46,6 +46,22 @@ class LogHistory:
         except OSError as error:
             raise self._log.refusal(error, "read") from error
 
+    async def transactions(self, after: int, last: int, limit: int) -> list[Fact]:
+        """Facts above ``after`` up to ``last`` of whole transactions: ``limit`` of them, more where one would be cut."""
+        try:
+            return await anyio.to_thread.run_sync(self._transactions, after, last, limit)
+        except OSError as error:
+            raise self._log.refusal(error, "read") from error
+
+    def _transactions(self, after: int, last: int, limit: int) -> list[Fact]:
+        found: list[Fact] = []
+        for lines in read_lines(self._log.disk, self._log.segments, self._lines, after):
+            for line in lines:
+                if line.position > last or len(found) >= limit:
+                    return found
+                found += (fact for fact in facts_of(line) if fact.position > after)
+        return found
+
     def _after_position(self, after: int, limit: int) -> list[Fact]:
         return list(islice((fact for fact in self._facts(after) if fact.position > after), limit))
 

@@ -239,6 +239,8 @@ class Ledger:
             batch.first = first
         batch.lines.append(text)
         batch.changes += changes
+        if len(changes) > 1:
+            batch.wide.append((first, line.last))
         batch.last = self._staged = line.last
         batch.digest = self._hash = line_hash
         self._time = line.time
@@ -290,7 +292,7 @@ class Ledger:
     # ------------------------------------------------------------------ outcome of a batch
 
     def _durable(self, batch: Batch) -> None:
-        self.feed.publish(batch.changes)
+        self.feed.publish(batch.changes, batch.wide)
         self._journals.moved()
 
     def _failed(self, error: NanoError) -> None:

@@ -17,7 +17,7 @@ import msgspec
 
 from nano.domain.errors import JournalDamaged
 from nano.journal.disk import Disk, replace_file
-from nano.journal.line import NO_HASH, Line, check_chain
+from nano.journal.line import HASH_TAIL, NO_HASH, Line, check_chain
 
 SEGMENT_BYTES_MAX: Final = 64 << 20
 SCAN_BYTES: Final = 1 << 20
@@ -136,6 +136,9 @@ class SegmentScan:
                 raise damaged(self._path, block.offset_of(followed), "the line does not follow the one before it")
             self.end += len(text)
             yield block
+        # a torn write leaves less than a line: one whole line and then a byte that is no newline was changed later
+        if len(self.torn) > HASH_TAIL and check_chain(self.hash, [self.torn[:-1]])[1]:
+            raise damaged(self._path, self.end + len(self.torn) - 1, "a line should end here")
 
 
 def decode_block(decoder: msgspec.json.Decoder[Line[Any]], block: Block) -> list[Line[Any]]:

@@ -154,10 +154,13 @@ class _Verification:
         )
         if seal.signed_bytes() != is_so.signed_bytes():
             raise damaged(path, 0, "it does not fit its segment")
-        if self._check_signature is not None and not (
-            seal.signature and self._check_signature(bytes.fromhex(seal.signature), seal.signed_bytes(), seal.key)
-        ):
-            raise damaged(path, 0, "its signature is missing or wrong")
+        if self._check_signature is not None:
+            try:
+                signature = bytes.fromhex(seal.signature)
+            except ValueError:
+                signature = b""
+            if not signature or not self._check_signature(signature, seal.signed_bytes(), seal.key):
+                raise damaged(path, 0, "its signature is missing or wrong")
         self.seals += 1
 
     # ------------------------------------------------------------------ resource journals

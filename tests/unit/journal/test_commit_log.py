@@ -121,6 +121,15 @@ def test_any_changed_byte_refuses_to_start_and_names_the_place(tmp_path: Path, f
     assert reopened(tmp_path) == 4
 
 
+def test_a_changed_newline_at_the_end_is_damage_and_no_torn_tail(tmp_path: Path) -> None:
+    path = written(tmp_path, 3)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + b"\x0b")
+    with pytest.raises(JournalDamaged) as caught:
+        Writer(tmp_path)
+    assert caught.value.context["byte"] == len(whole) - 1
+
+
 def test_a_removed_or_repeated_line_refuses_to_start(tmp_path: Path) -> None:
     path = written(tmp_path, 4)
     lines = path.read_bytes().splitlines(keepends=True)

@@ -23,9 +23,9 @@ class ListHistory:
     def __init__(self) -> None:
         self.asked: list[int] = []
 
-    async def facts(self, after: int, limit: int, resource: str | None = None) -> list[Fact]:
+    async def transactions(self, after: int, last: int, limit: int) -> list[Fact]:
         self.asked.append(after)
-        return [change(position).fact for position in range(after + 1, min(after + limit, 10_000) + 1)]
+        return [change(position).fact for position in range(after + 1, min(after + limit, last) + 1)]
 
 
 def made(ring_max: int = 100, position: int = 0) -> tuple[Feed, ListHistory]:
@@ -82,11 +82,25 @@ async def test_after_a_restart_the_journal_fills_the_empty_ring() -> None:
     assert history.asked == [35]
 
 
+async def test_no_transaction_is_cut() -> None:
+    feed, _ = made(ring_max=5_000)
+    wide = [(BATCH_MAX - 1, BATCH_MAX + 3), (2 * BATCH_MAX + 4, 2 * BATCH_MAX + 9)]
+    feed.publish([change(position) for position in range(1, 2_501)], wide)
+    ends = []
+    async with feed.subscribe(0) as batches:
+        async for batch in batches:
+            ends.append(batch[-1].fact.position)
+            if ends[-1] == 2_500:
+                break
+    assert ends == [BATCH_MAX + 3, 2 * BATCH_MAX + 3, 2_500]
+
+
 async def test_the_ring_is_bounded() -> None:
     feed, _ = made(ring_max=50)
     for position in range(1, 1001):
-        feed.publish([change(position)])
+        feed.publish([change(position)], [(position, position)])
         assert len(feed._ring) <= 57
+        assert len(feed._wide) <= 57
 
 
 async def test_a_listener_that_fails_is_logged_and_the_others_still_hear(caplog: pytest.LogCaptureFixture) -> None:

@@ -482,3 +482,32 @@ async def test_while_the_disk_is_full_nothing_is_staged_and_then_it_goes_on(tmp_
         assert outcomes[20:] == ["done"] * 20
         assert values(ledger) == {"a": 20}
         assert not [path.name for path in (tmp_path / "journal").iterdir() if path.name.startswith("trial")]
+
+
+async def test_followers_get_whole_transactions_from_memory_and_from_disk(tmp_path: Path) -> None:
+    feed = Feed()
+    async with opened(tmp_path, feed=feed) as ledger:
+        names = [f"n{number}" for number in range(30)]
+        await made(ledger, *names)
+        for _ in range(60):
+            await ledger.execute(CountAll(), actor="admin", command_id="")
+        last = ledger.position
+        ends = [await last_of_each_batch(feed, 5, last)]
+    feed = Feed()
+    async with opened(tmp_path, feed=feed):
+        ends.append(await last_of_each_batch(feed, 5, last))
+    for each in ends:
+        assert len(each) > 1
+        assert each[-1] == last
+        assert all(position % 30 == 0 for position in each)
+
+
+async def last_of_each_batch(feed: Feed, after: int, last: int) -> list[int]:
+    ends = []
+    with anyio.fail_after(10):
+        async with feed.subscribe(after) as batches:
+            async for batch in batches:
+                ends.append(batch[-1].fact.position)
+                if ends[-1] == last:
+                    break
+    return ends
