@@ -16,18 +16,18 @@ import anyio
 from nano.domain.catalogue import COMMANDS, QUERIES, QueryEntry
 from nano.domain.errors import DeadlineExceeded, Invalid, NanoError, TooLarge
 from nano.http.answers import Answer, Receive, Request, Send, json_answer, send_answer
-from nano.http.bodies import BODY_BYTES_MAX, ClientGone, read_body, refuse_body
+from nano.http.bodies import BodyReader, ClientGone, refuse_body
 from nano.http.commands import make_command
 from nano.http.console import Consoles
 from nano.http.credentials import Credentials
-from nano.http.decoding import decode_query, whole_number
+from nano.http.decoding import QUERY_BYTES_MAX, decode_query, whole_number
 from nano.http.events import EventStreams
 from nano.http.gate import NOBODY, authorize, principal_of
 from nano.http.history import make_history, make_journal
 from nano.http.lists import make_list, make_show
 from nano.http.openapi import describe
 from nano.http.overview import Overview
-from nano.http.problems import BadRequest, problem_answer, unexpected_answer
+from nano.http.problems import BadRequest, MethodNotAllowed, problem_answer, unexpected_answer
 from nano.http.routing import PREFIX, Handler, Route, Routes
 from nano.http.signing import Headers
 from nano.http.verifier import Verifier
@@ -47,6 +47,7 @@ class Api:
     def __init__(self, core: "Core", credentials: Credentials, *, clock: Callable[[], datetime]) -> None:
         self.core = core
         self.verifier = Verifier(credentials, clock)
+        self._bodies = BodyReader()
         self.streams = EventStreams(core)
         self.consoles = Consoles(core, clock)
         self.routes = Routes(self._make_routes())
@@ -74,6 +75,8 @@ class Api:
             await refuse_body(problem_answer(error), headers, receive, send)
             return
         except NanoError as error:
+            if error.status == 401:
+                log.info("request refused code=%s method=%s path=%r", error.code, scope["method"], scope["path"][:200])
             answer = problem_answer(error)
         except ClientGone:
             return
@@ -85,7 +88,13 @@ class Api:
     async def _answer(self, scope: Mapping[str, Any], headers: Headers, receive: Receive, send: Send) -> Answer | None:
         method, raw_path, query = scope["method"], scope["raw_path"], scope["query_string"]
         route, arguments = self.routes.find(method, raw_path)
-        body = await read_body(headers, receive, BODY_BYTES_MAX)
+        if route.streamer is not None and method == "HEAD":
+            raise MethodNotAllowed(method, ("GET",))
+        if len(query) > QUERY_BYTES_MAX:
+            raise BadRequest(
+                "The query is too long.", code="invalid_query", hint=f"Use {QUERY_BYTES_MAX} bytes at most."
+            )
+        body = await self._bodies.read(headers, receive)
         if body and route.method == "GET":
             raise BadRequest("A GET has no body.", code="unexpected_body", hint="Use the query.")
         if route.right is None:

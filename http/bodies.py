@@ -9,7 +9,7 @@ from typing import Final
 
 import anyio
 
-from nano.domain.errors import TooLarge
+from nano.domain.errors import Failure, TooLarge
 from nano.http.answers import Answer, Receive, Send
 from nano.http.problems import BadRequest
 from nano.http.signing import Headers
@@ -19,6 +19,8 @@ BODY_PAUSE_S: Final = 5.0  # the longest wait for the next piece
 BODY_SECONDS_MAX: Final = 30.0
 DISCARD_BYTES_MAX: Final = 256 << 20
 DISCARD_SECONDS_MAX: Final = 10.0
+SMALL_BYTES: Final = 64 << 10
+LARGE_AT_ONCE_MAX: Final = 32  # bodies that may be longer than SMALL_BYTES, read at the same time
 
 
 class ClientGone(Exception):
@@ -31,18 +33,39 @@ def too_large(limit: int) -> TooLarge:
     )
 
 
-async def read_body(headers: Headers, receive: Receive, limit: int = BODY_BYTES_MAX) -> bytes:
-    """Raises TooLarge, BadRequest(invalid_content_length, body_incomplete), ClientGone."""
-    told = headers.get(b"content-length")
-    if told is None and b"transfer-encoding" not in headers:
-        return b""
-    if told is not None:
-        if not told.isdigit():
-            raise BadRequest("Content-Length is not a number.", code="invalid_content_length")
-        if len(told) > 18 or int(told) > limit:
-            raise too_large(limit)
-        if int(told) == 0:
+class BodyReader:
+    """Reads bodies before anything is known of who sends them, so what all together may hold is bounded too."""
+
+    def __init__(self, limit: int = BODY_BYTES_MAX, large_at_once_max: int = LARGE_AT_ONCE_MAX) -> None:
+        self._limit = limit
+        self._large_free = large_at_once_max
+
+    async def read(self, headers: Headers, receive: Receive) -> bytes:
+        """Raises TooLarge, BadRequest(invalid_content_length, body_incomplete), Failure(too_many_bodies), ClientGone."""
+        told = headers.get(b"content-length")
+        if told is None and b"transfer-encoding" not in headers:
             return b""
+        if told is not None:
+            if not told.isdigit():
+                raise BadRequest("Content-Length is not a number.", code="invalid_content_length")
+            if len(told) > 18 or int(told) > self._limit:
+                raise too_large(self._limit)
+            if int(told) == 0:
+                return b""
+            if int(told) <= SMALL_BYTES:
+                return await _collect(receive, SMALL_BYTES)
+        if self._large_free == 0:
+            raise Failure(
+                "Too many large bodies are being received.", code="too_many_bodies", hint="Try again shortly."
+            )
+        self._large_free -= 1
+        try:
+            return await _collect(receive, self._limit)
+        finally:
+            self._large_free += 1
+
+
+async def _collect(receive: Receive, limit: int) -> bytes:
     pieces: list[bytes] = []
     length = 0
     with anyio.move_on_after(BODY_SECONDS_MAX):

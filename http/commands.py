@@ -140,7 +140,8 @@ def _answer(core: "Core", entry: CommandEntry, request: Request, receipt: "Recei
         headers.append((b"etag", row_etag(fragment, views.versions[resource])))
     if entry.success == 201:
         headers.append((b"location", f"{PREFIX}/{COLLECTIONS[kind]}/{row_id}".encode()))
-    body = b'{"resource":"%b","position":%d,"row":%b}' % (resource.encode(), receipt.position, fragment or b"null")
+    told = msgspec.json.encode(resource)
+    body = b'{"resource":%b,"position":%d,"row":%b}' % (told, receipt.position, fragment or b"null")
     return json_answer(body, entry.success, *headers)
 
 

@@ -84,8 +84,6 @@ def decode_query(query: bytes, allowed: Iterable[str]) -> dict[str, str]:
     """Raises BadRequest(invalid_query), Invalid(unknown_parameter, repeated_parameter) with ``field``."""
     if not query:
         return {}
-    if len(query) > QUERY_BYTES_MAX:
-        raise BadRequest("The query is too long.", code="invalid_query", hint=f"Use {QUERY_BYTES_MAX} bytes at most.")
     pairs = query_pairs(query)
     if len(pairs) != sum(1 for part in query.split(b"&") if part):
         raise BadRequest("The query is not form-encoded.", code="invalid_query", hint="Mind '%' and ';'.")

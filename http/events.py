@@ -5,13 +5,14 @@ is one batch, and the latest of each live change. A client that stays behind too
 off with a last comment, and resumes with ``Last-Event-ID``. Streams are counted, and end at shutdown.
 """
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 import anyio
 import msgspec
 
-from nano.domain.errors import Failure, Invalid
+from nano.domain.errors import Failure, Invalid, NanoError
 from nano.domain.facts import Fact, id_of, kind_of
 from nano.http.answers import Receive, Request, Send
 from nano.http.decoding import decode_query, whole_number
@@ -21,6 +22,8 @@ from nano.projections.zone_views import KINDS
 
 if TYPE_CHECKING:
     from nano.core.core import Core
+
+log = logging.getLogger("nano.http")
 
 HEARTBEAT_S: Final = 15.0
 USAGE_PAUSE_S: Final = 2.0
@@ -171,7 +174,8 @@ class _Client:
         self._moved.set()
 
     def end(self, reason: str) -> None:
-        self._reason = reason
+        """The first reason counts."""
+        self._reason = self._reason or reason
         self._moved.set()
 
     async def run(self, receive: Receive, send: Send, change: Callable[[Fact], bytes]) -> None:
@@ -202,11 +206,15 @@ class _Client:
         self.end("the client has gone")
 
     async def _follow(self, send: Send, change: Callable[[Fact], bytes]) -> None:
-        async with self._core.feed.subscribe(self._after) as batches:
-            async for batch in batches:
-                facts = [fact for fact, _, _ in batch if self._wants(kind_of(fact.resource))]
-                if facts:
-                    await self._write(send, b"".join([change(fact) for fact in facts]))
+        try:
+            async with self._core.feed.subscribe(self._after) as batches:
+                async for batch in batches:
+                    facts = [fact for fact, _, _ in batch if self._wants(kind_of(fact.resource))]
+                    if facts:
+                        await self._write(send, b"".join([change(fact) for fact in facts]))
+        except NanoError as error:  # the journal can't be read: the answer has begun, so it is told as the last word
+            log.warning("event stream ended code=%s reason=%s", error.code, error.message)
+            self.end(error.code)
         self.end("Core is stopping")
 
     async def _tell_live(self, send: Send) -> None:

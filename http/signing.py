@@ -65,7 +65,7 @@ def parse_authorization(value: bytes) -> Authorization:
     )
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=1024)
 def canonical_path(raw_path: bytes) -> bytes:
     """The decoded path, form-encoded twice ('/' becomes ``%252F``)."""
     return quote_plus(quote_plus(unquote_to_bytes(raw_path), safe=""), safe="").encode()
@@ -82,7 +82,7 @@ def query_pairs(query: bytes) -> list[tuple[bytes, bytes]]:
     return pairs
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def canonical_query(query: bytes) -> bytes:
     """Sorted by name; of a repeated parameter only the first value counts."""
     first: dict[bytes, bytes] = {}

@@ -47,6 +47,8 @@ REFUSED: list[tuple[str, str, Any, int, str]] = [
     ("GET", "/guests?state=flying", None, 422, "invalid_state"),
     ("GET", "/guests?colour=red", None, 422, "unknown_parameter"),
     ("GET", "/guests?state=running&state=stopped", None, 422, "repeated_parameter"),
+    ("GET", "/guests?name=" + "x" * 9000, None, 400, "invalid_query"),
+    ("HEAD", "/events", None, 405, "http_405"),  # the answer to HEAD has no body to hold a code
     ("GET", "/zone?x=1", None, 422, "unknown_parameter"),
     ("POST", "/guests?force=true", GOOD, 422, "unknown_parameter"),
     ("GET", "/journal?cursor=-1", None, 422, "invalid_cursor"),
