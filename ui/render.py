@@ -52,6 +52,7 @@ class Renderer:
             "task_title": lambda kind: words._(sentences.TASKS.get(kind, kind)),
             "step_word": lambda step: sentences.step_word(step, words),
             "problem_words": lambda problem: sentences.problem_words(problem, words),
+            "score_reason": lambda score: sentences.score_reason(score, words),
             "now": clock,
         }
         environment.filters |= {

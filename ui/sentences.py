@@ -144,6 +144,16 @@ PROBLEMS: Final = {
 }
 
 
+SCORE_REASONS: Final = {
+    "cell_offline": N_("It is offline."),
+    "cell_disabled": N_("It is disabled for new guests."),
+    "cell_full": N_("It holds the most guests allowed."),
+    "cell_busy": N_("Its cores are too busy."),
+    "no_memory": N_("Too little memory is free."),
+    "no_disk": N_("Too little disk is free."),
+}
+
+
 class Story(NamedTuple):
     icon: str
     text: str
@@ -309,3 +319,10 @@ def cause_word(cause: str, words: Words) -> str:
     """What led to a fact: "task/<id>" is shown as a task with the start of its id."""
     kind, _, key = cause.partition("/")
     return words._("task %(id)s", id=key[:8]) if kind == "task" else cause
+
+
+def score_reason(score: Mapping[str, Any], words: Words) -> str:
+    """Why a cell does not take a guest; English keeps Core's words, which name the figures."""
+    known = SCORE_REASONS.get(str(score.get("code", "")))
+    said = str(score.get("reason", ""))
+    return words._(known) if known and (words.tag != "en" or not said) else said

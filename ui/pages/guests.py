@@ -4,7 +4,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from nano.domain.errors import Invalid, NanoError, Unknown
 from nano.ui.mirror import Mirror, Row
@@ -86,6 +86,12 @@ async def guest_row(request: Request) -> Response:
     return portal.page(visit, "guests/row.html", {"guest": guest, "usage": portal.usage})
 
 
+async def guest_menu(request: Request) -> Response:
+    """The rest of what may be done with a guest, fetched when its menu opens: long tables stay light."""
+    portal, visit = portal_of(request)
+    return portal.page(visit, "guests/menu.html", {"guest": _guest(portal, request)})
+
+
 async def guest_page(request: Request) -> Response:
     portal, visit = portal_of(request)
     guest = _guest(portal, request)
@@ -149,8 +155,6 @@ async def console_ticket(request: Request) -> Response:
     assert visit.session is not None
     guest = _guest(portal, request)
     ticket = portal.consoles.ticket(visit.session.id, guest["id"])
-    from starlette.responses import JSONResponse
-
     return JSONResponse({"path": f"/console/{guest['id']}/ws?ticket={ticket}"})
 
 

@@ -14,6 +14,7 @@ PAGES: Final[list[BaseRoute]] = [
     Route("/guests/new/estimate", create.estimate),
     Route("/guests/{guest}", guests.guest_page),
     Route("/guests/{guest}/row", guests.guest_row),
+    Route("/guests/{guest}/menu", guests.guest_menu),
     Route("/guests/{guest}/console", guests.console_page),
     Route("/guests/{guest}/delete", guests.delete, methods=["POST"]),
     Route("/guests/{guest}/{action}", guests.act, methods=["POST"]),
