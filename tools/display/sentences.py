@@ -205,7 +205,4 @@ PHRASES: Final[dict[str, Phrase]] = {
     "session.continued": _said("is still in use"),
     "session.closed": lambda event: f"was closed: {event['reason'].replace('_', ' ')}",
     "login.failed": lambda event: f"failed from {event['address']}",
-    "trust.core_pinned": lambda event: (
-        f"Core {event['name']} of domain {event['domain']} was pinned, certificate {event['fingerprint'][:16]}…"
-    ),
 }

@@ -65,12 +65,13 @@ def tell(session: Session, error: NanoError) -> None:
     if not session.for_people:
         terminal.err.write(plain.json_line(exits.as_document(error)) + "\n")
         return
-    mark = "✗ " if terminal.symbols else "x "
-    first = Text(mark if terminal.err.isatty() else "", "bold red").append(error.message)
-    last = Text(f"  {error.hint} " if error.hint else "  ").append(f"[{error.code}]", "dim")
-    for text in (first, last):
-        for line in text.folded(terminal.width) if terminal.err.isatty() else [text]:
-            terminal.note(line)
+    at_terminal = terminal.err.isatty()
+    mark = ("✗ " if terminal.symbols else "x ") if at_terminal else ""
+    first = Text(mark, "bold red").append(error.message)
+    last = Text(f"{error.hint} " if error.hint else "").append(f"[{error.code}]", "dim")
+    for text, indent in ((first, ""), (last, "  ")):
+        for line in text.folded(terminal.width - 2) if at_terminal else [text]:
+            terminal.note(Text(indent).append(line))
     _tell_more(session, error)
 
 

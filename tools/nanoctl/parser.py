@@ -36,9 +36,12 @@ def _clearer(message: str) -> str:
     if found:
         word, _, rest = choices.partition(" (choose from ")
         known = [choice.strip().strip("'") for choice in rest.rstrip(")").split(",")]
+        what = wrong.removeprefix("argument ").partition(":")[0].strip()
+        if what.startswith("-"):
+            return f"{word} is no value of {what}. Use one of: {', '.join(known)}."
         near = difflib.get_close_matches(word.strip("'"), known, 1, 0.5)
-        hint = f" Did you mean {near[0]!r}?" if near else f" Use one of: {', '.join(known)}."
-        return f"{word} is not a {wrong.removeprefix('argument ').partition(':')[0].strip().lower()}.{hint}"
+        hint = f"Did you mean {near[0]!r}?" if near else f"Use one of: {', '.join(known)}."
+        return f"{word} is not a {what.lower()}. {hint}"
     return message[:1].upper() + message[1:] + "."
 
 

@@ -29,12 +29,6 @@ _OTHER: Final[dict[str, tuple[Column, ...]]] = {
         Column("GUEST", lambda row, _: words.short(str(row.get("guest_id", "")))),
         Column("TAKEN", since("taken_at"), 1),
     ),
-    "trust": (
-        Column("CORE", text("name")),
-        Column("DOMAIN", text("domain")),
-        Column("EPOCH", number("epoch"), justify="right"),
-        Column("FINGERPRINT", lambda row, _: str(row.get("fingerprint", ""))[:16]),
-    ),
     "account": (
         Column("ACCOUNT", text("name")),
         Column("ROLE", text("role")),

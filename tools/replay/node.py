@@ -15,8 +15,15 @@ from nano.journal.reader import JournalReader
 from nano.transports.node_files import NodeCard
 
 KINDS: Final = ("core", "cell", "frontend")
-_TELLING: Final = {"zone": "core", "guest": "core", "domain": "cell", "order": "cell", "trust": "cell"}
-_TELLING_FRONTEND: Final = {"account": "frontend", "session": "frontend", "login": "frontend"}
+_TELLING: Final = {
+    "zone": "core",
+    "guest": "core",
+    "domain": "cell",
+    "order": "cell",
+    "account": "frontend",
+    "session": "frontend",
+    "login": "frontend",
+}
 
 
 class Node:
@@ -75,9 +82,8 @@ class Node:
         return card
 
     def _guessed(self) -> str:
-        known = _TELLING | _TELLING_FRONTEND
         for line in JournalReader(self.journal).lines():
             for entry in line.events:
-                if (kind := known.get(entry.resource.partition("/")[0])) is not None:
+                if (kind := _TELLING.get(entry.resource.partition("/")[0])) is not None:
                     return kind
         return "core"
