@@ -4,7 +4,7 @@ Sizes are bytes, rates bytes per second, durations seconds.
 """
 
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Literal
 
 from babel.dates import format_datetime, format_timedelta
 from babel.numbers import format_decimal
@@ -60,7 +60,14 @@ class Formats:
         passed = as_time(at) - now
         if abs(passed.total_seconds()) < 5:
             return self.words._("just now")
-        return str(format_timedelta(passed, add_direction=True, threshold=1.2, locale=self.words.locale))
+        size = abs(passed.total_seconds())
+        unit: Literal["second", "minute", "hour", "day"] = (
+            "second" if size < 60 else "minute" if size < 3600 else "hour" if size < 86400 else "day"
+        )
+        text = format_timedelta(
+            passed, granularity=unit, threshold=1e9, add_direction=True, locale=self.words.locale
+        )  # that threshold no unit reaches, so the one named is used: the same that the browser chooses
+        return str(text)
 
     def duration(self, seconds: float) -> str:
         """ "0.4 s", "12 s", "1 min 20 s", "2 h 5 min"."""

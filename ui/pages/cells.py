@@ -11,10 +11,10 @@ from nano.ui.portal import back_path, portal_of
 from nano.ui.words import N_
 
 SAID: Final = {
-    "add": N_("Cell %(cell)s is added"),
-    "enable": N_("Cell %(cell)s is enabled"),
-    "disable": N_("Cell %(cell)s is disabled"),
-    "remove": N_("Cell %(cell)s is removed"),
+    "add": N_("%(cell)s is added"),
+    "enable": N_("%(cell)s is enabled"),
+    "disable": N_("%(cell)s is disabled"),
+    "remove": N_("%(cell)s is removed"),
 }
 TABS: Final = ("overview", "history")
 

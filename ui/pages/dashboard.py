@@ -14,7 +14,7 @@ from nano.ui.words import N_, Words
 
 ATTENTION_MAX = 12
 GUEST_TROUBLE = {
-    "lost": N_("%(name)s is lost: its cell %(cell)s is not connected"),
+    "lost": N_("%(name)s is lost: %(cell)s is not connected"),
     "missing": N_("%(name)s is missing: its definition vanished from %(cell)s"),
     "crashed": N_("%(name)s has crashed"),
 }
@@ -101,12 +101,12 @@ def _cell_concerns(mirror: Mirror, usage: UsageRing, words: Words) -> list[Conce
     for cell in mirror.all("cell"):
         url = f"/cells/{cell['name']}"
         if cell["pool"] and cell["state"] == "offline":
-            found.append(Concern("bad", "st-lost", words._("Cell %(cell)s is offline", cell=cell["name"]), url))
+            found.append(Concern("bad", "st-lost", words._("%(cell)s is offline", cell=cell["name"]), url))
         elif not cell["pool"]:
-            text = words._("Cell %(cell)s was found and waits to be added", cell=cell["name"])
+            text = words._("%(cell)s was found and waits to be added", cell=cell["name"])
             found.append(Concern("info", "st-new", text, url, words._("Look at it")))
         if cell["error"]:
-            text = words._("Cell %(cell)s: %(error)s", cell=cell["name"], error=cell["error"])
+            text = words._("%(cell)s: %(error)s", cell=cell["name"], error=cell["error"])
             found.append(Concern("bad", "st-crashed", text, url))
         load = usage.latest["cells"].get(cell["name"])
         if load and load.get("disk_total"):

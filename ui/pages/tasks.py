@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from nano.domain.errors import NanoError, Unknown
-from nano.ui.mirror import OPEN_TASKS
+from nano.ui.mirror import OPEN_TASKS, Mirror
 from nano.ui.pages.history import read_history
 from nano.ui.portal import back_path, portal_of
 
@@ -44,7 +44,7 @@ async def task_page(request: Request) -> Response:
         task = await portal.core.get(f"/tasks/{task_id}", visit.caller)
     if not isinstance(task, dict):
         raise Unknown("There is no such task.", code="unknown_task", hint="Old tasks are kept in the journal.")
-    context: dict[str, Any] = {"task": task, "watch": "", "resource_url": resource_url(task["resource"])}
+    context: dict[str, Any] = {"task": task, "watch": "", "resource_url": _link(portal.mirror, task["resource"])}
     context |= await read_history(portal, visit, f"/tasks/{task_id}")
     name = "task/body.html" if request.query_params.get("part") == "body" else "task.html"
     return portal.page(visit, name, context)
@@ -58,6 +58,12 @@ async def cancel(request: Request) -> Response:
     except NanoError as error:
         return portal.refused(request, error)
     return portal.done(request, back_path(request, f"/tasks/{task_id}"), visit.words._("The task is being cancelled"))
+
+
+def _link(mirror: Mirror, resource: str) -> str:
+    """The page of what a task is about; none once it is gone."""
+    kind, _, key = resource.partition("/")
+    return resource_url(resource) if kind in mirror.rows and mirror.get(kind, key) else ""
 
 
 def resource_url(resource: str) -> str:

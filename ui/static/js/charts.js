@@ -83,8 +83,8 @@ class Chart {
         y: { range: (_, low, high) => [0, top || Math.max(high * 1.15, binary ? 1024 : 10)] },
       },
       axes: [
-        { ...axis, size: 22, space: 70, values: (_, ticks) => ticks.map((tick) => new Date(tick * 1000).toTimeString().slice(0, 5)) },
-        { ...axis, size: 62, space: 34, gap: 6, incrs: binary ? BINARY : undefined, values: (_, ticks) => ticks.map((tick) => say(tick)) },
+        { ...axis, size: 22, space: 70, incrs: [60, 120, 300, 600, 900, 1800], values: (_, ticks) => ticks.map((tick) => new Date(tick * 1000).toTimeString().slice(0, 5)) },
+        { ...axis, size: { percent: 46, size: 58, rate: 70 }[this.figure.dataset.unit], space: 34, gap: 6, incrs: binary ? BINARY : undefined, values: (_, ticks) => ticks.map((tick) => say(tick)) },
       ],
       series: [{}, ...series],
       hooks: { setCursor: [(plot) => this.tell(plot.cursor.idx)] },
