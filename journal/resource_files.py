@@ -35,7 +35,6 @@ class Row(msgspec.Struct, Generic[E], frozen=True, gc=False):
 class Rows(NamedTuple):
     """Rows of one resource from one stretch of the log."""
 
-    first: int  # position of the first
     version: int  # version of the first
     texts: list[bytes]
 
@@ -72,7 +71,7 @@ def derive(lines: Iterable[RawLine]) -> dict[str, Rows]:
             text = _encode(row) + b"\n"
             rows = found.get(entry.resource)
             if rows is None:
-                found[entry.resource] = Rows(position, entry.version, [text])
+                found[entry.resource] = Rows(entry.version, [text])
             else:
                 rows.texts.append(text)
     return found

@@ -101,6 +101,15 @@ async def test_a_file_that_does_not_fit_is_made_anew(tmp_path: Path) -> None:
         assert journal(tmp_path, "a").read_bytes() == whole
 
 
+async def test_a_file_that_was_removed_is_made_anew_when_something_happens(tmp_path: Path) -> None:
+    await run(tmp_path, 5)
+    whole = journal(tmp_path, "a").read_bytes()
+    journal(tmp_path, "a").unlink()
+    await run(tmp_path, 1)
+    assert journal(tmp_path, "a").read_bytes().startswith(whole)
+    assert verify(tmp_path).whole
+
+
 async def test_rows_beyond_the_log_are_thrown_away(tmp_path: Path) -> None:
     await run(tmp_path, 5)
     segment = tmp_path / "commits" / "0000000000000001.jsonl"
