@@ -16,6 +16,7 @@ import ctypes
 import fcntl
 import json
 import os
+import re
 import shutil
 import socket
 import sys
@@ -33,6 +34,8 @@ BOUND: Final = {
     "log": "/var/log/libvirt",
     "cache": "/var/cache/libvirt",
 }
+
+UNUSED_ID: Final = 64055  # what Debian's package gives libvirt-qemu (policy 9.2.2: 60000-64999 are allotted globally)
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -59,6 +62,27 @@ def resolvable_host_name(folder: Path) -> None:
         hosts = folder / "room" / "hosts"
         hosts.write_text(f"127.0.0.1 localhost\n127.0.1.1 {name}\n::1 localhost ip6-localhost {name}\n{known}")
         mount(str(hosts), "/etc/hosts", flags=MS_BIND)
+
+
+def known_accounts(folder: Path) -> None:
+    """Private /etc/passwd and /etc/group in which the accounts exist whose names are compiled into libvirt.
+
+    Debian and Ubuntu make them in ``libvirt-daemon-system``, which also starts services; without them the QEMU driver
+    refuses to load, before it reads that our qemu.conf names another user. Nothing ever runs as them here.
+    """
+    accounts = (
+        ("/etc/passwd", f"libvirt-qemu:x:{UNUSED_ID}:{UNUSED_ID}::/nonexistent:/usr/sbin/nologin"),
+        ("/etc/group", f"libvirt-qemu:x:{UNUSED_ID}:"),
+        ("/etc/group", f"kvm:x:{UNUSED_ID - 1}:"),
+    )
+    texts = {path: Path(path).read_text(errors="replace") for path, _ in accounts}
+    for path, line in accounts:
+        if not re.search(rf"^{line.partition(':')[0]}:", texts[path], re.M):
+            texts[path] = f"{texts[path].rstrip()}\n{line}\n"
+    for path, text in texts.items():
+        copy = folder / "room" / Path(path).name
+        copy.write_text(text)
+        mount(str(copy), path, flags=MS_BIND)
 
 
 def own_sysfs(folder: Path) -> None:
@@ -143,6 +167,7 @@ def main() -> None:
         own_sysfs(folder)
     bind_folders(folder)
     resolvable_host_name(folder)
+    known_accounts(folder)
     if chosen.hide_kvm:
         dev_without_kvm(folder)
     os.execvp(chosen.command[0], chosen.command)  # noqa: S606  it is to become this process
