@@ -54,6 +54,7 @@ class Uplink:
     def __init__(self, cell: CellNode, identity: NodeIdentity, trust: PinnedCore, settings: CellSettings) -> None:
         self._cell = cell
         self._side = NodeSide(identity, trust, cell.offer)
+        self._trust = trust
         self._settings = settings
         self._random: Random = SystemRandom()
 
@@ -61,19 +62,17 @@ class Uplink:
         await keep_linked(self._find, quic_link.connect, self._side, self._hello, _until_lost, random=self._random)
 
     def _hello(self) -> Hello:
-        return Hello(name=self._cell.name, kind="cell", domain=self._settings.domain.name, version=nano.__version__)
+        epoch = self._trust.pin.epoch if self._trust.pin else 0
+        domain = self._settings.domain.name
+        return Hello(name=self._cell.name, kind="cell", domain=domain, version=nano.__version__, epoch=epoch)
 
     async def _find(self) -> AsyncIterator[str]:
         domain = self._settings.domain
         triple = DomainTriple(domain.name, domain.group, domain.port, self._settings.cell.address)
-        first = ""
         answers = discover(triple, timeout_s=DISCOVER_S, random=self._random, addresses=domain.addresses)
         async with aclosing(answers):
             async for found in answers:
-                first = found.link
-                break
-        if first:
-            yield first
+                yield found.link  # every one that answers: whoever is quickest need not be ours
 
 
 async def _until_lost(link: StreamLink) -> None:
