@@ -16,7 +16,18 @@ def update(path: Path, locale: str) -> list[str]:
     if path.exists():
         with path.open("rb") as file:
             old = read_po(file, locale=locale)
-    fresh = Catalog(locale=locale, project="Nano", header_comment=f"# Nano portal, {locale}", fuzzy=False)
+    fresh = Catalog(
+        locale=locale,
+        project="Nano portal",
+        version="2",
+        header_comment=f"# The portal in {locale}. scripts/words keeps it up to date.",
+        creation_date=old.creation_date,
+        revision_date=old.creation_date,
+        last_translator="",
+        language_team="",
+        msgid_bugs_address="",
+        fuzzy=False,
+    )
     missing = []
     for message, place in source_messages().items():
         key = message if isinstance(message, str) else message[0]
