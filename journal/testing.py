@@ -1,4 +1,3 @@
-# ruff: noqa: ARG001 (deciding and evolving functions have one shape, whatever they use of it)
 """For tests and measurements of journals: a model as small as one can be, a ticking clock, numbered ids, a bad disk.
 
 Counters are made, counted up and removed. Nothing in a node uses this module.

@@ -1,3 +1,5 @@
+"""Blocking calls on threads of their own: results, errors, deadlines, and what a caller that gave up leaves behind."""
+
 import threading
 
 import anyio
