@@ -89,22 +89,20 @@ def become_root(options: Options, argv: list[str]) -> None:
     options.state.mkdir(parents=True, exist_ok=True)  # so that it, and what is above it, is the user's
     options.cache.mkdir(parents=True, exist_ok=True)
     kept = ["--state", str(options.state), "--cache", str(options.cache), "--started", str(options.started)]
-    # -B: no byte code owned by root in the user's clone.
-    command = ["sudo", "--", sys.executable, "-B", "-m", "nano.tools.up", *argv, *kept]
+    # No byte code owned by root in the user's clone; the nodes inherit this.
+    command = ["sudo", "--", "env", "PYTHONDONTWRITEBYTECODE=1", sys.executable, "-m", "nano.tools.up", *argv, *kept]
     sys.stdout.flush()
     os.execvp(command[0], command)  # noqa: S606 - there is no shell to want
 
 
 def give_to_user(state: Path) -> None:
-    """Under sudo: let the user who called read what client programs need (address, credentials, journals)."""
+    """Under sudo: let the user who called read what client programs need, Core's address and the credentials.
+
+    Journals stay root's: they grow while the nodes run, so what is given now would not be all there is later.
+    """
     if "SUDO_UID" not in os.environ or os.geteuid() != 0:
         return
     user, group = int(os.environ["SUDO_UID"]), int(os.environ.get("SUDO_GID", "-1"))
-    for folder in (state, *(state / node for node in ("core", "cell", "frontend"))):
-        for path in (folder, *(folder / name for name in ("config", "data", "run", "log"))):
-            if path.is_dir():
-                os.chown(path, user, group)
-    for path in state.glob("*/config/*.toml"):
-        os.chown(path, user, group)
-    for path in state.glob("*/data/journal/**/*"):
-        os.chown(path, user, group, follow_symlinks=False)
+    for node in ("core", "cell", "frontend"):
+        for path in (state / node / "config", *(state / node / "config").glob("*.toml")):
+            os.chown(path, user, group)
