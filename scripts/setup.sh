@@ -114,7 +114,7 @@ make_venv() { # make_venv LEVEL DIGEST
     pip_install --require-hashes --no-build-isolation -r "requirements/$1.txt"
     pip_install --no-deps --no-build-isolation --editable .
     # Byte code once, by the owner of this folder: under sudo nobody writes it.
-    .venv/bin/python -m compileall -q -j 0 domain journal projections transports hypervisor core cell http ui tools >/dev/null || true
+    .venv/bin/python -m compileall -q -j 0 src/nano/*/ >/dev/null || true
     local level
     for level in cell dev; do
         [ "$level" = cell ] || [ "$1" = dev ] || continue
