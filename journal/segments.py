@@ -120,7 +120,8 @@ class SegmentScan:
         self.torn = b""
 
     def blocks(self) -> Iterator[Block]:
-        """Blocks of about SCAN_BYTES. Raises JournalDamaged at the first line that does not follow."""
+        """Blocks of about SCAN_BYTES. Raises JournalDamaged at the first line that does not follow, after what is whole
+        before it was given."""
         read_to = self.end
         while data := self._disk.read(self._path, read_to, SCAN_BYTES):
             read_to += len(data)
@@ -133,7 +134,11 @@ class SegmentScan:
             block = Block(self._path, self.end, text, text[:-1].split(b"\n"))
             self.hash, followed = check_chain(self.hash, block.lines)
             if followed < len(block.lines):
-                raise damaged(self._path, block.offset_of(followed), "the line does not follow the one before it")
+                wrong = block.offset_of(followed)
+                if followed:
+                    whole = text[: wrong - self.end]
+                    yield Block(self._path, self.end, whole, block.lines[:followed])
+                raise damaged(self._path, wrong, "the line does not follow the one before it")
             self.end += len(text)
             yield block
         # a torn write leaves less than a line: one whole line and then a byte that is no newline was changed later

@@ -65,11 +65,11 @@ def _print(terminal: Terminal, node: Node, report: Report, *, signed: bool) -> N
     state = terminal.state("done", "whole") if report.whole else terminal.state("failed", "damaged")
     terminal.write(Text(f"journal of {node.name}", "bold").append("  ").append(state))
     if report.damage is not None:
-        # On one line whatever the width: this is what people search for and programs read.
-        terminal.write(f"  {report.damage.file}, byte {report.damage.byte}: {report.damage.message}")
-        if report.damage.hint:
-            print_fields(terminal, [("do", report.damage.hint)])
-        terminal.write(Text("before it", "dim"))
+        # on one line whatever the width: it names file and byte, and this is what people search for and programs read
+        terminal.write(f"  {report.damage.message}")
+        for line in Text(report.damage.hint).folded(terminal.width - 2):
+            terminal.write(Text("  ").append(line))
+        terminal.write(Text("whole before it", "dim"))
     seals = words.plural(report.seals, "seal")
     fields: list[tuple[str, str | Text]] = [
         ("events", str(report.position)),

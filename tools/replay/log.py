@@ -7,13 +7,15 @@ from typing import Final
 
 from nano.tools.display import plain, words
 from nano.tools.display.sentences import sentence
+from nano.tools.display.table import FOLD_MIN
 from nano.tools.display.terminal import Terminal
-from nano.tools.display.text import Text
+from nano.tools.display.text import GAP, Text, lay_out
 from nano.tools.replay.facts import Fact, Names, facts_in
 from nano.tools.replay.moments import Moment, parse_moment
 from nano.tools.replay.node import Node
 
 LOOK_S: Final = 0.25
+POSITION: Final = 7
 WHO: Final = 12
 
 
@@ -86,10 +88,18 @@ def _is_type(found: str, wanted: str) -> bool:
 
 
 def print_fact(terminal: Terminal, fact: Fact, names: Names) -> None:
-    """Position, time, who, what; the widths are fixed, because nothing is known of the lines to come."""
-    at = words.parse_time(fact["at"])
-    when = words.moment(at, terminal.zone, narrow=terminal.narrow)
+    """Position, time, who, what; the widths are fixed, because nothing is known of the lines to come. Where they would
+    leave no room for what, it goes below."""
+    when = words.moment(words.parse_time(fact["at"]), terminal.zone, narrow=terminal.narrow)
     who = words.fitted(words.who(str(fact["actor"])), WHO)
-    said = sentence(fact["event"], fact["resource"], names.of)
-    line = Text(f"{fact['position']:>7}  {when}  ", "dim").append(f"{who}  ", "cyan").append(said)
-    terminal.write(line.cut(terminal.width))
+    said = Text(sentence(fact["event"], fact["resource"], names.of))
+    head = Text(f"{fact['position']:>{POSITION}}", "dim"), Text(when, "dim"), Text(who, "cyan")
+    if terminal.narrow:
+        terminal.write(Text(f"{fact['position']:>{POSITION}}  {when}  ", "dim").append(who.rstrip(), "cyan"))
+        for part in said.folded(terminal.width - POSITION - GAP):
+            terminal.write(Text(" " * (POSITION + GAP)).append(part))
+        return
+    room = max(FOLD_MIN, terminal.width - POSITION - len(when) - WHO - 3 * GAP)
+    cells, widths = [*head, said], [POSITION, len(when), WHO, room]
+    for line in lay_out([cells], widths, ["left"] * 4, [False, False, False, True], terminal.colours):
+        terminal.write(line)

@@ -95,7 +95,8 @@ def _tell(terminal: Terminal, story: Story, names: Names) -> None:
     span = f"from {words.exact(first, terminal.zone)} to {words.exact(last, terminal.zone)}"
     terminal.write(Text(f"{words.plural(len(facts), 'event')} {span}", "dim"))
     if story.earlier:
-        terminal.write(Text(f"Others had this name before: {', '.join(story.earlier[-3:])}", "dim"))
+        for line in Text(f"Others had this name before: {', '.join(story.earlier[-3:])}", "dim").folded(terminal.width):
+            terminal.write(line)
     days: dict[str, list[list[Text]]] = {}
     for fact in facts:
         if not _is_quiet(fact["event"]):

@@ -1,0 +1,134 @@
+"""verify: 0 for a whole journal, 1 with file and byte for a damaged one; and what other verbs make of damage."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from nano.tools.nanoctl import exits
+from nano.tools.replay.checking import certificate_check
+from nano.tools.replay.node import Node
+from nano.transports.identity import load_or_create
+from nano.transports.journal_signer import JournalSigner
+
+
+def segment(node: Path) -> Path:
+    (path,) = (node / "data" / "journal" / "commits").glob("*.jsonl")
+    return path
+
+
+def change_byte(path: Path, offset: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[offset] ^= 1
+    path.write_bytes(data)
+
+
+def test_a_whole_journal(replay: Any) -> None:
+    outcome = replay("verify", "-o", "json")
+    assert outcome.code == 0
+    (report,) = outcome.json
+    assert report["whole"] is True
+    assert (report["node"], report["kind"], report["position"]) == ("Core_aabbccddeeff", "core", 38)
+
+
+def test_a_changed_byte_is_named(replay: Any, node: Path) -> None:
+    path = segment(node)
+    lines = path.read_bytes().splitlines(keepends=True)
+    start = len(b"".join(lines[:5]))
+    change_byte(path, start + 40)
+    outcome = replay("verify")
+    assert outcome.code == 1
+    assert "✗ damaged" in outcome.out
+    assert f"{path}, byte {start}: " in outcome.out, "on one line, however long"
+    (report,) = replay("verify", "-o", "json").json
+    assert report["whole"] is False
+    assert (report["damage"]["file"], report["damage"]["byte"]) == (str(path), start)
+
+
+def test_a_resource_journal_that_lies(replay: Any, node: Path) -> None:
+    path = node / "data" / "journal" / "resources" / "compute_pool" / "fast.jsonl"
+    change_byte(path, 12)
+    outcome = replay("verify", width=60)
+    assert outcome.code == 1
+    assert f"{path}, byte " in outcome.out
+
+
+def test_reading_stops_at_the_damage_and_names_it(replay: Any, node: Path) -> None:
+    path = segment(node)
+    change_byte(path, len(path.read_bytes()) - 100)
+    for words in (("log",), ("show", "guest/web"), ("state",)):
+        outcome = replay(*words)
+        assert outcome.code == exits.FAILED
+        assert str(path) in outcome.err
+        assert "byte" in outcome.err
+    assert replay("log", "--until", "3").code == 0
+
+
+def test_no_journal(replay: Any, tmp_path: Path) -> None:
+    outcome = replay("verify", folder=tmp_path)
+    assert outcome.code == exits.NOT_FOUND
+    assert "--node STATE/core" in outcome.err
+
+
+@pytest.mark.parametrize(
+    "words", [("verify", "--frob"), ("check",), (), ("log", "-o", "xml"), ("log", "--since", "tomorrow")]
+)
+def test_wrong_words(replay: Any, words: tuple[str, ...]) -> None:
+    outcome = replay(*words)
+    assert (outcome.code, outcome.out) == (exits.USAGE, "")
+    assert outcome.err
+
+
+def test_help_tells_two_examples_for_each_verb(replay: Any) -> None:
+    for verb in ("log", "show", "state", "verify"):
+        outcome = replay(verb, "--help")
+        assert outcome.code == 0
+        assert outcome.out.count(f"nano-replay --node S/core {verb}") >= 2
+    assert replay("--help").out.count("nano-replay --node ~") == 2
+
+
+def test_nothing_is_written(replay: Any, node: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in node.rglob("*")}
+    for words in (("verify",), ("log",), ("state",), ("show", "guest/web")):
+        replay(*words)
+    assert {path: path.stat().st_mtime_ns for path in node.rglob("*")} == before
+
+
+def test_the_journal_folder_itself_may_be_named(node: Path) -> None:
+    assert Node(node / "data" / "journal").journal == node / "data" / "journal"
+    assert Node(node / "data" / "journal").kind == "core"
+
+
+def test_signatures_are_checked_with_the_certificate(tmp_path: Path) -> None:
+    identity = load_or_create(tmp_path, "core")
+    check = certificate_check(tmp_path / "node.crt")
+    assert check is not None
+    signer = JournalSigner(identity)
+    good = signer.sign(b"a seal")
+    assert check(good, b"a seal", signer.key_id)
+    assert not check(good, b"another", signer.key_id)
+    other = ec.generate_private_key(ec.SECP256R1()).sign(b"a seal", ec.ECDSA(hashes.SHA256()))
+    assert not check(other, b"a seal", signer.key_id)
+    assert check(other, b"a seal", "a key this node had before")
+    assert certificate_check(tmp_path / "none.crt") is None
+
+
+def test_the_program(node: Path) -> None:
+    program = Path(sys.executable).with_name("nano-replay")
+    done = subprocess.run([program, "--node", node, "verify"], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "\x1b" not in done.stdout
+    change_byte(segment(node), 30)
+    done = subprocess.run([program, "verify", "--node", node], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert str(segment(node)) in done.stdout
+    piped = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", f"{program} --node {node} log | head -1"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert piped.returncode in (0, exits.FAILED)
+    assert "Traceback" not in piped.stderr
