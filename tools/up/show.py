@@ -47,7 +47,8 @@ def summary(outcome: Outcome, seconds: Mapping[str, float]) -> Group:
         table.add_row(
             "Address", ", ".join(guest["addresses"]) or "none: the bridge is isolated and gives out no addresses yet"
         )
-        table.add_row("Console", f"{outcome.portal}/guests/{guest['id']} (user root, password nano)")
+        table.add_row("Console", f"{outcome.portal}/guests/{guest['id']}/console")
+        table.add_row("Login there", "root, password nano")
     table.add_row("State", str(outcome.state))
     parts: list[Any] = [table]
     if seconds:
