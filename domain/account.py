@@ -69,7 +69,8 @@ def require_password(password: str) -> str:
         raise Invalid(
             "The password does not meet the rule.",
             code="weak_password",
-            hint=f"Use {PASSWORD_LENGTH_MIN} to {PASSWORD_LENGTH_MAX} characters with a digit, a lower case and an upper case letter.",
+            hint=f"Use {PASSWORD_LENGTH_MIN} to {PASSWORD_LENGTH_MAX} characters "
+            "with a digit, a lower case and an upper case letter.",
             field="password",
             missing=list(missing),
         )

@@ -50,7 +50,11 @@ def make_app(portal: Portal, statics: Statics) -> ASGIApp:
         return portal.error_page(visit_of(Request(scope)), error)
 
     return Gate(
-        _StaticsFirst(app, statics), doorman=portal.doorman, languages=portal.languages, refuse=refuse, https=portal.https
+        _StaticsFirst(app, statics),
+        doorman=portal.doorman,
+        languages=portal.languages,
+        refuse=refuse,
+        https=portal.https,
     )
 
 
@@ -75,7 +79,9 @@ async def _refused(request: Request, error: Exception) -> Response:
 async def _no_page(request: Request, error: Exception) -> Response:
     portal, visit = portal_of(request)
     assert isinstance(error, HTTPException)
-    unknown = Unknown("There is no such page.", code="unknown_page", hint="Check the address, or start from the dashboard.")
+    unknown = Unknown(
+        "There is no such page.", code="unknown_page", hint="Check the address, or start from the dashboard."
+    )
     response = portal.error_page(visit, unknown)
     headers: Mapping[str, str] = error.headers or {}
     response.status_code = error.status_code

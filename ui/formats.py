@@ -24,15 +24,12 @@ class Formats:
     def size(self, value: float) -> str:
         """ "1.5 GiB": at most three significant digits, none lost where it divides evenly."""
         amount, unit = float(value), _UNITS[0]
-        for unit in _UNITS:  # noqa: B007 (the loop's last unit is the answer)
+        for unit in _UNITS:
             if abs(amount) < 1024:
                 break
             if unit != _UNITS[-1]:
                 amount /= 1024
-        if amount == int(amount) or amount >= 100:
-            text = f"{amount:.0f}"
-        else:
-            text = f"{amount:.1f}"
+        text = f"{amount:.0f}" if amount == int(amount) or amount >= 100 else f"{amount:.1f}"
         return f"{text}\u00a0{unit}"
 
     def rate(self, value: float) -> str:
@@ -51,7 +48,11 @@ class Formats:
         return as_time(at).strftime("%H:%M:%S")
 
     def day(self, at: datetime | str) -> str:
-        return str(format_datetime(as_time(at), "MMM d, y" if self.words.tag == "en" else "y年M月d日", locale=self.words.locale))
+        return str(
+            format_datetime(
+                as_time(at), "MMM d, y" if self.words.tag == "en" else "y年M月d日", locale=self.words.locale
+            )
+        )
 
     def ago(self, at: datetime | str | None, now: datetime) -> str:
         """ "3 minutes ago"; the browser keeps it true."""
@@ -72,8 +73,7 @@ class Formats:
     def duration(self, seconds: float) -> str:
         """ "0.4 s", "12 s", "1 min 20 s", "2 h 5 min"."""
         _ = self.words._
-        if seconds < 0:
-            seconds = 0
+        seconds = max(seconds, 0)
         if seconds < 10:
             return _("%(n)s s", n=f"{seconds:.1f}")
         whole = round(seconds)

@@ -5,11 +5,12 @@ that only a page of ours can know, and must not come from another site. Pure ASG
 """
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Final
 from urllib.parse import parse_qsl, quote, urlsplit
 
+from msgspec.structs import replace
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -39,11 +40,14 @@ SECURITY_HEADERS: Final = {
 }
 
 
+Refuse = Callable[[Scope, NanoError], Response]
+
+
 class Gate:
     """``refuse(scope, error)`` makes the page for a request that is turned away."""
 
     def __init__(
-        self, app: ASGIApp, *, doorman: Doorman, languages: Mapping[str, Words], refuse: "Refuse", https: bool
+        self, app: ASGIApp, *, doorman: Doorman, languages: Mapping[str, Words], refuse: Refuse, https: bool
     ) -> None:
         self._app = app
         self._doorman = doorman
@@ -74,7 +78,7 @@ class Gate:
             elif scope["method"] not in SAFE:
                 form = await self._read_form(headers, receive)
                 self._check_form(headers, visit, form)
-                scope["nano.visit"] = visit = _with_form(visit, form)
+                scope["nano.visit"] = visit = replace(visit, form=form)
         except NanoError as error:
             response = self._refuse(scope, error)
             await response(scope, receive, _with_headers(send, set_cookies))
@@ -149,13 +153,6 @@ class Gate:
             )
 
 
-class Refuse:
-    """How a refused request is answered (a protocol, spelled as a class so that it can be documented)."""
-
-    def __call__(self, scope: Scope, error: NanoError) -> Response:
-        raise error
-
-
 def same_origin(headers: Headers) -> bool:
     """Whether the browser says that the request comes from a page of this very origin (or says nothing)."""
     site = headers.get("sec-fetch-site")
@@ -188,12 +185,6 @@ def local_path(wanted: str) -> str:
     """The path to go on to after login: one of ours, or the start page."""
     ours = wanted.startswith("/") and not wanted.startswith(("//", "/\\")) and "\\" not in wanted
     return wanted if ours and wanted.isprintable() else "/"
-
-
-def _with_form(visit: Visit, form: Mapping[str, str]) -> Visit:
-    from msgspec.structs import replace
-
-    return replace(visit, form=form)
 
 
 def _with_headers(send: Send, set_cookies: "list[str] | tuple[str, ...]") -> Send:

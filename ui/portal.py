@@ -77,7 +77,9 @@ class Portal(NamedTuple):
         visit = visit_of(request)
         if not visit.is_htmx:
             return RedirectResponse(target, 303)
-        return Response(status_code=204, headers={"HX-Trigger": _trigger({"toast": {"kind": kind, "title": title, "link": link}})})
+        return Response(
+            status_code=204, headers={"HX-Trigger": _trigger({"toast": {"kind": kind, "title": title, "link": link}})}
+        )
 
     def refused(self, request: Request, error: NanoError) -> Response:
         """Why a change did not happen: a toast for scripts, else a page of its own."""

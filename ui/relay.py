@@ -72,7 +72,10 @@ class Consoles:
         except NanoError as error:
             code, reason = REFUSED, f"{error.code}: {error.message}"
         except (WebSocketException, OSError, TimeoutError) as error:
-            code, reason = REFUSED, f"core_unreachable: Core's end of the console can't be reached ({type(error).__name__})"
+            code, reason = (
+                REFUSED,
+                f"core_unreachable: Core's end of the console can't be reached ({type(error).__name__})",
+            )
         finally:
             self._open -= 1
         log.info("console ended guest=%s user=%s reason=%s", guest, visit.caller.name, reason)

@@ -154,6 +154,9 @@ SCORE_REASONS: Final = {
 }
 
 
+ON_ORDER: Final = " on order"  # how a cell explains what it was told to do
+
+
 class Story(NamedTuple):
     icon: str
     text: str
@@ -175,6 +178,8 @@ def _reason(message: str) -> Teller:
 
     def tell_it(event: Mapping[str, Any], words: Words, formats: Formats) -> str:  # noqa: ARG001
         reason = event.get("reason") or event.get("error") or ""
+        if str(reason).endswith(ON_ORDER):
+            reason = ""  # the step before it says so already
         if isinstance(reason, Mapping):
             reason = problem_words(reason, words)[0]
         return words._("%(what)s: %(why)s", what=words._(message), why=reason) if reason else words._(message)
@@ -184,9 +189,11 @@ def _reason(message: str) -> Teller:
 
 def _requested(event: Mapping[str, Any], words: Words, formats: Formats) -> str:
     spec = event.get("spec") or {}
-    return words._(
-        "Requested with %(cores)s cores, %(memory)s memory and %(disk)s disk; placed on %(cell)s",
-        cores=spec.get("cores", "?"),
+    cores = int(spec.get("cores", 1))
+    return words.ngettext(
+        "Requested with %(n)s core, %(memory)s memory and %(disk)s disk; placed on %(cell)s",
+        "Requested with %(n)s cores, %(memory)s memory and %(disk)s disk; placed on %(cell)s",
+        cores,
         memory=formats.size(spec.get("memory", 0)),
         disk=formats.size(sum(spec.get("disks", ()))),
         cell=event.get("cell", ""),
@@ -316,9 +323,19 @@ def problem_words(problem: Mapping[str, Any] | None, words: Words) -> tuple[str,
 
 
 def cause_word(cause: str, words: Words) -> str:
-    """What led to a fact: "task/<id>" is shown as a task with the start of its id."""
+    """What led to a fact, when that says more than who did it: a task, by the start of its id."""
     kind, _, key = cause.partition("/")
-    return words._("task %(id)s", id=key[:8]) if kind == "task" else cause
+    return words._("task %(id)s", id=key[:8]) if kind == "task" else ""
+
+
+def actor_word(actor: str) -> str:
+    """Who did it: an account, or a node by its name ("cell/Cell_0a…" is told by its cell)."""
+    return "Core" if actor == "core" else actor.removeprefix("cell/")
+
+
+def note_words(note: str) -> str:
+    """Why a guest last changed power, when there is more to say than that somebody wanted it."""
+    return "" if note.endswith(ON_ORDER) else note
 
 
 def score_reason(score: Mapping[str, Any], words: Words) -> str:

@@ -19,7 +19,7 @@ ENGLISH: Final = "en"
 _ACCEPTED = re.compile(r"([A-Za-z-]+)\s*(?:;\s*q=([0-9.]+))?")
 
 
-def N_(text: str) -> str:  # noqa: N802 (gettext's own name for "translate this later")
+def N_(text: str) -> str:
     """Mark a text in a table for translation; it is translated where it is shown."""
     return text
 

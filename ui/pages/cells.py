@@ -28,14 +28,18 @@ async def cells(request: Request) -> Response:
         "pools": sorted(portal.mirror.rows["compute_pool"]),
         "watch": "",
     }
-    return portal.page(visit, "cells/list.html" if request.query_params.get("part") == "list" else "cells.html", context)
+    return portal.page(
+        visit, "cells/list.html" if request.query_params.get("part") == "list" else "cells.html", context
+    )
 
 
 async def cell_page(request: Request) -> Response:
     portal, visit = portal_of(request)
     cell = portal.mirror.get("cell", str(request.path_params["cell"]))
     if cell is None:
-        raise Unknown("There is no such cell.", code="unknown_cell", hint="It may have been removed. The journal knows.")
+        raise Unknown(
+            "There is no such cell.", code="unknown_cell", hint="It may have been removed. The journal knows."
+        )
     tab = request.query_params.get("tab", "overview")
     tab = tab if tab in TABS else "overview"
     part = request.query_params.get("part", "")

@@ -41,7 +41,9 @@ async def create(request: Request) -> Response:
     try:
         answer = await portal.core.ask("POST", "/guests", visit.caller, body=command(form))
     except NanoError as error:
-        return portal.page(visit, "create.html", _form(portal.mirror, form, explain(error, visit.words)), status=error.status)
+        return portal.page(
+            visit, "create.html", _form(portal.mirror, form, explain(error, visit.words)), status=error.status
+        )
     return RedirectResponse(f"/tasks/{answer['task']['id']}", 303)
 
 

@@ -38,7 +38,9 @@ async def dashboard(request: Request) -> Response:
     context |= {"concerns": concerns(portal.mirror, portal.usage, visit.words), "watch": "zone"}
     context |= {"first": "first" in request.query_params}
     part = request.query_params.get("part")
-    name = {"numbers": "dashboard/numbers.html", "concerns": "dashboard/concerns.html"}.get(part or "", "dashboard.html")
+    name = {"numbers": "dashboard/numbers.html", "concerns": "dashboard/concerns.html"}.get(
+        part or "", "dashboard.html"
+    )
     return portal.page(visit, name, context)
 
 

@@ -96,7 +96,8 @@ async def guest_page(request: Request) -> Response:
     portal, visit = portal_of(request)
     guest = _guest(portal, request)
     if guest["id"] != request.path_params["guest"]:
-        return RedirectResponse(f"/guests/{guest['id']}", 303)
+        query = f"?{request.url.query}" if request.url.query else ""
+        return RedirectResponse(f"/guests/{guest['id']}{query}", 303)
     tab = request.query_params.get("tab", "overview")
     tab = tab if tab in TABS else "overview"
     part = request.query_params.get("part", "")
@@ -161,5 +162,7 @@ async def console_ticket(request: Request) -> Response:
 def _guest(portal: Portal, request: Request) -> Row:
     guest = portal.mirror.guest(str(request.path_params["guest"]))
     if guest is None:
-        raise Unknown("There is no such guest.", code="unknown_guest", hint="It may have been deleted. The journal knows.")
+        raise Unknown(
+            "There is no such guest.", code="unknown_guest", hint="It may have been deleted. The journal knows."
+        )
     return guest

@@ -34,7 +34,9 @@ async def forget(request: Request) -> Response:
         await portal.core.ask("DELETE", f"/images/{image}", visit.caller)
     except NanoError as error:
         return portal.refused(request, error)
-    return portal.done(request, "/images", visit.words._("Image %(name)s is removed", name=row["name"] if row else image))
+    return portal.done(
+        request, "/images", visit.words._("Image %(name)s is removed", name=row["name"] if row else image)
+    )
 
 
 def _context(portal: Portal, form: dict[str, str], problem: Any) -> dict[str, Any]:

@@ -103,13 +103,19 @@ async def search(request: Request) -> Response:
     found: list[dict[str, str]] = []
     if text:
         for guest in portal.mirror.all("guest"):
-            if text in guest["name"].lower() or guest["id"].startswith(text) or any(
-                text in address for address in guest["addresses"]
+            if (
+                text in guest["name"].lower()
+                or guest["id"].startswith(text)
+                or any(text in address for address in guest["addresses"])
             ):
-                found.append({"kind": "guest", "name": guest["name"], "url": f"/guests/{guest['id']}", "state": guest["state"]})
+                found.append(
+                    {"kind": "guest", "name": guest["name"], "url": f"/guests/{guest['id']}", "state": guest["state"]}
+                )
         for cell in portal.mirror.all("cell"):
             if text in cell["name"].lower() or text in cell["address"]:
-                found.append({"kind": "cell", "name": cell["name"], "url": f"/cells/{cell['name']}", "state": cell["state"]})
+                found.append(
+                    {"kind": "cell", "name": cell["name"], "url": f"/cells/{cell['name']}", "state": cell["state"]}
+                )
         for kind, url in (("compute_pool", "/pools"), ("image", "/images")):
             found += [
                 {"kind": kind, "name": row["name"], "url": url, "state": ""}

@@ -34,8 +34,10 @@ async def modify(request: Request) -> Response:
         await portal.core.ask("PATCH", f"/compute-pools/{pool}", visit.caller, body={"enabled": enabled})
     except NanoError as error:
         return portal.refused(request, error)
-    said = visit.words._("Pool %(pool)s is enabled", pool=pool) if enabled else visit.words._(
-        "Pool %(pool)s is disabled", pool=pool
+    said = (
+        visit.words._("Pool %(pool)s is enabled", pool=pool)
+        if enabled
+        else visit.words._("Pool %(pool)s is disabled", pool=pool)
     )
     return portal.done(request, "/pools", said)
 

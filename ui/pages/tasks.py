@@ -33,7 +33,9 @@ async def tasks(request: Request) -> Response:
         "pages": pages,
         "watch": "",
     }
-    return portal.page(visit, "tasks/list.html" if request.query_params.get("part") == "list" else "tasks.html", context)
+    return portal.page(
+        visit, "tasks/list.html" if request.query_params.get("part") == "list" else "tasks.html", context
+    )
 
 
 async def task_page(request: Request) -> Response:

@@ -23,9 +23,9 @@ def update(path: Path, locale: str) -> list[str]:
         header_comment=f"# The portal in {locale}. scripts/words keeps it up to date.",
         creation_date=old.creation_date,
         revision_date=old.creation_date,
-        last_translator="",
-        language_team="",
-        msgid_bugs_address="",
+        last_translator="Nano",
+        language_team="Nano",
+        msgid_bugs_address="issues",
         fuzzy=False,
     )
     missing = []

@@ -9,15 +9,34 @@ from nano.ui.testing.fake_core import FakeCore, guest_row, text_of
 
 GIB, MIB = 1 << 30, 1 << 20
 GUESTS = (
-    ("web-1", "running", 2, 4), ("web-2", "running", 2, 4), ("db-primary", "running", 8, 32), ("db-replica", "running", 8, 32),
-    ("cache", "running", 2, 8), ("mail", "running", 2, 4), ("ci-runner-1", "running", 4, 8), ("ci-runner-2", "stopped", 4, 8),
-    ("gitea", "running", 2, 4), ("grafana", "running", 1, 2), ("wiki", "running", 1, 2), ("legacy-erp", "crashed", 4, 16),
-    ("vpn", "running", 1, 1), ("backup", "stopped", 2, 4), ("lab-ubuntu", "paused", 2, 4), ("lab-debian", "stopped", 1, 1),
-    ("kiosk", "lost", 1, 1), ("dns-1", "running", 1, 1), ("dns-2", "running", 1, 1), ("build-arm", "missing", 4, 8),
-)  # fmt: skip
-CELLS = (("Cell_0a1b2c3d4e5f", "default", "online"), ("Cell_5f21aa0349c1", "default", "online"),
-         ("Cell_77c9e0b1d2f3", "lab", "online"), ("Cell_b04e6677a1c2", "lab", "offline"),
-         ("Cell_e9d87f001b3a", "", "discovered"))  # fmt: skip
+    ("web-1", "running", 2, 4),
+    ("web-2", "running", 2, 4),
+    ("db-primary", "running", 8, 32),
+    ("db-replica", "running", 8, 32),
+    ("cache", "running", 2, 8),
+    ("mail", "running", 2, 4),
+    ("ci-runner-1", "running", 4, 8),
+    ("ci-runner-2", "stopped", 4, 8),
+    ("gitea", "running", 2, 4),
+    ("grafana", "running", 1, 2),
+    ("wiki", "running", 1, 2),
+    ("legacy-erp", "crashed", 4, 16),
+    ("vpn", "running", 1, 1),
+    ("backup", "stopped", 2, 4),
+    ("lab-ubuntu", "paused", 2, 4),
+    ("lab-debian", "stopped", 1, 1),
+    ("kiosk", "lost", 1, 1),
+    ("dns-1", "running", 1, 1),
+    ("dns-2", "running", 1, 1),
+    ("build-arm", "missing", 4, 8),
+)
+CELLS = (
+    ("Cell_0a1b2c3d4e5f", "default", "online"),
+    ("Cell_5f21aa0349c1", "default", "online"),
+    ("Cell_77c9e0b1d2f3", "lab", "online"),
+    ("Cell_b04e6677a1c2", "lab", "offline"),
+    ("Cell_e9d87f001b3a", "", "discovered"),
+)
 
 
 def demo_core(pace_s: float = 1.2, now: datetime | None = None) -> FakeCore:
@@ -27,15 +46,33 @@ def demo_core(pace_s: float = 1.2, now: datetime | None = None) -> FakeCore:
     begin = now - timedelta(days=12)
     ids = (str(uuid.UUID(int=dice.getrandbits(128), version=4)) for _ in range(10_000))
     for pool in ("default", "lab"):
-        row = {"name": pool, "storage": "", "network": "", "failover": False, "enabled": True, "cells": 2, "guests": {},
-               "created_at": text_of(begin), "version": 1}  # fmt: skip
+        row: dict[str, Any] = {
+            "name": pool,
+            "storage": "",
+            "network": "",
+            "failover": False,
+            "enabled": True,
+            "cells": 2,
+            "guests": {},
+            "created_at": text_of(begin),
+            "version": 1,
+        }
         core.put("compute_pool", row, "compute_pool.created", at=begin)
     for number, (name, pool, state) in enumerate(CELLS):
         _cell(core, dice, number, name, pool, state, begin, now)
     for number, (name, size) in enumerate((("debian-12", 2), ("ubuntu-24.04", 4), ("nano-tiny", 1))):
         at = begin + timedelta(hours=number)
-        row = {"id": next(ids), "name": name, "format": "qcow2", "size": size * 310 * MIB, "virtual_size": size * GIB,
-               "sha256": f"{dice.getrandbits(256):064x}", "task": "", "created_at": text_of(at), "version": 2}  # fmt: skip
+        row = {
+            "id": next(ids),
+            "name": name,
+            "format": "qcow2",
+            "size": size * 310 * MIB,
+            "virtual_size": size * GIB,
+            "sha256": f"{dice.getrandbits(256):064x}",
+            "task": "",
+            "created_at": text_of(at),
+            "version": 2,
+        }
         core.put("image", row, "image.requested", at=at, path=f"/srv/images/{name}.qcow2")
         core.put("image", row, "image.registered", at=at + timedelta(seconds=9), format="qcow2")
     images = list(core.rows["image"].values())
@@ -47,13 +84,27 @@ def demo_core(pace_s: float = 1.2, now: datetime | None = None) -> FakeCore:
     return core
 
 
-def _cell(core: FakeCore, dice: random.Random, number: int, name: str, pool: str, state: str, begin: datetime, now: datetime) -> None:
+def _cell(
+    core: FakeCore, dice: random.Random, number: int, name: str, pool: str, state: str, begin: datetime, now: datetime
+) -> None:
     row: dict[str, Any] = {
-        "name": name, "pool": pool, "state": state, "enabled": name != "Cell_77c9e0b1d2f3", "address": f"10.20.0.{11 + number}",
-        "fingerprint": ":".join(f"{dice.getrandbits(8):02X}" for _ in range(32)), "cores": 32, "memory": 128 * GIB,
-        "disk": 4096 * GIB, "virt_type": "kvm", "virt_note": "", "hypervisor": "QEMU 8.2.2, libvirt 10.0.0",
-        "guests": 0, "error": "", "seen_at": text_of(now - timedelta(minutes=42 if state == "offline" else 0)), "version": 1,
-    }  # fmt: skip
+        "name": name,
+        "pool": pool,
+        "state": state,
+        "enabled": name != "Cell_77c9e0b1d2f3",
+        "address": f"10.20.0.{11 + number}",
+        "fingerprint": ":".join(f"{dice.getrandbits(8):02X}" for _ in range(32)),
+        "cores": 32,
+        "memory": 128 * GIB,
+        "disk": 4096 * GIB,
+        "virt_type": "kvm",
+        "virt_note": "",
+        "hypervisor": "QEMU 8.2.2, libvirt 10.0.0",
+        "guests": 0,
+        "error": "",
+        "seen_at": text_of(now - timedelta(minutes=42 if state == "offline" else 0)),
+        "version": 1,
+    }
     at = begin + timedelta(minutes=3 + number)
     core.put("cell", row, "cell.discovered", actor="", at=at, address=row["address"])
     if pool:
@@ -61,32 +112,64 @@ def _cell(core: FakeCore, dice: random.Random, number: int, name: str, pool: str
         described = {field: row[field] for field in ("cores", "memory", "disk", "virt_type")}
         core.put("cell", row, "cell.described", actor="", at=at + timedelta(minutes=1, seconds=2), **described)
     if state == "offline":
-        core.put("cell", row, "cell.disconnected", actor="", at=now - timedelta(minutes=42), reason="no heartbeat for 15 s")
+        core.put(
+            "cell", row, "cell.disconnected", actor="", at=now - timedelta(minutes=42), reason="no heartbeat for 15 s"
+        )
 
 
 def _guest(
-    core: FakeCore, dice: random.Random, key: str, image: dict[str, Any], number: int,
-    about: tuple[str, str, int, int], begin: datetime, now: datetime,
-) -> None:  # fmt: skip
+    core: FakeCore,
+    dice: random.Random,
+    key: str,
+    image: dict[str, Any],
+    number: int,
+    about: tuple[str, str, int, int],
+    begin: datetime,
+    now: datetime,
+) -> None:
     name, state, cores, memory = about
     cell = {"lost": "Cell_b04e6677a1c2", "paused": "Cell_77c9e0b1d2f3"}.get(state, CELLS[number % 2][0])
     at = begin + timedelta(hours=2 + number * 3)
     row = guest_row(
-        name, state, cell, id=key, pool="lab" if state in ("lost", "paused") else "default", cores=cores, memory=memory * GIB,
-        disks=[20 * GIB, 200 * GIB] if cores > 4 else [20 * GIB], image=image["name"], image_id=image["id"],
-        mac="52:54:00:" + ":".join(f"{dice.getrandbits(8):02x}" for _ in range(3)), agent=state == "running",
-        addresses=[f"10.30.0.{20 + number}"] if state == "running" else [], autostart=number % 3 == 0,
-        created_at=text_of(at), changed_at=text_of(now - timedelta(hours=number * 2, minutes=7)),
-    )  # fmt: skip
+        name,
+        state,
+        cell,
+        id=key,
+        pool="lab" if state in ("lost", "paused") else "default",
+        cores=cores,
+        memory=memory * GIB,
+        disks=[20 * GIB, 200 * GIB] if cores > 4 else [20 * GIB],
+        image=image["name"],
+        image_id=image["id"],
+        mac="52:54:00:" + ":".join(f"{dice.getrandbits(8):02x}" for _ in range(3)),
+        agent=state == "running",
+        addresses=[f"10.30.0.{20 + number}"] if state == "running" else [],
+        autostart=number % 3 == 0,
+        created_at=text_of(at),
+        changed_at=text_of(now - timedelta(hours=number * 2, minutes=7)),
+    )
     spec = {"cores": cores, "memory": row["memory"], "disks": row["disks"]}
     core.put("guest", row, "guest.requested", at=at, spec=spec, cell=cell)
     core.put("guest", row, "guest.created", actor="", at=at + timedelta(seconds=4))
     core.put("guest", row, "guest.work_started", at=at + timedelta(seconds=5), action="start")
-    core.put("guest", row, "guest.started", actor="", at=at + timedelta(seconds=6))
+    core.put("guest", row, "guest.started", actor=f"cell/{cell}", at=at + timedelta(seconds=6), reason="start on order")
     if state == "running":
-        core.put("guest", row, "guest.agent_changed", actor="", at=at + timedelta(seconds=21), connected=True, addresses=row["addresses"])
+        core.put(
+            "guest",
+            row,
+            "guest.agent_changed",
+            actor="",
+            at=at + timedelta(seconds=21),
+            connected=True,
+            addresses=row["addresses"],
+        )
         core.put("guest", row, "guest.console_opened", actor="mei", at=at + timedelta(hours=4), by="mei")
-    ending = {"stopped": "guest.stopped", "crashed": "guest.crashed", "missing": "guest.vanished", "paused": "guest.paused"}.get(state)
+    ending = {
+        "stopped": "guest.stopped",
+        "crashed": "guest.crashed",
+        "missing": "guest.vanished",
+        "paused": "guest.paused",
+    }.get(state)
     if ending:
         why = {"crashed": "the guest panicked", "missing": "the domain is not on the host any more"}.get(state, "")
         core.put("guest", row, ending, actor="", at=now - timedelta(hours=number), reason=why)
@@ -97,21 +180,52 @@ def _tasks(core: FakeCore, ids: Any, now: datetime) -> None:
         start = now - timedelta(minutes=minutes)
         end = start + timedelta(seconds=lasted_s)
         guest = next((row for row in core.rows["guest"].values() if row["name"] == name), None)
-        steps = [{"name": changes.pop("step_name", "start"), "state": "done" if state == "done" else state, "started_at": text_of(start),
-                  "ended_at": text_of(end), "detail": changes.pop("detail", "")}]  # fmt: skip
-        row = {"id": next(ids), "kind": kind, "state": state, "resource": f"guest/{guest['id'] if guest else next(ids)}",
-               "resource_name": name, "actor": "admin", "progress": 100 if state == "done" else 40, "step": "", "steps": steps,
-               "started_at": text_of(start), "ended_at": text_of(end), "deadline_at": text_of(start + timedelta(minutes=30)),
-               "error": None, "undone": [], "version": 3} | changes  # fmt: skip
+        steps = [
+            {
+                "name": changes.pop("step_name", "start"),
+                "state": "done" if state == "done" else state,
+                "started_at": text_of(start),
+                "ended_at": text_of(end),
+                "detail": changes.pop("detail", ""),
+            }
+        ]
+        row = {
+            "id": next(ids),
+            "kind": kind,
+            "state": state,
+            "resource": f"guest/{guest['id'] if guest else next(ids)}",
+            "resource_name": name,
+            "actor": "admin",
+            "progress": 100 if state == "done" else 40,
+            "step": "",
+            "steps": steps,
+            "started_at": text_of(start),
+            "ended_at": text_of(end),
+            "deadline_at": text_of(start + timedelta(minutes=30)),
+            "error": None,
+            "undone": [],
+            "version": 3,
+        } | changes
         core.put("task", row, "task.started", at=start, kind=kind)
         core.put("task", row, "task.ended", at=end, outcome=state, error=row["error"])
 
     task("guest.create", "web-1", "done", 620, 4.2, step_name="make domain")
     task("guest.start", "web-1", "done", 619, 1.1)
     task("guest.reboot", "mail", "done", 240, 9.4, actor="mei", step_name="reboot")
-    task("guest.create", "bigdata", "failed", 55, 12.3, step_name="make domain",
-         error={"code": "disk_full", "message": "The disk of Cell_5f21aa0349c1 is full.", "hint": "Free some space, or choose another cell."},
-         undone=["volume bigdata-0 was removed"])  # fmt: skip
+    task(
+        "guest.create",
+        "bigdata",
+        "failed",
+        55,
+        12.3,
+        step_name="make domain",
+        error={
+            "code": "disk_full",
+            "message": "The disk of Cell_5f21aa0349c1 is full.",
+            "hint": "Free some space, or choose another cell.",
+        },
+        undone=["volume bigdata-0 was removed"],
+    )
     task("guest.stop", "backup", "done", 31, 22.0, step_name="stop")
     task("guest.start", "cache", "done", 1.2, 1.3)
 
@@ -137,19 +251,26 @@ def measurements(core: FakeCore, dice: random.Random, tick: int) -> dict[str, An
             continue
         wave = sin(tick / 37 + number) + sin(tick / 11 + number * 2) / 3
         cells[name] = {
-            "cpu_percent": max(2.0, 34 + 14 * wave + dice.uniform(-3, 3)), "memory_total": 128 * GIB,
-            "memory_available": int((58 - 9 * wave - number * 6) * GIB), "disk_total": 4096 * GIB,
-            "disk_available": int((2600 - number * 900) * GIB), "read_rate": int(max(0, 9 + 6 * wave + dice.uniform(0, 9)) * MIB),
+            "cpu_percent": max(2.0, 34 + 14 * wave + dice.uniform(-3, 3)),
+            "memory_total": 128 * GIB,
+            "memory_available": int((58 - 9 * wave - number * 6) * GIB),
+            "disk_total": 4096 * GIB,
+            "disk_available": int((2600 - number * 900) * GIB),
+            "read_rate": int(max(0, 9 + 6 * wave + dice.uniform(0, 9)) * MIB),
             "write_rate": int(max(0, 5 - 3 * wave + dice.uniform(0, 6)) * MIB),
             "receive_rate": int(max(0, 3 + 2 * wave + dice.uniform(0, 2)) * MIB),
-            "send_rate": int(max(0, 7 + 4 * wave + dice.uniform(0, 3)) * MIB), "uptime_s": 1_036_800.0,
-        }  # fmt: skip
+            "send_rate": int(max(0, 7 + 4 * wave + dice.uniform(0, 3)) * MIB),
+            "uptime_s": 1_036_800.0,
+        }
     for number, (key, guest) in enumerate(core.rows["guest"].items()):
         if guest["state"] == "running":
             wave = sin(tick / 23 + number * 1.7)
             guests[key] = {
-                "cpu_percent": max(0.5, 22 + 18 * wave + dice.uniform(-6, 6)), "memory_used": int(guest["memory"] * (0.55 + wave / 8)),
-                "read_rate": int(max(0, 1 + wave + dice.uniform(0, 1)) * MIB), "write_rate": int(max(0, 1 - wave + dice.uniform(0, 1)) * MIB),
-                "receive_rate": int(dice.uniform(100, 900) * 1024), "send_rate": int(dice.uniform(200, 1800) * 1024),
-            }  # fmt: skip
+                "cpu_percent": max(0.5, 22 + 18 * wave + dice.uniform(-6, 6)),
+                "memory_used": int(guest["memory"] * (0.55 + wave / 8)),
+                "read_rate": int(max(0, 1 + wave + dice.uniform(0, 1)) * MIB),
+                "write_rate": int(max(0, 1 - wave + dice.uniform(0, 1)) * MIB),
+                "receive_rate": int(dice.uniform(100, 900) * 1024),
+                "send_rate": int(dice.uniform(200, 1800) * 1024),
+            }
     return {"cells": cells, "guests": guests}

@@ -65,7 +65,9 @@ class FakeCore:
 
     # ------------------------------------------------------------------ rows
 
-    def put(self, kind: str, row: Row, event: str = "", /, actor: str = "admin", at: datetime | None = None, **data: Any) -> Row:
+    def put(
+        self, kind: str, row: Row, event: str = "", /, actor: str = "admin", at: datetime | None = None, **data: Any
+    ) -> Row:
         """Store a row as the outcome of an event, and tell."""
         self.rows[kind][row[KEY[kind]]] = row
         self.record(f"{kind}/{row[KEY[kind]]}", event or f"{kind}.changed", actor, at, data)
@@ -91,7 +93,13 @@ class FakeCore:
             }
         )
         kind, _, key = resource.partition("/")
-        self.tell({"name": "change", "id": len(self.facts), "data": {**self.facts[-1], "type": event, "row": self._row(kind, key)}})
+        self.tell(
+            {
+                "name": "change",
+                "id": len(self.facts),
+                "data": {**self.facts[-1], "type": event, "row": self._row(kind, key)},
+            }
+        )
 
     def measure(self, usage: Row) -> None:
         self.usage = usage
@@ -127,7 +135,13 @@ class FakeCore:
 
     async def _carry_out(self, task: Row, outcome: str) -> None:
         for number, name in enumerate(task["plan"]):
-            step = {"name": name, "state": "running", "started_at": text_of(datetime.now(UTC)), "ended_at": None, "detail": ""}
+            step = {
+                "name": name,
+                "state": "running",
+                "started_at": text_of(datetime.now(UTC)),
+                "ended_at": None,
+                "detail": "",
+            }
             task["steps"].append(step)
             task["step"] = name
             self.put("task", task, "task.step_started", name=name)
@@ -157,7 +171,11 @@ class FakeCore:
         if image is not None:
             image |= {"task": "", "format": "qcow2", "size": 31 << 20, "virtual_size": 64 << 20, "sha256": "ab" * 32}
             self.put("image", image, "image.registered", format="qcow2")
-        task |= {"state": state, "ended_at": text_of(datetime.now(UTC)), "progress": 100 if state == "done" else task["progress"]}
+        task |= {
+            "state": state,
+            "ended_at": text_of(datetime.now(UTC)),
+            "progress": 100 if state == "done" else task["progress"],
+        }
         self.put("task", task, "task.ended", outcome=state)
 
     # ------------------------------------------------------------------ routes
@@ -165,7 +183,9 @@ class FakeCore:
     async def _refusal(self, request: Request) -> Response | None:
         body = await request.body()
         path = request.url.path.removeprefix("/api/v2")
-        self.asked.append((request.method, path, request.headers.get("nano-actor", ""), orjson.loads(body) if body else None))
+        self.asked.append(
+            (request.method, path, request.headers.get("nano-actor", ""), orjson.loads(body) if body else None)
+        )
         problem = self.refuse.get(f"{request.method} {path}")
         return JSONResponse(problem, problem["status"]) if problem else None
 
@@ -197,7 +217,9 @@ class FakeCore:
             task = self.task("image.register", f"image/{key}", body["name"], ["inspect"])
             self.put(kind, row | {"task": task["id"]}, "image.requested", path=body["path"])
             return await self._accepted(task, "ready")
-        task = self.task("guest.create", f"guest/{key}", body["name"], ["make domain", *(["start"] if body["start"] else [])])
+        task = self.task(
+            "guest.create", f"guest/{key}", body["name"], ["make domain", *(["start"] if body["start"] else [])]
+        )
         cell = next(iter(self.rows["cell"]), "")
         self.put(kind, guest_row(body["name"], "creating", cell, id=key, cores=body["cores"], memory=body["memory"],
                                  disks=body["disks"], image_id=body["image"], task=task["id"], created_at=now),
@@ -228,19 +250,27 @@ class FakeCore:
     async def _act(self, request: Request) -> Response:
         if refused := await self._refusal(request):
             return refused
-        kind, key, verb = COLLECTIONS[request.path_params["collection"]], request.path_params["key"], request.path_params["verb"]
+        kind, key, verb = (
+            COLLECTIONS[request.path_params["collection"]],
+            request.path_params["key"],
+            request.path_params["verb"],
+        )
         row = self._found(kind, key)
         if row is None:
             return _problem(404, f"unknown_{kind}", f"There is no {kind} {key}.")
         if kind == "guest":
-            task = self.task(f"guest.{verb.replace('-', '_')}", f"guest/{row['id']}", row["name"], [PLAN.get(verb, verb)])
+            task = self.task(
+                f"guest.{verb.replace('-', '_')}", f"guest/{row['id']}", row["name"], [PLAN.get(verb, verb)]
+            )
             self.put(kind, row | {"task": task["id"]}, "guest.work_started", action=verb.replace("-", "_"))
-            return await self._accepted(task, AFTER.get(verb, row["state"]))
+            return await self._accepted(task, AFTER.get(verb) or str(row["state"]))
         if kind == "task":
             self.put(kind, row | {"state": "cancelling"}, "task.cancel_requested", by="admin")
             row["state"] = "cancelling"
         elif verb == "add":
-            self.put(kind, row | {"pool": (await request.json())["pool"], "state": "online"}, "cell.added", pool="default")
+            self.put(
+                kind, row | {"pool": (await request.json())["pool"], "state": "online"}, "cell.added", pool="default"
+            )
         else:
             self.put(kind, row | {"enabled": verb == "enable"}, f"cell.{verb}d")
         return JSONResponse({"resource": f"{kind}/{key}", "position": len(self.facts), "row": self._row(kind, key)})
@@ -248,7 +278,9 @@ class FakeCore:
     async def _history(self, request: Request) -> Response:
         kind = COLLECTIONS[request.path_params["collection"]]
         resource = f"{kind}/{request.path_params['key']}"
-        return JSONResponse({"items": [fact for fact in self.facts[::-1] if fact["resource"] == resource][:100], "next": None})
+        return JSONResponse(
+            {"items": [fact for fact in self.facts[::-1] if fact["resource"] == resource][:100], "next": None}
+        )
 
     async def _journal(self, request: Request) -> Response:
         wanted = request.query_params
@@ -260,7 +292,9 @@ class FakeCore:
             and fact["resource"].startswith(wanted.get("resource", ""))
         ]
         limit = int(wanted.get("limit", "100"))
-        return JSONResponse({"items": facts[:limit], "next": str(facts[limit - 1]["position"]) if len(facts) > limit else None})
+        return JSONResponse(
+            {"items": facts[:limit], "next": str(facts[limit - 1]["position"]) if len(facts) > limit else None}
+        )
 
     async def _placement(self, request: Request) -> Response:
         need = int(request.query_params.get("memory", "0"))
@@ -273,8 +307,12 @@ class FakeCore:
                 ("cell_offline", "it is offline") if cell["state"] == "offline"
                 else ("no_memory", f"{free / 2**30:.1f} GiB of memory is free") if free < need else ("", "")
             )  # fmt: skip
-            scores.append({"cell": name, "score": 0.0 if why[0] else round(free / need, 1), "code": why[0], "reason": why[1]})
-        best = max((score for score in scores if not score["code"]), key=lambda score: float(score["score"]), default=None)
+            scores.append(
+                {"cell": name, "score": 0.0 if why[0] else round(free / need, 1), "code": why[0], "reason": why[1]}
+            )
+        best = max(
+            (score for score in scores if not score["code"]), key=lambda score: float(score["score"]), default=None
+        )
         verdict = {"cell": best["cell"] if best else "", "scores": scores, "code": "", "message": ""}
         if best is None:
             verdict |= {"code": "no_memory", "message": "No cell has enough memory."}
@@ -316,7 +354,9 @@ def _sse(message: Row) -> bytes:
 
 
 def _problem(status: int, code: str, detail: str, hint: str = "") -> Response:
-    return JSONResponse({"type": "about:blank", "title": "", "status": status, "detail": detail, "code": code, "hint": hint}, status)
+    return JSONResponse(
+        {"type": "about:blank", "title": "", "status": status, "detail": detail, "code": code, "hint": hint}, status
+    )
 
 
 def guest_row(name: str, state: str, cell: str, **changes: Any) -> Row:

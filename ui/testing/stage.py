@@ -74,11 +74,15 @@ def _unreachable(address: str) -> Exception:
 
 
 @asynccontextmanager
-async def stage(folder: Path, core: FakeCore, *, port: int = 0, settings: Settings | None = None) -> AsyncIterator[Stage]:
+async def stage(
+    folder: Path, core: FakeCore, *, port: int = 0, settings: Settings | None = None
+) -> AsyncIterator[Stage]:
     """Both running, until the block ends."""
     core_socket = socket.create_server(("127.0.0.1", 0))
     address = f"http://127.0.0.1:{core_socket.getsockname()[1]}"
-    config = uvicorn.Config(core.app, log_config=None, lifespan="off", ws="websockets-sansio", timeout_graceful_shutdown=1)
+    config = uvicorn.Config(
+        core.app, log_config=None, lifespan="off", ws="websockets-sansio", timeout_graceful_shutdown=1
+    )
     server = Listener(config)
     if settings is None:
         settings = Settings(listen=Listen(port=port or _free_port()))

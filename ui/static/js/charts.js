@@ -26,9 +26,9 @@ const colour = (name) => {
 
 const soft = (rgb, alpha) => rgb.replace("rgb(", "rgba(").replace(")", `, ${alpha})`);
 
-// Steps of an axis in powers of 1024, so that labels are round.
+// Steps of an axis of bytes are powers of two, so that its labels are round.
 const BINARY = [];
-for (let power = 0; power < 5; power++) for (const step of [1, 2, 5, 10, 20, 50, 100, 200, 500]) BINARY.push(step * 1024 ** power);
+for (let power = 0; power < 50; power++) BINARY.push(2 ** power);
 
 export async function charts() {
   const found = [...document.querySelectorAll("[data-chart]")];
@@ -51,7 +51,7 @@ class Chart {
     this.fields = figure.dataset.fields.split(",");
     this.labels = figure.dataset.labels.split("|");
     this.say = SAY[figure.dataset.unit];
-    this.data = [columns.time ?? [], ...this.fields.map((field) => columns[field] ?? [])];
+    this.data = [columns.time, ...this.fields.map((field) => columns[field])].map((column) => [...(column ?? [])]);
     this.draw();
   }
 
