@@ -13,6 +13,7 @@ import nano
 from nano.core.cells import CellDesk
 from nano.core.guest_work import GuestWork, Serve
 from nano.core.images import ImageWork
+from nano.core.past import Past
 from nano.core.usage import UsageBoard
 from nano.core.work import ACTOR, TaskRunner
 from nano.domain.facts import Change, Command, Emitted
@@ -39,6 +40,7 @@ class Core:
         self.started_at = clock()
         self.usage = UsageBoard()
         self.views = ZoneViews(generation)
+        self.past = Past(ledger)
         self.cells = CellDesk(ledger, zone, self.usage)
         zone.loads = self.usage.loads
         tell = self.views.set_progress

@@ -9,12 +9,11 @@ from collections.abc import Callable
 
 from nano.domain.cell import Cell
 from nano.domain.compute_pool import ComputePool
-from nano.domain.facts import Change, State, id_of, kind_of
+from nano.domain.facts import Change, Model, State, id_of, kind_of
 from nano.domain.guest import Guest
 from nano.domain.image import Image
 from nano.domain.limits import LIMITS
 from nano.domain.task import Task
-from nano.domain.zone import Zone
 from nano.projections import rows
 from nano.projections.table import Table
 
@@ -41,8 +40,8 @@ class ZoneViews:
             "task": Table("task", self._task, self._newest_first, generation),
         }
 
-    def load(self, zone: Zone, version: Callable[[str], int], position: int) -> None:
-        """Take over a replayed model as it stands."""
+    def load(self, zone: Model, version: Callable[[str], int], position: int) -> None:
+        """Take over a replayed model of a zone as it stands."""
         for table in self.tables.values():
             table.clear()
         for states in self.states.values():
