@@ -165,9 +165,9 @@ class Api:
         if verb == "history":
             return make_history(self.core, query)
         if verb == "list":
-            return make_list(self.core.views, query)
+            return make_list(self.core, query)
         if verb == "show":
-            return make_show(self.core.views, query)
+            return make_show(self.core, query)
         raise Invalid(f"Nothing answers the query {query.name}.", code="unserved_query")
 
 

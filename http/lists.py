@@ -2,12 +2,14 @@
 
 A list is remembered by its query string together with the table's ETag, so the usual request costs a comparison. A row's
 ETag is its version and a checksum of what is shown, because a row also shows what other resources did (a guest whose
-cell is lost has no new version); ``If-Match`` looks at the version alone.
+cell is lost has no new version); ``If-Match`` looks at the version alone. ``?at=`` shows the same as it was at a position
+or an instant, from Core's past.
 """
 
 import zlib
 from collections.abc import Awaitable, Callable
-from typing import Final, get_args, get_type_hints
+from datetime import datetime
+from typing import TYPE_CHECKING, Final, get_args, get_type_hints
 
 from nano.domain.catalogue import QueryEntry
 from nano.domain.errors import Invalid, Unknown
@@ -26,7 +28,13 @@ ROWS: Final[dict[str, type[Row]]] = {
 }
 REMEMBERED_BYTES_MAX: Final = 8 << 20
 REMEMBERED_MAX: Final = 256
+AT: Final = "at"
+ETAG_AT: Final = 2  # place of the ETag among a list's headers
 _NO_CACHE: Final = (b"cache-control", b"private, no-cache")
+
+if TYPE_CHECKING:
+    from nano.core.core import Core
+    from nano.core.past import Moment
 
 Where = Callable[[Row], bool]
 Handle = Callable[[Request], Awaitable[Answer]]
@@ -51,7 +59,26 @@ def row_etag(fragment: bytes, version: int) -> bytes:
     return b'"v%d-%08x"' % (version, zlib.crc32(fragment))
 
 
-def make_list(views: ZoneViews, entry: QueryEntry) -> Handle:
+def parse_moment(text: str) -> "Moment":
+    """A position, or an instant with its offset. Raises Invalid(invalid_at)."""
+    if text.isascii() and text.isdigit() and len(text) <= 15:
+        return int(text)
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        instant = None
+    if instant is None or instant.tzinfo is None:
+        raise Invalid(
+            f"at is {text[:40]!r}.",
+            code="invalid_at",
+            hint="Use a position, or a time with its offset: 2026-11-21T03:10:53Z.",
+            field="at",
+        )
+    return instant
+
+
+def make_list(core: "Core", entry: QueryEntry) -> Handle:
+    views = core.views
     table = views.tables[entry.kind]
     filters = tuple(name for name in entry.parameters if name not in ("limit", "cursor"))
     remembered: dict[bytes, tuple[str, Answer]] = {}
@@ -65,28 +92,27 @@ def make_list(views: ZoneViews, entry: QueryEntry) -> Handle:
         size += len(answer.body)
         remembered[query] = (etag, answer)
 
-    def fresh(query: bytes) -> Answer:
-        values = decode_query(query, entry.parameters)
+    async def fresh(query: bytes) -> Answer:
+        values = decode_query(query, (*entry.parameters, AT))
         limit = whole_number(values["limit"], "limit", 1, PAGE_MAX) if "limit" in values else PAGE_DEFAULT
-        where = _where(views, entry.kind, {name: values[name] for name in filters if name in values})
-        page = table.page(limit, values.get("cursor", ""), where)
-        answer = json_answer(page.body, 200, (b"etag", page.etag.encode()), _NO_CACHE, position_header(views))
-        if len(query) <= 256:
+        seen = await core.past.views(parse_moment(values[AT])) if AT in values else views
+        where = _where(seen, entry.kind, {name: values[name] for name in filters if name in values})
+        page = seen.tables[entry.kind].page(limit, values.get("cursor", ""), where)
+        answer = json_answer(page.body, 200, (b"etag", page.etag.encode()), _NO_CACHE, position_header(seen))
+        if seen is views and len(query) <= 256:
             remember(query, page.etag, answer)
         return answer
 
     async def handle(request: Request) -> Answer:
-        etag = table.etag
         wanted = request.headers.get(b"if-none-match")
         known = remembered.get(request.query)
-        if known is None or known[0] != etag:
-            answer = fresh(request.query)
-        else:
+        if known is not None and known[0] == table.etag:
             answer = known[1]
             answer.headers[-1] = position_header(views)
-        if wanted is not None and tag_matches(wanted, etag.encode()):
-            return not_modified(etag.encode())
-        return answer
+        else:
+            answer = await fresh(request.query)
+        etag = answer.headers[ETAG_AT][1]
+        return not_modified(etag) if wanted is not None and tag_matches(wanted, etag) else answer
 
     return handle
 
@@ -118,14 +144,13 @@ def _where(views: ZoneViews, kind: str, values: dict[str, str]) -> Where | None:
     return where
 
 
-def make_show(views: ZoneViews, entry: QueryEntry) -> Handle:
-    table = views.tables[entry.kind]
-
+def make_show(core: "Core", entry: QueryEntry) -> Handle:
     async def handle(request: Request) -> Answer:
-        decode_query(request.query, ())
+        values = decode_query(request.query, (AT,))
+        views = await core.past.views(parse_moment(values[AT])) if values else core.views
         (reference,) = request.arguments.values()
         row_id = find_row(views, entry.kind, reference)
-        fragment = table.fragment(row_id)
+        fragment = views.tables[entry.kind].fragment(row_id)
         assert fragment is not None, "a row that is found has a fragment"
         etag = row_etag(fragment, views.versions[f"{entry.kind}/{row_id}"])
         wanted = request.headers.get(b"if-none-match")

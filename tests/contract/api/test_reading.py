@@ -188,3 +188,28 @@ async def test_placement_explains(serve: Any) -> None:
         assert (await served.refused("GET", "/api/v2/placement?pool=none")).code == "unknown_compute_pool"
         for query in ("cores=0", "memory=0", "disk=-1", "cores=1.5", "memory=much"):
             assert (await served.refused("GET", f"/api/v2/placement?{query}")).status == 422
+
+
+async def test_the_past(serve: Any) -> None:
+    async with serve("one") as served:
+        get = served.admin.request
+        await served.create("alpha")
+        then = served.core.ledger.position
+        shown = (await get("GET", "/api/v2/guests/alpha")).json()
+        moment = served.core.clock().isoformat()
+        await served.create("beta")
+        answer = await get("DELETE", "/api/v2/guests/alpha")
+        await served.task(answer.json()["task"]["id"])
+        assert [row["name"] for row in (await get("GET", "/api/v2/guests")).json()["items"]] == ["beta"]
+        for at in (then, moment):
+            past = await get("GET", "/api/v2/guests", params={"at": at})
+            assert [row["name"] for row in past.json()["items"]] == ["alpha"]
+            assert int(past.headers["x-nano-position"]) == then
+            assert (await get("GET", "/api/v2/guests/alpha", params={"at": at})).json() == shown
+        headers = {"if-none-match": past.headers["etag"]}
+        assert (await get("GET", "/api/v2/guests", params={"at": then}, headers=headers)).status_code == 304
+        assert (await get("GET", "/api/v2/guests?at=0")).json()["items"] == []
+        for wrong in ("soon", "2026-11-21T03:10:53", "-1", str(served.core.ledger.position + 1)):
+            error = await served.refused("GET", "/api/v2/guests", params={"at": wrong})
+            assert (error.status, error.code) == (422, "invalid_at")
+        assert (await served.refused("GET", f"/api/v2/guests/beta?at={then}")).code == "unknown_guest"
