@@ -1,0 +1,128 @@
+"""Small parts of the gate, the throttle, and the files behind the pages."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from starlette.datastructures import Headers
+
+from nano.domain.errors import Invalid
+from nano.ui.doorman import digest_of, form_token
+from nano.ui.gate import cookie, local_path, read_cookies, same_origin
+from nano.ui.render import TEMPLATES
+from nano.ui.settings import Settings, load_settings
+from nano.ui.statics import ROOT, Statics
+from nano.ui.throttle import KEYS_MAX, Throttle
+
+
+@pytest.mark.parametrize(
+    ("wanted", "path"),
+    [("/guests?q=a", "/guests?q=a"), ("//evil.example", "/"), ("https://evil.example", "/"), ("/\\evil", "/"), ("", "/"),
+     ("/a\nb", "/"), ("/guests\\@evil", "/")],
+)  # fmt: skip
+def test_after_login_one_only_goes_to_our_own_pages(wanted: str, path: str) -> None:
+    assert local_path(wanted) == path
+
+
+@pytest.mark.parametrize(
+    ("headers", "ours"),
+    [
+        ({"host": "nano:5870"}, True),
+        ({"host": "nano:5870", "origin": "http://nano:5870", "sec-fetch-site": "same-origin"}, True),
+        ({"host": "nano:5870", "origin": "http://evil"}, False),
+        ({"host": "nano:5870", "origin": "http://nano:5871"}, False),
+        ({"host": "nano:5870", "origin": "null"}, False),
+        ({"host": "nano:5870", "sec-fetch-site": "cross-site"}, False),
+        ({"host": "nano:5870", "sec-fetch-site": "same-site"}, False),
+    ],
+)
+def test_which_requests_are_from_our_own_pages(headers: dict[str, str], ours: bool) -> None:
+    assert same_origin(Headers(headers)) is ours
+
+
+def test_cookies_are_guarded_and_odd_ones_are_nothing() -> None:
+    assert cookie("a", "b", secure=True) == "a=b; Path=/; SameSite=Strict; HttpOnly; Secure"
+    assert cookie("a", "", secure=False, max_age_s=0, script=True) == "a=; Path=/; SameSite=Strict; Max-Age=0"
+    assert read_cookies('nano_session=abc; other="x y"')["nano_session"] == "abc"
+    assert read_cookies("=;;[") == {}
+
+
+def test_a_form_token_is_made_from_the_secret_and_tells_nothing_of_it() -> None:
+    assert form_token("one") != form_token("two")
+    assert "one" not in form_token("one")
+    assert digest_of("one") != form_token("one")
+
+
+def test_the_throttle_counts_within_its_window_and_forgives() -> None:
+    throttle = Throttle({"account": 3, "address": 5}, 60)
+    for second in range(3):
+        assert throttle.wait_s(second, account="ada", address="::1") == 0
+        throttle.failed(second, account="ada", address="::1")
+    assert throttle.wait_s(3, account="ada") == 57
+    assert throttle.wait_s(3, account="bob", address="::1") == 0
+    assert throttle.wait_s(61, account="ada") == 0
+    throttle.forgive("account", "ada")
+    assert throttle.wait_s(3, account="ada") == 0
+
+
+def test_the_throttle_does_not_grow_for_ever() -> None:
+    throttle = Throttle({"account": 1}, 60)
+    for number in range(KEYS_MAX + 10):
+        throttle.failed(0, account=str(number))
+    assert throttle.wait_s(1, account="0") == 0
+    assert throttle.wait_s(1, account=str(KEYS_MAX)) == 59
+
+
+def test_vendored_files_are_what_the_manifest_says() -> None:
+    vendor = ROOT / "vendor"
+    packages = json.loads((vendor / "manifest.json").read_text())["packages"]
+    named = {vendor / "manifest.json"}
+    for package in packages.values():
+        for name, digest in package["files"].items():
+            path = vendor / package["folder"] / name
+            named.add(path)
+            assert hashlib.sha256(path.read_bytes()).hexdigest() == digest, f"{path.name}: run scripts/vendor"
+    assert {path for path in vendor.rglob("*") if path.is_file()} == named
+
+
+def test_every_icon_a_template_names_is_in_the_sprite() -> None:
+    import re
+
+    from nano.ui.sentences import STATE_ICONS, TELLERS
+
+    drawn = set(re.findall(r'<symbol id="([\w-]+)"', (ROOT / "icons.svg").read_text()))
+    used = set(STATE_ICONS.values()) | {teller[0] for teller in TELLERS.values()}
+    for path in TEMPLATES.rglob("*.html"):
+        used |= set(re.findall(r'(?<!_)icon\("([\w-]+)"', path.read_text()))
+    assert used <= drawn, used - drawn
+
+
+def test_templates_hold_no_scripts_and_no_styles_of_their_own() -> None:
+    import re
+
+    odd = re.compile(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=|javascript:", re.IGNORECASE)
+    for path in TEMPLATES.rglob("*.html"):
+        assert not odd.search(path.read_text()), f"the policy would block it: {path}"
+
+
+def test_static_names_change_with_their_content(tmp_path: Path) -> None:
+    (tmp_path / "css").mkdir()
+    (tmp_path / "css" / "1.css").write_text("a{}")
+    (tmp_path / "x.js").write_text("1")
+    first = Statics(tmp_path)
+    assert first.url("nano.css") == f"/static/{first.digest}/nano.css"
+    (tmp_path / "x.js").write_text("2")
+    assert Statics(tmp_path).digest != first.digest
+    with pytest.raises(KeyError):
+        first.url("y.js")
+
+
+def test_settings_are_made_with_comments_and_misspelt_ones_are_refused(tmp_path: Path) -> None:
+    assert load_settings(tmp_path) == Settings()
+    path = tmp_path / "config" / "frontend.toml"
+    assert path.read_text().count("#") > 10
+    path.write_text("[listen]\nport = 1\nprot = 2\n")
+    with pytest.raises(Invalid) as refused:
+        load_settings(tmp_path)
+    assert str(path) in str(refused.value)

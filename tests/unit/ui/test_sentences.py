@@ -1,0 +1,70 @@
+"""Every fact that Core records can be told in every language."""
+
+import msgspec
+import pytest
+
+from nano.domain.catalogue import COMMANDS
+from nano.domain.guest_commands import MADE, PLANS, STARTED
+from nano.domain.image import REGISTER_PLAN
+from nano.domain.zone import ZONE_RULES
+from nano.ui import sentences
+from nano.ui.formats import Formats
+from nano.ui.words import load_words
+
+WORDS = load_words()
+TAGS = sorted(str(kind.__struct_config__.tag) for kind in ZONE_RULES.event_types())
+
+
+@pytest.mark.parametrize("language", sorted(WORDS))
+@pytest.mark.parametrize("tag", [tag for tag in TAGS if not tag.startswith("zone.")])
+def test_every_event_has_a_sentence(tag: str, language: str) -> None:
+    words = WORDS[language]
+    story = sentences.tell({"event": {"type": tag}}, words, Formats(words))
+    assert story.text
+    assert story.text != tag
+
+
+def test_an_event_of_a_later_version_is_shown_by_its_type() -> None:
+    words = WORDS["en"]
+    assert sentences.tell({"event": {"type": "guest.teleported"}}, words, Formats(words)).text == "guest.teleported"
+
+
+def test_every_task_and_step_has_words() -> None:
+    assert {entry.name for entry in COMMANDS if entry.work} <= set(sentences.TASKS)
+    steps = {step for plan in (*PLANS.values(), REGISTER_PLAN) for step in plan}
+    assert steps | {MADE, STARTED} <= set(sentences.STEPS)
+
+
+def test_states_have_a_word_and_a_shape() -> None:
+    assert set(sentences.STATES) == set(sentences.STATE_ICONS)
+
+
+def test_a_reason_is_told_and_an_order_is_not_repeated() -> None:
+    words = WORDS["en"]
+
+    def tell(**data: str) -> str:
+        return sentences.tell({"event": {"type": "guest.stopped", **data}}, words, Formats(words)).text
+
+    assert tell(reason="the guest shut itself down") == "Stopped: the guest shut itself down"
+    assert tell(reason="stop on order") == tell() == "Stopped"
+
+
+def test_problems_keep_cores_words_in_english_and_are_translated_by_code() -> None:
+    problem = {"code": "duplicate_name", "message": "A guest 'web' exists already.", "hint": "Choose another name."}
+    assert sentences.problem_words(problem, WORDS["en"]) == (problem["message"], problem["hint"])
+    assert sentences.problem_words(problem, WORDS["zh_Hans"])[0] == "此名称已被占用。"
+    unheard = {"code": "never_heard_of", "message": "Odd.", "hint": ""}
+    assert sentences.problem_words(unheard, WORDS["zh_Hans"]) == ("Odd.", "")
+    assert sentences.problem_words(None, WORDS["en"]) == ("", "")
+
+
+def test_core_and_cells_are_named_as_doers() -> None:
+    assert [sentences.actor_word(who) for who in ("core", "cell/Cell_1", "ada")] == ["Core", "Cell_1", "ada"]
+    assert sentences.cause_word("task/25b8999b-1", WORDS["en"]) == "task 25b8999b"
+    assert sentences.cause_word("cell/Cell_1@8", WORDS["en"]) == ""
+
+
+def test_facts_encode_as_core_sends_them() -> None:
+    """The tags these tests go by are those of the wire."""
+    assert all(isinstance(msgspec.json.encode(tag), bytes) for tag in TAGS)
+    assert "guest.started" in TAGS
