@@ -4,7 +4,9 @@ Invariants: colours only where a terminal shows them and $NO_COLOR does not forb
 coloured nor cut. Data goes to ``out``, everything said about it (progress, notes, errors) to ``err``.
 """
 
+import io
 import os
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, tzinfo
 from functools import cached_property
@@ -18,6 +20,13 @@ if TYPE_CHECKING:
 
 UNBOUNDED: Final = 100_000  # columns of a pipe
 NARROW: Final = 80
+
+
+def streams() -> "Terminal":
+    """The process's own. A letter that stdout can't encode is written as JSON would: \\u2026."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    return Terminal(sys.stdout, sys.stderr)
 
 
 def utc_now() -> datetime:
@@ -72,8 +81,12 @@ class Terminal:
 
         return Console(file=stream, width=min(self.width, 200), highlight=False, markup=False, emoji=False)
 
+    def data(self, text: str) -> None:
+        """Text for programs, as it is, with a newline."""
+        self.out.write(text + "\n")
+
     def write(self, line: str | Text) -> None:
-        """A line of data."""
+        """A line for people."""
         text = line if isinstance(line, str) else line.ansi(self.colours)
         self.out.write((text if self.symbols else text.encode("ascii", "replace").decode()) + "\n")
 

@@ -30,8 +30,10 @@ def run(session: Session, verb: Verb, namespace: argparse.Namespace) -> int:
     answer = send(session, entry, fields, namespace)
     if getattr(namespace, "dry_run", False):
         _print_dry_run(session, answer)
-    elif "task" in answer:
+    elif answer.get("task"):
         return _after_work(session, answer, namespace)
+    elif entry.work:  # repeated, and so long ago that Core has let go of its task
+        _print_resource(session, answer["resource"], answer)
     else:
         _print_outcome(session, entry, answer)
     return OK

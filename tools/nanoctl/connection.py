@@ -17,7 +17,7 @@ from urllib.parse import urlencode, urlsplit
 
 import msgspec
 
-from nano.domain.errors import Invalid, TooLarge, Unreachable
+from nano.domain.errors import Failure, Invalid, TooLarge, Unreachable
 from nano.http import signing
 from nano.http.event_lines import EventParser, ServerEvent
 from nano.tools.nanoctl.exits import ApiProblem
@@ -40,7 +40,11 @@ class Reply(NamedTuple):
 
     @property
     def value(self) -> Any:
-        return msgspec.json.decode(self.body) if self.body else None
+        """The body as a JSON value, None when there is none. Raises Failure(bad_answer)."""
+        try:
+            return msgspec.json.decode(self.body) if self.body else None
+        except msgspec.DecodeError as error:
+            raise bad_answer(str(error)) from error
 
 
 class Api(Protocol):
@@ -268,9 +272,20 @@ class EventStream:
                 ) from error
             if not data:
                 return
-            for event in self._parser.feed(data):
+            try:
+                events = [*self._parser.feed(data)]
+            except ValueError as error:
+                raise bad_answer(str(error)) from error
+            for event in events:
                 self.last_id = event.id or self.last_id
                 yield event
+
+
+def bad_answer(why: str) -> Failure:
+    """Whatever answered, it is not the API of a Core."""
+    return Failure(
+        f"The answer is not one of Core's API: {why}.", code="bad_answer", hint="Check the address of the API."
+    )
 
 
 def _read(response: http.client.HTTPResponse) -> bytes:

@@ -32,7 +32,7 @@ UNREACHABLE: Final = 6
 TIMEOUT: Final = 7
 INTERRUPTED: Final = 130
 
-SILENT_RETRIES: Final = 20  # tries to reach the API again while waiting for a task
+SILENT_RETRIES: Final = 60  # tries to reach the API again while waiting for a task
 
 TABLE: Final = (
     (OK, "done"),

@@ -12,7 +12,7 @@ from typing import Any
 
 from nano.domain.errors import NanoError
 from nano.tools.display import plain
-from nano.tools.display.terminal import Terminal
+from nano.tools.display.terminal import Terminal, streams
 from nano.tools.display.text import Text
 from nano.tools.nanoctl import exits
 from nano.tools.nanoctl.connection import Api
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return complete(words[1:], sys.stdout)
     try:
-        return run(words, Terminal(sys.stdout, sys.stderr))
+        return run(words, streams())
     except BrokenPipeError:
         _forget_output()
         return exits.OK
@@ -36,11 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(words: Sequence[str], terminal: Terminal, open_api: Callable[[Any], Api] | None = None) -> int:
     """Carry out one command line; ``open_api(namespace)`` makes the connection (tests bring their own)."""
-    from nano.tools.nanoctl.grammar import NOUNS
-    from nano.tools.nanoctl.parser import build
+    from nano.tools.nanoctl.parser import build, noun_in
 
-    noun = next((word for word in words if word in NOUNS), None)
-    namespace = build(noun if noun and "--help" not in words[: words.index(noun)] else None).parse_args(words)
+    words = [*words[1:], "--help"] if words[:1] == ["help"] else words or ["--help"]
+    namespace = build(noun_in(words)).parse_args(words)
     session = Session(terminal, namespace.output or "table", lambda: (open_api or _open)(namespace))
     verb = namespace.chosen
     module, _, name = verb.run.partition(":")

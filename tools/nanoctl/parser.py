@@ -6,6 +6,7 @@ code 2 and say which words would be right.
 
 import argparse
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -15,6 +16,7 @@ from nano.tools.nanoctl.arguments import Argument, add_argument
 from nano.tools.nanoctl.examples import EXAMPLES
 from nano.tools.nanoctl.grammar import NOUNS, SINGLE, Verb, verbs
 
+VALUED: Final = frozenset({"--state", "--api", "--key-id", "--key-file", "-o", "--output"})
 FORMATS: Final = ("table", "wide", "json", "yaml")
 
 
@@ -71,6 +73,21 @@ def build(only: str | None = None) -> Parser:
             if verb.noun == noun:
                 _add_verb(under.add_parser(verb.name, help=verb.summary, **_texts(verb)), verb)
     return parser
+
+
+def noun_in(words: Sequence[str]) -> str | None:
+    """The noun of a command line, None when it has none or asks for help before it."""
+    waiting = False
+    for word in words:
+        if waiting:
+            waiting = False
+        elif word in ("-h", "--help"):
+            return None
+        elif word.startswith("-"):
+            waiting = word in VALUED
+        else:
+            return word if word in NOUNS else None
+    return None
 
 
 def _texts(verb: Verb) -> dict[str, Any]:

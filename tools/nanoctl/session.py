@@ -8,7 +8,7 @@ from urllib.parse import quote
 from nano.domain.errors import Invalid, Unknown
 from nano.tools.display import plain
 from nano.tools.display.terminal import Terminal
-from nano.tools.nanoctl.connection import Api, Query
+from nano.tools.nanoctl.connection import Api, Query, bad_answer
 
 BASE: Final = "/api/v2"
 PAGE_MAX: Final = 1000  # the API's largest page
@@ -37,11 +37,11 @@ class Session:
 
     def print_data(self, value: Any) -> None:
         """For programs: JSON, or YAML when asked for."""
-        self.terminal.write(plain.yaml_text(value) if self.output == "yaml" else plain.json_text(value))
+        self.terminal.data(plain.yaml_text(value) if self.output == "yaml" else plain.json_text(value))
 
     def print_record(self, value: Any) -> None:
         """One of a stream: a JSON line, or a YAML document."""
-        self.terminal.write(f"---\n{plain.yaml_text(value)}" if self.output == "yaml" else plain.json_line(value))
+        self.terminal.data(f"---\n{plain.yaml_text(value)}" if self.output == "yaml" else plain.json_line(value))
         self.terminal.out.flush()
 
     def get(self, path: str, query: Query | None = None) -> Any:
@@ -57,6 +57,8 @@ class Session:
             if cursor:
                 asked["cursor"] = cursor
             page = self.get(path, asked)
+            if not isinstance(page, dict) or not isinstance(page.get("items"), list):
+                raise bad_answer("it is no list of items")
             yield from page["items"]
             given += len(page["items"])
             cursor = page.get("next") or ""

@@ -23,7 +23,7 @@ def run(terminal: Terminal, node: Node, options: Namespace) -> int:
     report = verify(node.journal, check_signature=check)
     if options.output == "json":
         found = msgspec.to_builtins(report)
-        terminal.write(plain.json_line({"whole": report.whole, "node": node.name, "kind": node.kind, **found}))
+        terminal.data(plain.json_line({"whole": report.whole, "node": node.name, "kind": node.kind, **found}))
     else:
         _print(terminal, node, report, signed=check is not None)
     return WHOLE if report.whole else DAMAGED

@@ -67,7 +67,7 @@ def run(terminal: Terminal, node: Node, options: Namespace) -> int:
         _show_one(terminal, folded, options)
     elif options.output == "json":
         for resource in sorted(folded.model.states):
-            terminal.write(plain.json_line(_record(folded, resource)))
+            terminal.data(plain.json_line(_record(folded, resource)))
     else:
         _show_all(terminal, node, folded)
     return 0
@@ -88,7 +88,7 @@ def _show_one(terminal: Terminal, folded: Fold, options: Namespace) -> None:
             hint=f"See its whole life: nano-replay show {options.resource}",
         )
     if options.output == "json":
-        terminal.write(plain.json_line(_record(folded, resource)))
+        terminal.data(plain.json_line(_record(folded, resource)))
         return
     from nano.tools.display.card import print_card
 

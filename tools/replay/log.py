@@ -25,7 +25,7 @@ def run(terminal: Terminal, node: Node, options: Namespace, *, pause: Callable[[
     for fact in _facts(node, names, options.follow, pause):
         if wanted(fact):
             if options.output == "json":
-                terminal.write(plain.json_line(fact))
+                terminal.data(plain.json_line(fact))
             else:
                 print_fact(terminal, fact, names)
             if options.follow:

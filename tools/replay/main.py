@@ -15,7 +15,7 @@ from typing import Final
 import nano
 from nano.domain.errors import NanoError
 from nano.tools.display import plain
-from nano.tools.display.terminal import Terminal
+from nano.tools.display.terminal import Terminal, streams
 from nano.tools.nanoctl import exits
 from nano.tools.nanoctl.parser import Parser
 from nano.tools.replay.node import Node
@@ -47,7 +47,7 @@ EXAMPLES: Final = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     try:
-        return run(list(sys.argv[1:] if argv is None else argv), Terminal(sys.stdout, sys.stderr))
+        return run(list(sys.argv[1:] if argv is None else argv), streams())
     except BrokenPipeError:
         nothing = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nothing, sys.stdout.fileno())

@@ -27,7 +27,7 @@ def run(terminal: Terminal, node: Node, options: Namespace) -> int:
     story = _collect(node, options.resource, names)
     if options.output == "json":
         for fact in story.facts:
-            terminal.write(plain.json_line(fact))
+            terminal.data(plain.json_line(fact))
     else:
         _tell(terminal, story, names)
     return 0

@@ -133,6 +133,7 @@ class FakeApi:
         self.stream: list[bytes] = []
         self.hold = threading.Event()  # the event stream stays open until this is set
         self.hold.set()
+        self.on_stream: Callable[[], object] = lambda: None
         self.page_max = 1000
         self.url = ""
         self._verifier = Verifier(Credentials([Credential("nanoctl", KEY, "administrator")]), lambda: datetime.now(UTC))
@@ -225,6 +226,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("connection", "close")
         self.end_headers()
         self.wfile.write(b": from 0\n\n")
+        self.api.on_stream()
         while self.api.stream:
             self.wfile.write(self.api.stream.pop(0))
             self.wfile.flush()

@@ -211,3 +211,29 @@ def test_exit_code_by_class_of_error(nanoctl: Any, api: Any, error: Any, code: i
 def test_what_stands_in_the_way_is_named(nanoctl: Any, api: Any) -> None:
     api.answer("POST", "/guests/web/start", Conflict("It is busy.", code="guest_busy", task="7e5d3c1b-0000"))
     assert "That task: nanoctl task show 7e5d3c1b" in nanoctl("guest", "start", "web").err
+
+
+def test_a_repeated_command_whose_task_is_forgotten(nanoctl: Any, api: Any) -> None:
+    api.answer("POST", "/guests", {"task": None, "resource": running(api).resource, "position": 9}, 202)
+    assert nanoctl(*CREATE, "-o", "json").json["name"] == "web"
+
+
+def test_core_may_be_gone_for_a_while(nanoctl: Any, api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when it is restarted: waiting goes on as soon as it answers again."""
+    from nano.domain.errors import Unreachable
+    from nano.tools.nanoctl.connection import Connection
+
+    row = accept(api, "POST", "/guests")
+    events, gone = Connection.events, [1, 2, 3]
+
+    def refuse(self: Connection, *words: Any, **more: Any) -> Any:
+        if gone:
+            gone.pop()
+            raise Unreachable("Nobody answers.")
+        return events(self, *words, **more)
+
+    monkeypatch.setattr(Connection, "events", refuse)
+    monkeypatch.setattr("nano.tools.nanoctl.waiting.RETRY_S", 0.01)
+    api.stream = [api.change(ended(row), 101)]
+    assert nanoctl(*CREATE).code == exits.OK
+    assert not gone

@@ -157,3 +157,11 @@ def test_what_is_missing_is_told(state: Path, tmp_path: Path) -> None:
     with pytest.raises(Unreachable, match="No such file"):
         connect(state=state, environment={})
     assert KEY.secret.decode() not in repr(KEY)
+
+
+def test_something_else_answers(nanoctl: Any, api: Any) -> None:
+    api.answer("GET", "/guests", "hello")
+    outcome = nanoctl("guest", "list")
+    assert outcome.code == exits.FAILED
+    assert "not one of Core's API" in outcome.err
+    assert "[bad_answer]" in outcome.err

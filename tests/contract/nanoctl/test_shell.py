@@ -1,12 +1,17 @@
 """The program as a process: bash completes with it, a reader may go away, and it starts quickly."""
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+
+from nano.tools.nanoctl import exits
 
 NANOCTL = Path(sys.executable).with_name("nanoctl")
 
@@ -55,6 +60,42 @@ def test_a_reader_that_goes_away_is_no_error(state: Path, api: Any) -> None:
     assert done.returncode == 0
     assert done.stderr == ""
     assert done.stdout.startswith("NAME")
+
+
+def test_interrupting_a_wait_leaves_the_task(state: Path, api: Any) -> None:
+    row = api.rows["tasks"][0]
+    api.answer("POST", "/guests/web/stop", {"task": row, "resource": row.resource, "position": 100}, 202)
+    waiting = threading.Event()
+    api.hold = threading.Event()
+    api.on_stream = waiting.set
+    process = subprocess.Popen(
+        [str(NANOCTL), "--state", str(state), "guest", "stop", "web"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert waiting.wait(20)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (exits.INTERRUPTED, "")
+    assert "the task goes on. Follow it: nanoctl task watch 7e5d3c1b" in err
+    assert "Traceback" not in err
+
+
+def test_letters_that_the_output_can_not_encode(state: Path, api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    api.rows["guests"] = [msgspec.structs.replace(api.rows["guests"][0], note="关机 “x”")]
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    listed = run([str(NANOCTL), "guest", "list", "-o", "wide"], state)
+    assert (listed.returncode, listed.stderr) == (0, "")
+    assert "o stopped" in listed.stdout
+    told = run([str(NANOCTL), "guest", "list", "-o", "json"], state)
+    assert msgspec.json.decode(told.stdout)[0]["note"] == "关机 “x”"
+
+
+def test_no_words_and_help_are_help(state: Path) -> None:
+    for words in ((), ("help",), ("--help",)):
+        done = run([str(NANOCTL), *words], state)
+        assert done.returncode == 0
+        assert "exit codes:" in done.stdout
+    assert "usage: nanoctl guest create NAME" in run([str(NANOCTL), "help", "guest", "create"], state).stdout
 
 
 def test_nothing_is_coloured_in_a_pipe(state: Path) -> None:

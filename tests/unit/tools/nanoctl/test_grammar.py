@@ -11,7 +11,7 @@ from nano.tools.nanoctl import exits
 from nano.tools.nanoctl.arguments import HELP, fields_in, read_size
 from nano.tools.nanoctl.examples import EXAMPLES
 from nano.tools.nanoctl.grammar import NOUNS, find, verbs
-from nano.tools.nanoctl.parser import build
+from nano.tools.nanoctl.parser import build, noun_in
 
 PARSER = build()
 NOT_VERBS = {"zone.show", "usage.show", "event.follow"}  # nanoctl status, usage, events
@@ -97,3 +97,12 @@ def test_sizes() -> None:
     assert read_size("512") == 512
     with pytest.raises(argparse.ArgumentTypeError, match="KiB, MiB, GiB"):
         read_size("lots")
+
+
+@pytest.mark.parametrize(
+    ("words", "noun"),
+    [("guest list", "guest"), ("--state top guest list", "guest"), ("-o json cell list", "cell"), ("--help guest", None),
+     ("gest list", None), ("", None)],
+)  # fmt: skip
+def test_the_noun_is_found(words: str, noun: str | None) -> None:
+    assert noun_in(words.split()) == noun
