@@ -1,7 +1,7 @@
 """The program nano-replay: ``nano-replay --node DIR log | show | state | verify``.
 
 Exit codes: 0 done or whole, 1 the journal is damaged (file and byte are named), 2 words are wrong, 4 no such resource or
-journal. ``-o json`` gives JSON lines on every verb. It never writes, takes no lock, and may run beside the node.
+journal, 5 not allowed to read. ``-o json`` gives JSON lines on every verb. It never writes, takes no lock, and may run beside the node.
 """
 
 import argparse
@@ -32,6 +32,7 @@ exit codes:
   1  the journal is damaged: file and byte are named
   2  a word or value is wrong
   4  there is no such resource or journal
+  5  the files may not be read by this user
 
 examples:
   nano-replay --node ~/.local/share/nano/up/core verify
@@ -56,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(words: Sequence[str], terminal: Terminal) -> int:
-    options = build().parse_args(words)
+    options = build().parse_args(words or ["--help"])
     try:
         node = Node((options.node or default_state() / "core").absolute())
         code: int = import_module(f"nano.tools.replay.{RUN[options.verb]}").run(terminal, node, options)

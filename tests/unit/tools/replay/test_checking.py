@@ -75,7 +75,7 @@ def test_no_journal(replay: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [("verify", "--frob"), ("check",), (), ("log", "-o", "xml"), ("log", "--since", "tomorrow")]
+    "words", [("verify", "--frob"), ("check",), ("log", "-o", "xml"), ("log", "--since", "tomorrow")]
 )
 def test_wrong_words(replay: Any, words: tuple[str, ...]) -> None:
     outcome = replay(*words)
