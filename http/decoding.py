@@ -54,9 +54,22 @@ def decode_command(
                 field=name,
             )
     try:
-        return msgspec.convert({**body, **arguments}, kind, strict=not lax)
+        command = msgspec.convert({**body, **arguments}, kind, strict=not lax)
     except (msgspec.ValidationError, RecursionError) as error:
         raise _invalid(str(error)) from error
+    for name, value in body.items():
+        _refuse_unknown(value, getattr(command, name), name)
+    return command
+
+
+def _refuse_unknown(told: Any, read: Any, path: str) -> None:
+    """Unknown fields of structs inside a command: those are shared with the journal, which must read over them."""
+    if not isinstance(read, msgspec.Struct) or not isinstance(told, dict):
+        return
+    for name, value in told.items():
+        if name not in read.__struct_fields__:
+            raise _invalid(f"Object contains unknown field `{name}` - at `$.{path}`")
+        _refuse_unknown(value, getattr(read, name), f"{path}.{name}")
 
 
 def _invalid(text: str) -> Invalid:

@@ -31,6 +31,8 @@ def test_path_arguments_become_fields() -> None:
         ({**GOOD, "cores": None}, "invalid_type", "cores"),
         ({**GOOD, "disks": [1, "2"]}, "invalid_type", "disks[1]"),
         ({**GOOD, "start": "yes"}, "invalid_type", "start"),
+        ({**GOOD, "hardware": {"disk": "scsi", "colour": "red"}}, "unknown_field", "hardware.colour"),
+        ({**GOOD, "hardware": {"disk": 1}}, "invalid_type", "hardware.disk"),
     ],
 )
 def test_mistakes_in_a_body(body: dict[str, object], code: str, field: str) -> None:
