@@ -16,7 +16,6 @@ import ctypes
 import fcntl
 import json
 import os
-import re
 import shutil
 import socket
 import sys
@@ -70,19 +69,21 @@ def known_accounts(folder: Path) -> None:
     Debian and Ubuntu make them in ``libvirt-daemon-system``, which also starts services; without them the QEMU driver
     refuses to load, before it reads that our qemu.conf names another user. Nothing ever runs as them here.
     """
-    accounts = (
-        ("/etc/passwd", f"libvirt-qemu:x:{UNUSED_ID}:{UNUSED_ID}::/nonexistent:/usr/sbin/nologin"),
-        ("/etc/group", f"libvirt-qemu:x:{UNUSED_ID}:"),
-        ("/etc/group", f"kvm:x:{UNUSED_ID - 1}:"),
-    )
-    texts = {path: Path(path).read_text(errors="replace") for path, _ in accounts}
-    for path, line in accounts:
-        if not re.search(rf"^{line.partition(':')[0]}:", texts[path], re.M):
-            texts[path] = f"{texts[path].rstrip()}\n{line}\n"
-    for path, text in texts.items():
+    wanted = {
+        "/etc/passwd": [f"libvirt-qemu:x:{UNUSED_ID}:{UNUSED_ID}::/nonexistent:/usr/sbin/nologin"],
+        "/etc/group": [f"libvirt-qemu:x:{UNUSED_ID}:", f"kvm:x:{UNUSED_ID - 1}:"],
+    }
+    for path, lines in wanted.items():
         copy = folder / "room" / Path(path).name
-        copy.write_text(text)
+        copy.write_text(with_accounts(Path(path).read_text(errors="replace"), lines))
         mount(str(copy), path, flags=MS_BIND)
+
+
+def with_accounts(text: str, lines: list[str]) -> str:
+    """A passwd or group file's text with those of the lines whose name it lacks."""
+    known = {line.partition(":")[0] for line in text.splitlines()}
+    missing = [line for line in lines if line.partition(":")[0] not in known]
+    return "\n".join([text.rstrip("\n"), *missing]) + "\n"
 
 
 def own_sysfs(folder: Path) -> None:
