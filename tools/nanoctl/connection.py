@@ -307,6 +307,8 @@ def _problem(body: bytes) -> dict[str, Any]:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, http.client.IncompleteRead | http.client.RemoteDisconnected | ConnectionResetError):
+        return "the other end closed the connection"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return str(error) or type(error).__name__
