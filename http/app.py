@@ -6,6 +6,7 @@ Routes come from the catalogue; nothing that is not in it can be reached, and wh
 becomes a problem document here and nowhere else. Lists are served without building anything but the page itself.
 """
 
+import contextlib
 import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -117,7 +118,7 @@ class Api:
         position = whole_number(text, "x_nano_after", 0, 10**15)
         if position <= self.core.views.position:
             return
-        with anyio.move_on_after(AFTER_PATIENCE_S):
+        with anyio.move_on_after(AFTER_PATIENCE_S), contextlib.suppress(anyio.ClosedResourceError):  # Core is stopping
             await self.core.feed.wait_for(position)
             return
         raise DeadlineExceeded(
