@@ -1,6 +1,6 @@
 """Group commit: a batch is whatever arrived while the last write and sync ran. No timer, no lock on the hot path.
 
-Everything here runs on the event loop but ``CommitLog.append``, which runs in one thread of its own. A batch moves
+Everything here runs on the event loop but ``CommitLog.append``, which runs where the ``Workers`` say. A batch moves
 waiting → flying → done; batches complete in order. A failed one takes everything behind it along, because what was
 decided behind it was decided on facts that do not exist.
 
@@ -8,18 +8,15 @@ It does not know commands or models; ``ledger`` fills the batches and is told ho
 """
 
 import asyncio
-import contextlib
-import threading
 from collections.abc import Callable
-from queue import SimpleQueue
 from typing import Any
 
 import anyio
-import anyio.to_thread
 
 from nano.domain.errors import JournalError, NanoError
 from nano.domain.facts import Change
 from nano.journal.commit_log import CommitLog
+from nano.journal.workers import THREADS, Workers
 
 
 class Batch:
@@ -38,25 +35,28 @@ class Batch:
 
 
 class GroupCommit:
-    """Owns the writing thread. ``durable(batch)`` and ``failed(error)`` are called on the event loop; when ``failed``
+    """Owns the writer. ``durable(batch)`` and ``failed(error)`` are called on the event loop; when ``failed``
     is called, ``flying`` and ``waiting`` are already empty, and their waiters get the error after it returns."""
 
     def __init__(
-        self, commit_log: CommitLog, durable: Callable[[Batch], None], failed: Callable[[NanoError], None]
+        self,
+        commit_log: CommitLog,
+        durable: Callable[[Batch], None],
+        failed: Callable[[NanoError], None],
+        workers: Workers = THREADS,
     ) -> None:
         self.waiting = Batch()
         self.flying: Batch | None = None
         self._log = commit_log
         self._durable = durable
         self._failed = failed
-        self._queue: SimpleQueue[Batch | None] = SimpleQueue()
+        self._workers = workers
         self._loop = asyncio.get_running_loop()
         self._launch_planned = False
         self._idle: asyncio.Future[None] | None = None
         self.refused: NanoError | None = None
         self._trial: anyio.Event | None = None
-        self._thread = threading.Thread(target=self._write, name="nano-journal", daemon=True)
-        self._thread.start()
+        self._writer = workers.writer(self._append, self._written)
 
     def join(self) -> "asyncio.Future[None]":
         """Done when everything added to ``waiting`` so far is durable; raises what prevented it.
@@ -92,7 +92,7 @@ class GroupCommit:
     async def _try(self) -> None:
         trial = self._trial = anyio.Event()
         try:
-            await anyio.to_thread.run_sync(self._log.try_writing)
+            await self._workers.run(self._log.try_writing)
             self.refused = None
         except NanoError as error:
             self.refused = error
@@ -101,12 +101,11 @@ class GroupCommit:
             trial.set()
 
     async def close(self) -> None:
-        """Wait for what is under way, then end the thread."""
+        """Wait for what is under way, then end the writer."""
         while self.flying is not None or self.waiting.waiters:
             self._idle = self._loop.create_future()
             await self._idle
-        self._queue.put(None)
-        self._thread.join()
+        self._writer.close()
 
     def _launch(self) -> None:
         self._launch_planned = False
@@ -116,23 +115,22 @@ class GroupCommit:
         self.waiting = Batch()
         if batch.lines:
             self.flying = batch
-            self._queue.put(batch)
+            self._writer.put(batch)
         else:
             self._finish(batch, None)
 
-    def _write(self) -> None:
-        """The writing thread."""
-        while (batch := self._queue.get()) is not None:
-            error: NanoError | None = None
-            try:
-                self._log.append(b"".join(batch.lines), batch.first, batch.last, batch.digest)
-            except NanoError as refused:
-                error = refused
-            except Exception as broken:  # noqa: BLE001 (handed to every waiter; a lost reply would be worse)
-                error = JournalError(f"The journal failed: {broken!r}.", hint="This is a defect; restart the node.")
-                self._log.poisoned = error
-            with contextlib.suppress(RuntimeError):  # the loop is gone, and with it everyone who waited
-                self._loop.call_soon_threadsafe(self._written, batch, error)
+    def _append(self, batch: Batch) -> NanoError | None:
+        """Off the event loop."""
+        try:
+            self._log.append(b"".join(batch.lines), batch.first, batch.last, batch.digest)
+        except NanoError as refused:
+            return refused
+        except Exception as broken:  # noqa: BLE001 (handed to every waiter; a lost reply would be worse)
+            self._log.poisoned = JournalError(
+                f"The journal failed: {broken!r}.", hint="This is a defect; restart the node."
+            )
+            return self._log.poisoned
+        return None
 
     def _written(self, batch: Batch, error: NanoError | None) -> None:
         self.flying = None

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
-import anyio.to_thread
 import msgspec
 
 from nano.domain.facts import Fact
@@ -18,6 +17,7 @@ from nano.journal.line import line_decoder
 from nano.journal.reader import facts_of, read_lines
 from nano.journal.resource_files import read_facts, row_decoder
 from nano.journal.resource_journals import ResourceJournals
+from nano.journal.workers import THREADS, Workers
 
 log = logging.getLogger("nano.journal")
 
@@ -27,8 +27,15 @@ LIMIT_MAX: Final = 10_000
 class LogHistory:
     """History of one node; ``event_types`` are those of its model."""
 
-    def __init__(self, commit_log: CommitLog, journals: ResourceJournals, event_types: tuple[type, ...]) -> None:
+    def __init__(
+        self,
+        commit_log: CommitLog,
+        journals: ResourceJournals,
+        event_types: tuple[type, ...],
+        workers: Workers = THREADS,
+    ) -> None:
         self._log = commit_log
+        self._workers = workers
         self._journals = journals
         self._lines = line_decoder(event_types)
         self._rows = row_decoder(event_types)
@@ -41,15 +48,15 @@ class LogHistory:
         limit = max(0, min(limit, LIMIT_MAX))
         try:
             if resource is None:
-                return await anyio.to_thread.run_sync(self._after_position, after, limit)
-            return await anyio.to_thread.run_sync(self._of_resource, resource, after, limit)
+                return await self._workers.run(self._after_position, after, limit)
+            return await self._workers.run(self._of_resource, resource, after, limit)
         except OSError as error:
             raise self._log.refusal(error, "read") from error
 
     async def transactions(self, after: int, last: int, limit: int) -> list[Fact]:
         """Facts above ``after`` up to ``last`` of whole transactions: ``limit`` of them, more where one would be cut."""
         try:
-            return await anyio.to_thread.run_sync(self._transactions, after, last, limit)
+            return await self._workers.run(self._transactions, after, last, limit)
         except OSError as error:
             raise self._log.refusal(error, "read") from error
 

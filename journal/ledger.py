@@ -20,7 +20,6 @@ from datetime import datetime
 from typing import Any, Final
 
 import anyio
-import anyio.to_thread
 import msgspec
 
 from nano.domain.errors import JournalError, NanoError, Stale, TooLarge
@@ -35,6 +34,7 @@ from nano.journal.reader import facts_of, read_lines
 from nano.journal.receipts import Receipt, Receipts, receipts_key
 from nano.journal.resource_journals import ResourceJournals
 from nano.journal.segments import damaged
+from nano.journal.workers import THREADS, Workers
 
 __all__ = ["Ledger", "Receipt"]
 
@@ -54,6 +54,8 @@ class Ledger:
         clock: Callable[[], datetime],
         new_id: Callable[[], str],
         feed: Feed,
+        workers: Workers = THREADS,
+        journals: Callable[[CommitLog], ResourceJournals] = ResourceJournals,
     ) -> None:
         self.log = log
         self.model = model
@@ -61,8 +63,9 @@ class Ledger:
         self._clock = clock
         self._new_id = new_id
         self._decoder = line_decoder(model.rules.event_types())
-        self._journals = ResourceJournals(log)
-        self.history = LogHistory(log, self._journals, model.rules.event_types())
+        self._workers = workers
+        self._journals = journals(log)
+        self.history = LogHistory(log, self._journals, model.rules.event_types(), workers)
         self._versions: dict[str, int] = {}
         self._tracking: dict[str, int] = {}
         self._staged = 0
@@ -75,9 +78,17 @@ class Ledger:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, log: CommitLog, model: Model, *, clock: Callable[[], datetime], new_id: Callable[[], str], feed: Feed
+        cls,
+        log: CommitLog,
+        model: Model,
+        *,
+        clock: Callable[[], datetime],
+        new_id: Callable[[], str],
+        feed: Feed,
+        workers: Workers = THREADS,
+        journals: Callable[[CommitLog], ResourceJournals] = ResourceJournals,
     ) -> "AsyncIterator[Ledger]":
-        ledger = cls(log, model, clock=clock, new_id=new_id, feed=feed)
+        ledger = cls(log, model, clock=clock, new_id=new_id, feed=feed, workers=workers, journals=journals)
         await ledger.start()
         try:
             yield ledger
@@ -86,10 +97,10 @@ class Ledger:
 
     async def start(self) -> None:
         """Open the log, fold all of it into the model. Raises JournalError, JournalDamaged, DiskFull."""
-        await anyio.to_thread.run_sync(self._open_and_fold)
+        await self._workers.run(self._open_and_fold)
         self._journals.start()
         self.feed.attach(self.history, self.log.position)
-        self._engine = GroupCommit(self.log, self._durable, self._failed)
+        self._engine = GroupCommit(self.log, self._durable, self._failed, self._workers)
 
     async def aclose(self) -> None:
         """Wait until what was accepted is durable, then let go of the journal. May be called twice."""
@@ -97,7 +108,7 @@ class Ledger:
         if engine is not None:
             with anyio.CancelScope(shield=True):
                 await engine.close()
-                await anyio.to_thread.run_sync(self._journals.close)
+                await self._workers.run(self._journals.close)
         self.feed.close()
         self.log.close()
 
@@ -373,7 +384,7 @@ class Ledger:
     async def _receipt_of(self, position: int) -> Receipt:
         """The receipt that the line at this position gave when it was written."""
         try:
-            line = await anyio.to_thread.run_sync(self._line_at, position)
+            line = await self._workers.run(self._line_at, position)
         except OSError as error:
             raise self.log.refusal(error, "read") from error
         return Receipt(line.last, tuple(facts_of(line)), repeated=True)

@@ -75,6 +75,7 @@ class ResourceJournals:
         self._hurry = threading.Event()
         self._stretch_done = threading.Condition()
         self._rounds = 0
+        self._ready = False
         self._closing = False
         self._ended = False
         self._trouble = False
@@ -118,20 +119,23 @@ class ResourceJournals:
     # ------------------------------------------------------------------ the thread
 
     def _run(self) -> None:
-        ready = False
         while not self._ended:
-            try:
-                if not ready:
-                    self._resume()
-                    ready = True
-                self._follow()
-                if self._closing:
-                    self._sync(SYNC_AT_CLOSE_MAX)
-                self._note_trouble(None)
-            except Exception as error:  # noqa: BLE001 (derived files: logged, looked at again, tried again)
-                self._note_trouble(error)
-                self._checked.clear()
+            self.step()
             self._rest()
+
+    def step(self) -> None:
+        """Write what is new, once. Never raises."""
+        try:
+            if not self._ready:
+                self._resume()
+                self._ready = True
+            self._follow()
+            if self._closing:
+                self._sync(SYNC_AT_CLOSE_MAX)
+            self._note_trouble(None)
+        except Exception as error:  # noqa: BLE001 (derived files: logged, looked at again, tried again)
+            self._note_trouble(error)
+            self._checked.clear()
 
     def _rest(self) -> None:
         """Tell whoever waits, let a stretch gather, then wait for more; sync when nothing came for a while."""
