@@ -74,9 +74,9 @@ class Renderer:
 
 
 def _icon(sprite: str, name: str, label: str = "") -> Markup:
-    """One symbol of the sprite; a label makes it readable aloud, without one it is decoration."""
-    meaning = Markup('role="img" aria-label="{}"').format(label) if label else Markup('aria-hidden="true"')
-    return Markup('<svg class="icon" {}><use href="{}#{}"/></svg>').format(meaning, sprite, name)
+    """One symbol of the sprite; a label makes it readable aloud, without one it is decoration (browsers skip it)."""
+    meaning = Markup(' role="img" aria-label="{}"').format(label) if label else ""
+    return Markup('<svg class="icon"{}><use href="{}#{}"/></svg>').format(meaning, sprite, name)
 
 
 def _bar(percent: float, kind: str = "") -> Markup:
@@ -94,7 +94,7 @@ def _spark(values: list[float], top: float = 100.0) -> Markup:
     if len(values) < 2:
         return Markup("")
     step = 64 / (len(values) - 1)
-    points = " ".join(f"{i * step:.1f},{17 - 16 * min(1.0, value / top):.1f}" for i, value in enumerate(values))
+    points = " ".join(f"{i * step:.0f},{17 - 16 * min(1.0, value / top):.1f}" for i, value in enumerate(values))
     return Markup(
         '<svg class="spark" viewBox="0 0 64 18" preserveAspectRatio="none" aria-hidden="true">'
         '<polyline points="{}"/></svg>'

@@ -34,7 +34,7 @@ class Statics:
         whole = hashlib.sha256()
         for name, data in self._files.items():
             whole.update(f"{name}:{hashlib.sha256(data).hexdigest()}\n".encode())
-        self.digest = whole.hexdigest()[:16]
+        self.digest = whole.hexdigest()[:10]
         self._zipped: dict[str, bytes] = {}
 
     def url(self, name: str) -> str:

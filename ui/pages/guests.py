@@ -12,7 +12,7 @@ from nano.ui.pages.history import read_history
 from nano.ui.portal import Portal, back_path, explain, portal_of
 from nano.ui.words import N_
 
-PAGE: Final = 50
+PAGE: Final = 30
 STATES: Final = ("running", "stopped", "paused", "creating", "deleting", "crashed", "lost", "missing")
 SORTS: Final = ("name", "state", "cell", "cores", "memory")
 TABS: Final = ("overview", "history", "settings")

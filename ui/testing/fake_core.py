@@ -42,10 +42,12 @@ class FakeCore:
         self.refuse: dict[str, Row] = {}
         self.asked: list[tuple[str, str, str, Any]] = []
         self.usage: Row = {"cells": {}, "guests": {}}
+        self.away = False
         self.tokens: dict[str, str] = {}
         self._moved = anyio.Event()
         self._told: list[Row] = []
-        self._work_send, self._work = anyio.create_memory_object_stream[tuple[Row, str]](100)
+        self._work: list[tuple[Row, str]] = []
+        self._given = anyio.Event()
         v2 = "/api/v2"
         self.app = Starlette(
             routes=[
@@ -130,8 +132,11 @@ class FakeCore:
     async def run(self) -> None:
         """Carry out work until cancelled."""
         async with anyio.create_task_group() as group:
-            async for task, outcome in self._work:
-                group.start_soon(self._carry_out, task, outcome)
+            while True:
+                await self._given.wait()
+                work, self._work, self._given = self._work, [], anyio.Event()
+                for task, outcome in work:
+                    group.start_soon(self._carry_out, task, outcome)
 
     async def _carry_out(self, task: Row, outcome: str) -> None:
         for number, name in enumerate(task["plan"]):
@@ -189,7 +194,14 @@ class FakeCore:
         problem = self.refuse.get(f"{request.method} {path}")
         return JSONResponse(problem, problem["status"]) if problem else None
 
+    def leave(self) -> None:
+        """Answer nothing any more, until ``away`` is False again."""
+        self.away = True
+        self.tell({"name": "usage", "data": self.usage})
+
     async def _list(self, request: Request) -> Response:
+        if self.away:
+            return _problem(503, "core_unreachable", "Core is stopping.")
         kind = COLLECTIONS[request.path_params["collection"]]
         items = list(self.rows[kind].values())
         return JSONResponse({"items": items, "total": len(items), "next": None, "position": len(self.facts)})
@@ -227,7 +239,8 @@ class FakeCore:
         return await self._accepted(task, "running" if body["start"] else "stopped")
 
     async def _accepted(self, task: Row, outcome: str) -> Response:
-        await self._work_send.send((task, outcome))
+        self._work.append((task, outcome))
+        self._given.set()
         return JSONResponse({"task": task, "resource": task["resource"], "position": len(self.facts)}, 202)
 
     async def _change(self, request: Request) -> Response:
@@ -339,7 +352,7 @@ class FakeCore:
         async def stream() -> AsyncIterator[bytes]:
             index = start
             yield _sse({"name": "usage", "data": self.usage})
-            while True:
+            while not self.away:
                 while index < len(self._told):
                     yield _sse(self._told[index])
                     index += 1

@@ -1,6 +1,7 @@
 // Keeps the page true. One event stream tells what changed; every element that shows it asks for its own fragment again.
 //
-//   data-live="guest.list cell"   the topics an element shows; it has hx-get with hx-trigger="live consume"
+//   data-live="guest.list cell" data-url="/guests?part=list"   the topics an element shows, and where it is had anew
+//   <table data-rows="guests"> <tr id="guest-<id>" data-live="guest.<id>">   the same for rows: /guests/<id>/row
 // The stream is closed while nobody looks (browsers allow few connections a site) and everything is refreshed on return.
 
 const words = JSON.parse(document.body.dataset.words);
@@ -61,9 +62,35 @@ function changed(topics) {
     const shown = element.dataset.live.split(" ");
     if (!all && !shown.some((topic) => topics.includes(topic))) continue;
     if (element.querySelector("details.menu[open]") || element.querySelector("input:focus")) shown.forEach((topic) => held.add(topic));
-    else htmx.trigger(element, "live");
+    else refresh(element);
   }
 }
+
+// At most one request for an element at a time; what changes meanwhile is asked for once more.
+const busy = new WeakSet();
+const again = new WeakSet();
+
+async function refresh(element) {
+  if (busy.has(element)) { again.add(element); return; }
+  busy.add(element);
+  const url = element.dataset.url ?? `/${element.closest("[data-rows]").dataset.rows}/${element.id.slice(element.id.indexOf("-") + 1)}/row`;
+  const parent = element.parentElement;
+  try {
+    await htmx.ajax("GET", url, { target: element, swap: "outerHTML" });
+  } finally {
+    busy.delete(element);
+    if (again.delete(element)) {
+      const now = element.isConnected ? element : element.id ? parent.querySelector("#" + CSS.escape(element.id)) : null;
+      if (now) refresh(now);
+    }
+  }
+}
+
+// Menus of long tables are fetched when they open.
+document.addEventListener("toggle", (event) => {
+  const list = event.target.open && event.target.querySelector?.(".menu-list[data-url]:empty");
+  if (list) htmx.ajax("GET", list.dataset.url, { target: list, swap: "innerHTML" });
+}, true);
 
 const before = new Map();
 
