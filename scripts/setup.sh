@@ -32,7 +32,7 @@ as_root() {
 
 missing_packages() { # those of the arguments that dpkg does not have installed
     local installed
-    installed=" $(dpkg-query --show --showformat='${db:Status-Status}:${Package} ' "$@" 2>/dev/null | tr '\n' ' ') "
+    installed=" $(dpkg-query --show --showformat='${db:Status-Status}:${Package} ' "$@" 2>/dev/null || true) " # it fails when one is unknown
     local package
     for package in "$@"; do
         [[ $installed == *" installed:$package "* ]] || printf '%s\n' "$package"
