@@ -10,7 +10,6 @@ from nano.domain.errors import NanoError
 from nano.tools.daemon import leaves
 from nano.tools.up import bring_up, options, take_down
 
-
 WIDTH: Final = 120  # of what is written into a file or a pipe: an address must not be folded
 
 
