@@ -1,10 +1,12 @@
 // The console: a guest's display in the whole window. It reconnects by itself and says why when it can't.
 import RFB from "../vendor/novnc/core/rfb.js";
+import { initLogging } from "../vendor/novnc/core/util/logging.js";
 
 const { guest, token } = document.body.dataset;
 const words = JSON.parse(document.body.dataset.words);
 const byId = (id) => document.getElementById(id);
 const PAUSES_S = [1, 2, 4, 8, 15];
+initLogging("none"); // what goes wrong is told on the page
 let rfb = null;
 let tries = 0;
 let waiting = 0;

@@ -44,6 +44,8 @@ function toast({ kind, title, hint = "", code = "" }) {
 // The palette: "/" or Ctrl-K, arrows, Enter.
 const palette = byId("palette");
 const query = palette.querySelector("input");
+let entered = false; // Enter was pressed before the answer to what is typed had come
+const answered = () => byId("found").querySelector("ul").dataset.text === query.value.trim().toLowerCase();
 const hits = () => [...palette.querySelectorAll("#found a")];
 
 function openPalette() {
@@ -73,9 +75,13 @@ palette.addEventListener("keydown", (event) => {
     list[next]?.scrollIntoView({ block: "nearest" });
   } else if (event.key === "Enter") {
     event.preventDefault();
-    (list[at] ?? list[0])?.click();
+    if (answered()) (list[at] ?? list[0])?.click();
+    else entered = true;
+  } else {
+    entered = false;
   }
 });
+byId("found").addEventListener("htmx:afterSettle", () => { if (entered && answered()) hits()[0]?.click(); });
 palette.addEventListener("click", (event) => { if (event.target === palette) palette.close(); });
 
 document.addEventListener("click", (event) => {
