@@ -1,0 +1,145 @@
+"""A cell process's connection to its simulated machine: calls take time, fail, time out, and end with the process.
+
+``SimulatedHost`` is the machine and outlives processes. Invariant: after ``end`` no call has an effect; of a call under
+way at that moment the effect is there or not, and volumes that were being made are left half made, as they are when a
+process is killed. A call that "hangs" ends with ``hypervisor_timeout`` as the real driver's do, with or without effect.
+"""
+
+import socket
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from random import Random
+from typing import Final, TypeVar
+
+import anyio
+
+from nano.domain.errors import DeadlineExceeded, HostError
+from nano.domain.machine import MachineSpec
+from nano.hypervisor.host import (
+    HYPERVISOR_TIMEOUT,
+    HYPERVISOR_UNREACHABLE,
+    AgentReport,
+    DomainEvent,
+    DomainView,
+    HostSample,
+    Progress,
+)
+from nano.hypervisor.simulated import SimulatedHost
+
+T = TypeVar("T")
+
+TIMEOUT_S: Final = 30.0
+LATENCY_S: Final = (0.0005, 0.02)
+
+
+class Trouble:
+    """What goes wrong with a machine's hypervisor; shared by the connections that follow one another."""
+
+    def __init__(self, random: Random) -> None:
+        self.random = random
+        self.failing = 0.0  # share of calls that fail
+        self.hanging = 0.0
+        self.counts: Counter[str] = Counter()
+
+    def calm(self) -> None:
+        self.failing = self.hanging = 0.0
+
+
+class HostConnection:
+    """A ``Host``."""
+
+    def __init__(self, machine: SimulatedHost, trouble: Trouble) -> None:
+        self.capabilities = machine.capabilities
+        self._machine = machine
+        self._trouble = trouble
+        self._alive = True
+        self._making: dict[str, dict[str, int]] = {}  # guest id -> its volumes when the process died
+
+    def end(self) -> None:
+        self._alive = False
+        for guest_id, files in self._making.items():
+            files.update({name: size for name, size in self._machine.files.items() if name.startswith(guest_id)})
+
+    async def domains(self) -> list[DomainView]:
+        return await self._call(self._machine.domains)
+
+    async def make_volumes(self, guest_id: str, spec: MachineSpec, image: Path | None, progress: Progress) -> None:
+        left = self._making.setdefault(guest_id, {})
+        try:
+            await self._call(lambda: self._machine.make_volumes(guest_id, spec, image, progress))
+        finally:
+            self._making.pop(guest_id, None)
+            if not self._alive:
+                self._machine.files.update(left)
+
+    async def define(self, guest_id: str, spec: MachineSpec) -> None:
+        await self._call(lambda: self._machine.define(guest_id, spec))
+
+    async def start(self, guest_id: str) -> None:
+        await self._call(lambda: self._machine.start(guest_id))
+
+    async def shutdown(self, guest_id: str) -> None:
+        await self._call(lambda: self._machine.shutdown(guest_id))
+
+    async def destroy(self, guest_id: str) -> None:
+        await self._call(lambda: self._machine.destroy(guest_id))
+
+    async def reboot(self, guest_id: str) -> None:
+        await self._call(lambda: self._machine.reboot(guest_id))
+
+    async def reset(self, guest_id: str) -> None:
+        await self._call(lambda: self._machine.reset(guest_id))
+
+    async def undefine(self, guest_id: str) -> None:
+        await self._call(lambda: self._machine.undefine(guest_id))
+
+    async def remove_volumes(self, guest_id: str) -> list[str]:
+        return await self._call(lambda: self._machine.remove_volumes(guest_id))
+
+    async def volumes(self) -> list[str]:
+        return await self._call(self._machine.volumes)
+
+    async def sample(self) -> HostSample:
+        return await self._call(self._machine.sample)
+
+    async def agent(self, guest_id: str) -> AgentReport | None:
+        return await self._call(lambda: self._machine.agent(guest_id))
+
+    async def console(self, guest_id: str) -> socket.socket:
+        return await self._call(lambda: self._machine.console(guest_id))
+
+    def events(self) -> AsyncIterator[DomainEvent]:
+        return self._machine.events()
+
+    async def close(self) -> None:
+        await self._machine.close()
+
+    async def _call(self, work: Callable[[], Awaitable[T]]) -> T:
+        random, trouble = self._trouble.random, self._trouble
+        self._require()
+        await anyio.sleep(random.uniform(*LATENCY_S))
+        self._require()
+        fate = random.random()
+        if fate < trouble.hanging:
+            trouble.counts["host.timeout"] += 1
+            await anyio.sleep(TIMEOUT_S)
+            self._require()
+            if random.random() < 0.5:
+                await work()
+            raise DeadlineExceeded(
+                "The simulated hypervisor took too long.", code=HYPERVISOR_TIMEOUT, hint="Look at the machine."
+            )
+        if fate < trouble.hanging + trouble.failing:
+            trouble.counts["host.error"] += 1
+            if random.random() < 0.3:
+                await work()
+            raise HostError("The simulated hypervisor failed.", code="hypervisor_error")
+        result = await work()
+        await anyio.sleep(random.uniform(*LATENCY_S))
+        self._require()
+        return result
+
+    def _require(self) -> None:
+        if not self._alive:
+            raise HostError("The process that asks is dead.", code=HYPERVISOR_UNREACHABLE)

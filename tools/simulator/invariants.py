@@ -1,0 +1,166 @@
+"""What must hold, looked at from outside the nodes.
+
+``Audit`` watches one node's journal: what was published must be there after every crash, and folding the journal anew must
+give the live states byte for byte. ``look`` is true of a zone at any instant, ``unrest`` lists what is still under way
+or out of place; when faults have stopped and time has passed it must be empty.
+"""
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from nano.domain.cell import Cell
+from nano.domain.facts import Change, Fact, Model
+from nano.domain.host_domain import HostDomain
+from nano.domain.site import Site
+from nano.domain.zone import Zone
+from nano.hypervisor.simulated import SimulatedHost
+from nano.journal.ledger import Ledger
+from nano.journal.reader import JournalReader
+from nano.projections.zone_views import ZoneViews
+from nano.tools.simulator.disk import DiskSession, SimulatedDisk
+
+Report = Callable[[str], None]
+
+
+class _Look(DiskSession):
+    """Reading without being noticed by the faults."""
+
+    def _begin(self, operation: str) -> None:
+        """No operation of the node."""
+
+
+class Audit:
+    def __init__(self, disk: SimulatedDisk, folder: Path, name: str, report: Report) -> None:
+        self.published = 0
+        self.facts: list[bytes] = []
+        self.receipts: dict[str, int] = {}  # command id -> position it was answered with
+        self._disk = disk
+        self._folder = folder / "journal"
+        self._name = name
+        self._report = report
+
+    def opened(self, ledger: Ledger) -> None:
+        """A node has replayed its journal: all that was published must be in it."""
+        found = [_told(fact) for fact in self._read(ledger.model)]
+        for position, (told, kept) in enumerate(zip(self.facts, found, strict=False), start=1):
+            if told != kept:
+                self._report(f"{self._name}: position {position} was published as {told!r} and is now {kept!r}")
+                break
+        if len(found) < len(self.facts):
+            lost = self.facts[len(found)]
+            self._report(f"{self._name}: published up to {len(self.facts)}, the journal ends at {len(found)}: {lost!r}")
+        self.facts = found
+        ledger.feed.add_listener(self._on_changes)
+        self.compare(ledger)
+
+    def _on_changes(self, changes: list[Change]) -> None:
+        for change in changes:
+            if change.fact.position != len(self.facts) + 1:
+                self._report(f"{self._name}: {change.fact.position} was published after {len(self.facts)}")
+            self.facts.append(_told(change.fact))
+
+    def answered(self, command_id: str, position: int) -> None:
+        known = self.receipts.setdefault(command_id, position)
+        if known != position:
+            self._report(f"{self._name}: command {command_id} was answered with {known}, then with {position}")
+        if position > len(self.facts):
+            self._report(f"{self._name}: command {command_id} was answered before {position} was published")
+
+    def compare(self, ledger: Ledger) -> bool:
+        """Whether the journal folded anew gives the live states (not while a batch is under way)."""
+        model = type(ledger.model)()
+        versions: Counter[str] = Counter()
+        for fact in self._read(model):
+            model.apply(fact.resource, fact.event, fact.at)
+            versions[fact.resource] += 1
+        same = encoded(model) == encoded(ledger.model)
+        return same and all(ledger.version(resource) == version for resource, version in versions.items())
+
+    def _read(self, model: Model) -> list[Fact]:
+        reader = JournalReader(
+            self._folder, type(model).rules.event_types(), disk=_Look(self._disk, lambda: None)
+        )
+        return list(reader.facts())
+
+
+def _told(fact: Fact) -> bytes:
+    return msgspec.json.encode(fact)
+
+
+def encoded(model: Model) -> bytes:
+    return msgspec.json.encode({name: model.states[name] for name in sorted(model.states)})
+
+
+def views_differ(zone: Zone, ledger: Ledger, views: ZoneViews) -> list[str]:
+    """Kinds whose rows are not what loading the states anew shows."""
+    fresh = ZoneViews("fresh")
+    fresh.load(zone, ledger.version, ledger.position)
+    return [kind for kind, table in fresh.tables.items() if table.page().body != views.tables[kind].page().body]
+
+
+def look(zone: Zone | None, hosts: Mapping[str, SimulatedHost], report: Report) -> None:
+    """What must hold at every instant."""
+    places: defaultdict[str, list[str]] = defaultdict(list)
+    for name, host in hosts.items():
+        for guest_id in host.machine:
+            places[guest_id].append(name)
+    for guest_id, names in places.items():
+        if len(names) > 1:
+            report(f"guest {guest_id} is on cells {', '.join(names)}")
+    if zone is None:
+        return
+    guests = list(zone.guests())
+    for what, values in (("name", [guest.name for guest in guests]), ("MAC", [guest.spec.mac for guest in guests])):
+        for value, count in Counter(values).items():
+            if count > 1:
+                report(f"{count} guests have {what} {value}")
+    for guest in guests:
+        if guest.task and guest.task not in zone.open_tasks:
+            report(f"guest {guest.name} belongs to task {guest.task}, which is not open")
+        if guest.phase != "ready" and not guest.task:
+            report(f"guest {guest.name} is {guest.phase} and no task owns it")
+
+
+def unrest(zone: Zone, sites: Mapping[str, Site], hosts: Mapping[str, SimulatedHost]) -> list[str]:
+    """What is still under way, or where Core, a cell's journal and its host disagree."""
+    found = [f"task {task.kind} {task.id} of {task.resource_name} is {task.state}" for task in zone.open_tasks.values()]
+    for cell in zone.of_kind("cell"):
+        if isinstance(cell, Cell):
+            if not cell.online:
+                found.append(f"cell {cell.name} is offline")
+            if cell.debts:
+                found.append(f"cell {cell.name} owes {cell.debts}")
+            if cell.error:
+                found.append(f"cell {cell.name}: {cell.error}")
+    for name, site in sites.items():
+        host = hosts[name]
+        found += [f"{name}: order {order.kind} {order.id} is open" for order in site.open_orders.values()]
+        intended = {guest.id: guest for guest in zone.guests_on(name)}
+        known = {domain.guest_id: domain for domain in site.domains()}
+        found += [f"{name}: domain of no guest: {guest_id}" for guest_id in host.machine if guest_id not in intended]
+        found += [f"{name}: volume of no guest: {file}" for file in host.files if file.rpartition("_")[0] not in intended]
+        found += [f"{name}: journaled domain of no guest: {guest_id}" for guest_id in known if guest_id not in intended]
+        for guest_id, guest in intended.items():
+            domain = host.machine.get(guest_id)
+            actual = domain.state if domain is not None else "missing"
+            kept: HostDomain | None = known.get(guest_id)
+            if kept is None or (guest.power, kept.power) != (actual, actual):
+                found.append(
+                    f"{name}: guest {guest.name} {guest_id} is {guest.power} to Core, "
+                    f"{kept.power if kept else 'unknown'} to its cell, {actual} on the host"
+                )
+    return found
+
+
+def digest_of(disks: Mapping[str, SimulatedDisk]) -> str:
+    """SHA-256 over every file of every machine, hex."""
+    digest = hashlib.sha256()
+    for name in sorted(disks):
+        for path in sorted(disks[name].names):
+            data = disks[name].names[path].data
+            digest.update(f"{path} {len(data)}\n".encode() + data)
+    return digest.hexdigest()

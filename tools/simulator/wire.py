@@ -1,0 +1,139 @@
+"""The network between two nodes on virtual time: chunks take a while, streams overtake one another, links break.
+
+A ``Wire`` carries one link. As over QUIC, bytes of one stream arrive in order and once or not at all; between streams
+there is no order. A partition holds back everything; an end that hears nothing for LOST_AFTER_S loses the link, each end
+by itself, so for a while one may believe in it and the other not. An end whose process died says nothing.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from random import Random
+from typing import Final
+
+import anyio
+
+from nano.transports.carrier import CarrierEvents
+from nano.transports.settings import LinkSettings
+
+LOST_AFTER_S: Final = LinkSettings().lost_after_s
+STEP_S: Final = 1e-6  # between chunks of one stream that would arrive together
+
+Call = Callable[[CarrierEvents], None]
+
+
+class WireEnd:
+    """A ``Carrier``."""
+
+    def __init__(self, wire: "Wire", fingerprint: str, public_key: bytes, address: str, first_stream: int) -> None:
+        self.fingerprint = fingerprint
+        self.remote_public_key = public_key
+        self.address = address
+        self.events: CarrierEvents | None = None
+        self.lost = anyio.Event()
+        self._wire = wire
+        self._ids = itertools.count(first_stream, 4)
+
+    def open_stream(self) -> int:
+        return next(self._ids)
+
+    def send(self, stream_id: int, data: bytes, end: bool = False) -> None:
+        self._wire.post(self, stream_id, lambda events: events.stream_data(stream_id, data, end))
+
+    def reset(self, stream_id: int) -> None:
+        def tell(events: CarrierEvents) -> None:
+            events.stream_reset(stream_id)
+            events.stream_stopped(stream_id)
+
+        self._wire.post(self, stream_id, tell)
+
+    def widen(self) -> None:
+        """Nothing is held here."""
+
+    def close(self, reason: str) -> None:
+        self._wire.close(self, reason)
+
+    def lose(self, reason: str) -> None:
+        """This end gives up; its link is told, once."""
+        if not self.lost.is_set():
+            self.lost.set()
+            if self.events is not None:
+                self.events.carrier_lost(reason)
+
+
+class Wire:
+    def __init__(self, random: Random, delay_s: tuple[float, float], cut_probability: float) -> None:
+        self.ends: tuple[WireEnd, ...] = ()
+        self.cuts = 0
+        self._loop = asyncio.get_running_loop()
+        self._random = random
+        self._delay_s = delay_s
+        self._cut_probability = cut_probability
+        self._last: dict[tuple[int, int], float] = {}
+        self._held: list[tuple[WireEnd, Call]] | None = None
+
+    def post(self, sender: WireEnd, stream_id: int, call: Call) -> None:
+        if sender.lost.is_set():
+            return
+        if self._cut_probability and self._random.random() < self._cut_probability:
+            self.cuts += 1
+            self.cut("network failed")
+            return
+        target = self._other(sender)
+        key = (self.ends.index(target), stream_id)
+        due = max(self._loop.time() + self._random.uniform(*self._delay_s), self._last.get(key, 0.0) + STEP_S)
+        self._last[key] = due
+        if len(self._last) > 1024:
+            now = self._loop.time()
+            self._last = {known: at for known, at in self._last.items() if at > now}
+        self._loop.call_at(due, self._deliver, target, call)
+
+    def close(self, sender: WireEnd, reason: str) -> None:
+        """An orderly goodbye: it arrives after what was sent before."""
+        if sender.lost.is_set():
+            return
+        sender.lost.set()
+        target = self._other(sender)
+        side = self.ends.index(target)
+        last = max((at for (end, _), at in self._last.items() if end == side), default=0.0)
+        due = max(last, self._loop.time() + self._delay_s[1]) + STEP_S
+        self._loop.call_at(due, self._deliver, target, lambda _: target.lose(reason))
+
+    def cut(self, reason: str) -> None:
+        """The path is gone for good: each end notices in its own time, nothing more arrives."""
+        for end in self.ends:
+            self._loop.call_later(self._random.uniform(0.0, LOST_AFTER_S), end.lose, reason)
+        self._held = []
+        self._delay_s = (1e6, 1e6)
+
+    def died(self, end: WireEnd) -> None:
+        """The process at this end is gone without a word."""
+        if not end.lost.is_set():
+            end.lost.set()
+            self._loop.call_later(LOST_AFTER_S * self._random.uniform(0.75, 1.25), self._other(end).lose, "silent")
+
+    def hold(self) -> None:
+        """A partition begins."""
+        if self._held is None:
+            self._held = []
+            for end in self.ends:
+                self._loop.call_later(LOST_AFTER_S * self._random.uniform(0.75, 1.25), self._silent, end)
+
+    def release(self) -> None:
+        """The partition is over: what was held back arrives where the link is still believed in."""
+        held, self._held = self._held, None
+        for target, call in held or ():
+            self._deliver(target, call)
+
+    def _silent(self, end: WireEnd) -> None:
+        if self._held is not None:
+            end.lose("silent")
+
+    def _deliver(self, target: WireEnd, call: Call) -> None:
+        if self._held is not None:
+            self._held.append((target, call))
+        elif not target.lost.is_set() and target.events is not None:
+            call(target.events)
+
+    def _other(self, end: WireEnd) -> WireEnd:
+        return self.ends[1] if end is self.ends[0] else self.ends[0]

@@ -1,0 +1,184 @@
+"""World: one simulated zone; its machines, the cables between them, and a record of what went wrong.
+
+Cells look for Core again and again, as the daemons do; what the network does to a link is the ``Wire``'s.
+"""
+
+import asyncio
+from collections import Counter
+from random import Random
+from typing import Final
+
+import anyio
+import anyio.abc
+
+from nano.cell.cell import CellNode
+from nano.core.core import Core
+from nano.core.node import TakesNoOrders
+from nano.core.trust import CellTrust
+from nano.domain.errors import NanoError
+from nano.domain.facts import Change
+from nano.domain.site import Site
+from nano.domain.zone import Zone
+from nano.hypervisor.simulated import SimulatedHost
+from nano.tools.simulator.invariants import look
+from nano.tools.simulator.machine import Machine, Process, fingerprint_of
+from nano.tools.simulator.wire import Wire, WireEnd
+from nano.transports.handshake import AcceptedLink, Connector
+from nano.transports.messages import Hello, Welcome
+from nano.transports.settings import LinkSettings
+from nano.transports.stream_link import StreamLink
+from nano.transports.trust import PinnedCore
+from nano.transports.unwrap import plain_errors
+
+DOMAIN: Final = "sim"
+SETTINGS: Final = LinkSettings()
+RECONNECT_S: Final = (0.5, 5.0)
+VIOLATIONS_MAX: Final = 20
+
+
+class World:
+    """Made inside a running virtual loop; ``tasks`` runs everything in it."""
+
+    def __init__(self, seed: str, cells: int, tasks: anyio.abc.TaskGroup) -> None:
+        self.random = Random(f"{seed}/world")  # noqa: S311 - a simulation
+        self.violations: list[str] = []
+        self.faults: Counter[str] = Counter()
+        self.calm = False  # no more faults, no more wishes
+        self.delay_s = (0.0001, 0.01)
+        self.cut_probability = 0.0
+        self.partitioned: set[str] = set()
+        self.wires: dict[str, Wire] = {}
+        self._tasks = tasks
+        self._loop = asyncio.get_running_loop()
+        self.core = Machine("core", "core", seed, tasks, self.report, self._on_up)
+        names = [f"cell-{number}" for number in range(1, cells + 1)]
+        self.cells = {name: Machine(name, "cell", seed, tasks, self.report, self._on_up) for name in names}
+        self.machines = {"core": self.core, **self.cells}
+        self.on_core_up: list[object] = []
+
+    # ---- what is seen from outside
+
+    def report(self, text: str) -> None:
+        """Something that must never be."""
+        if len(self.violations) < VIOLATIONS_MAX and all(known.partition(" ")[2] != text for known in self.violations):
+            self.violations.append(f"{self._loop.time():.6f} {text}")
+
+    @property
+    def zone(self) -> Zone | None:
+        node = self.core.node
+        return node.zone if isinstance(node, Core) else None
+
+    @property
+    def hosts(self) -> dict[str, SimulatedHost]:
+        return {name: machine.host for name, machine in self.cells.items()}
+
+    @property
+    def sites(self) -> dict[str, Site] | None:
+        """None while a cell is down."""
+        sites = {name: machine.node.site for name, machine in self.cells.items() if isinstance(machine.node, CellNode)}
+        return sites if len(sites) == len(self.cells) else None
+
+    # ---- running
+
+    def start(self) -> None:
+        for machine in self.machines.values():
+            self._tasks.start_soon(machine.live)
+        for machine in self.cells.values():
+            self._tasks.start_soon(self._cable, machine)
+        self._tasks.start_soon(self._watch)
+
+    def partition(self, name: str) -> None:
+        self.partitioned.add(name)
+        if name in self.wires:
+            self.wires[name].hold()
+
+    def reunite(self, name: str) -> None:
+        self.partitioned.discard(name)
+        if name in self.wires:
+            self.wires[name].release()
+
+    def _on_up(self, machine: Machine, process: Process) -> None:
+        if isinstance(process.node, Core):
+            process.node.feed.add_listener(self._on_core_changes)
+
+    def _on_core_changes(self, changes: list[Change]) -> None:
+        look(self.zone, self.hosts, self.report)
+
+    async def _watch(self) -> None:
+        """Restart nodes whose journal is poisoned, as an administrator would; check that replay is live state."""
+        while True:
+            await anyio.sleep(self.random.uniform(5.0, 15.0))
+            look(self.zone, self.hosts, self.report)
+            for machine in self.machines.values():
+                node = machine.node
+                if node is not None and node.ledger.log.poisoned is not None and machine.process is not None:
+                    machine.process.stop()
+                elif node is not None and self.random.random() < 0.05:
+                    await self._compare(machine)
+
+    async def _compare(self, machine: Machine) -> None:
+        for _ in range(10):
+            node = machine.node
+            if node is None or node.ledger.log.poisoned or machine.audit.compare(node.ledger):
+                return
+            await anyio.sleep(1.0)  # a batch may have been under way
+        self.report(f"{machine.name}: replay is not the live state")
+
+    # ---- links
+
+    async def _cable(self, machine: Machine) -> None:
+        while True:
+            await anyio.sleep(self.random.uniform(*RECONNECT_S))
+            cell, core = machine.process, self.core.process
+            if machine.name in self.partitioned or cell is None or core is None:
+                continue
+            if not (cell.alive and core.alive and cell.node and core.node and cell.tasks and core.tasks):
+                continue
+            wire = Wire(self.random, self.delay_s, self.cut_probability)
+            near = WireEnd(wire, fingerprint_of("core"), b"core", "sim:core", 0)
+            far = WireEnd(wire, fingerprint_of(machine.name), machine.name.encode(), f"sim:{machine.name}", 1)
+            wire.ends = (near, far)
+            self.wires[machine.name] = wire
+            cell.died = [lambda wire=wire, near=near: wire.died(near)]
+            core.died.append(lambda wire=wire, far=far: wire.died(far))
+            core.tasks.start_soon(_accept, core.node, far)
+            cell.tasks.start_soon(_connect, machine, cell.node, near)
+            await near.lost.wait()
+            self.faults["link lost"] += 1
+            self.faults["link cut"] += wire.cuts
+
+
+async def _connect(machine: Machine, node: CellNode, end: WireEnd) -> None:
+    trust = PinnedCore(DOMAIN, machine.pins)
+    epoch = trust.pin.epoch if trust.pin else 0
+    hello = Hello(name=machine.name, kind="cell", domain=DOMAIN, version=Core.version, epoch=epoch)
+    try:
+        with plain_errors():
+            async with anyio.create_task_group() as tasks:
+                end.events = link = StreamLink(end, node.offer, tasks, SETTINGS, connector=True)
+                await tasks.start(Connector(link, trust, hello, SETTINGS).run)
+                await link.closed.wait()
+                tasks.cancel_scope.cancel()
+    except NanoError:
+        end.close("no link")  # the cable tries again
+    finally:
+        end.lose("ended")
+
+
+async def _accept(node: Core, end: WireEnd) -> None:
+    welcome = Welcome(
+        name=node.name, domain=DOMAIN, version=node.version, epoch=node.ledger.log.epoch, approved=False
+    )
+    try:
+        with plain_errors():
+            async with anyio.create_task_group() as tasks:
+                end.events = link = AcceptedLink(end, TakesNoOrders(), tasks, SETTINGS, connector=False)
+                await link.greet(CellTrust(node.zone), welcome, None)
+                async with anyio.create_task_group() as attending:
+                    attending.start_soon(node.cells.on_link, link)
+                    await link.closed.wait()
+                tasks.cancel_scope.cancel()
+    except NanoError:
+        end.close("no link")
+    finally:
+        end.close("ended")
