@@ -113,6 +113,12 @@ def node(tmp_path: Path) -> Path:
     return write_node(tmp_path / "S" / "core")
 
 
+@pytest.fixture
+def many_segments(tmp_path: Path) -> Path:
+    """The same life over several segments, all but the last sealed."""
+    return write_node(tmp_path / "many" / "core", segment_bytes_max=3000)
+
+
 class Outcome(NamedTuple):
     code: int
     out: str

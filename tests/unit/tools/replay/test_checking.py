@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from nano.tools.nanoctl import exits
 from nano.tools.replay.checking import certificate_check
+from nano.tools.replay.grammar import EXAMPLES
 from nano.tools.replay.node import Node
 from nano.transports.identity import load_or_create
 from nano.transports.journal_signer import JournalSigner
@@ -84,7 +85,7 @@ def test_wrong_words(replay: Any, words: tuple[str, ...]) -> None:
 
 
 def test_help_tells_two_examples_for_each_verb(replay: Any) -> None:
-    for verb in ("log", "show", "state", "verify"):
+    for verb in EXAMPLES:
         outcome = replay(verb, "--help")
         assert outcome.code == 0
         assert outcome.out.count(f"nano-replay --node S/core {verb}") >= 2
@@ -93,7 +94,7 @@ def test_help_tells_two_examples_for_each_verb(replay: Any) -> None:
 
 def test_nothing_is_written(replay: Any, node: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in node.rglob("*")}
-    for words in (("verify",), ("log",), ("state",), ("show", "guest/web")):
+    for words in (("verify",), ("log",), ("state",), ("show", "guest/web"), ("stats",)):
         replay(*words)
     assert {path: path.stat().st_mtime_ns for path in node.rglob("*")} == before
 

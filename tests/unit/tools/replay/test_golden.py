@@ -16,6 +16,7 @@ LINES = {
     "state-then": "state --at 2026-11-21T03:00:11Z",
     "state-guest": "state guest/web",
     "verify": "verify",
+    "stats": "stats --top 5",
 }
 
 

@@ -1,0 +1,106 @@
+"""The words of nano-replay: sources, verbs, their options and examples. What a verb does is in the module ``RUN`` names."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import nano
+from nano.tools.nanoctl.parser import Parser
+
+RUN: Final = {
+    "log": "log",
+    "show": "story",
+    "state": "folding",
+    "verify": "checking",
+    "stats": "stats",
+}
+EPILOG: Final = """\
+moments:
+  1200                    a position       2026-11-21T03:10:53Z    a time
+  10m, 2h, 3d             that long ago    "2026-11-21 03:10"      the same, local
+
+exit codes:
+  0  done; the journal is whole
+  1  the journal is damaged (file and byte are named), or the work failed
+  2  a word or value is wrong
+  4  there is no such resource or journal
+  5  the files may not be read by this user
+
+examples:
+  nano-replay --node ~/.local/share/nano/up/core verify
+  nano-replay --node ~/.local/share/nano/up/core show guest/web
+"""
+EXAMPLES: Final = {
+    "log": ("log --since 10m", "log --resource guest/web --type guest. -o json"),
+    "show": ("show guest/web", "show cell/Cell_0a1b2c3d4e5f"),
+    "state": ("state --at 10m", "state guest/web --at 1200"),
+    "verify": ("verify", "verify -o json"),
+    "stats": ("stats", "stats --by hour --top 5 -o json"),
+}
+
+Add = Callable[..., Any]
+
+
+def build() -> Parser:
+    parser = Parser(
+        prog="nano-replay",
+        usage="nano-replay --node DIR VERB [options]",
+        description="Read a node's journal: what happened, to what, what was true when, and whether it is whole.",
+        epilog=EPILOG,
+    )
+    parser.add_argument("--version", action="version", version=f"nano-replay {nano.__version__}")
+    _add_common(parser, "before", None)
+    verbs = parser.add_subparsers(
+        dest="verb", metavar="VERB", required=True, title="verbs", parser_class=Parser, prog="nano-replay"
+    )
+    _add_reading(verbs)
+    return parser
+
+
+def _add_reading(verbs: "argparse._SubParsersAction[Parser]") -> None:
+    log = _verb(verbs, "log", "Print every fact as a line, oldest first.", "")
+    log.add_argument("--resource", metavar="RESOURCE", help="kind/id, kind/name, a name, or a kind alone")
+    log.add_argument("--actor", metavar="WHO", help="only what this user or node did")
+    log.add_argument("--type", metavar="TYPE", help="only this type of event; guest. for all of guests")
+    log.add_argument("--since", metavar="MOMENT", help="from this position or time on")
+    log.add_argument("--until", metavar="MOMENT", help="up to this position or time")
+    log.add_argument("-f", "--follow", action="store_true", help="stay, and print what is recorded from now on too")
+    show = _verb(verbs, "show", "Tell the life of one resource as a story.", "RESOURCE")
+    show.add_argument(
+        "resource", metavar="RESOURCE", help="kind/id or kind/name, such as guest/web; also of deleted ones"
+    )
+    state = _verb(verbs, "state", "Show what was true at a moment.", "[RESOURCE]")
+    state.add_argument("resource", metavar="RESOURCE", nargs="?", help="only this one, in full")
+    state.add_argument("--at", metavar="MOMENT", help="position or time (default: the end of the journal)")
+    _verb(verbs, "verify", "Check that the journal is whole.", "")
+    stats = _verb(verbs, "stats", "Count what is in the journal: by type, actor, time and resource.", "")
+    stats.add_argument(
+        "--by", choices=("hour", "day"), metavar="SPAN", help="growth per hour or day (default: by span)"
+    )
+    stats.add_argument("--top", type=_count, metavar="N", default=10, help="how many rows of each list (default: 10)")
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 100_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to 100000")
+    return int(text)
+
+
+def _verb(verbs: "argparse._SubParsersAction[Parser]", name: str, about: str, words: str) -> Parser:
+    examples = "\n".join(f"  nano-replay --node S/core {example}" for example in EXAMPLES[name])
+    usage = " ".join(part for part in ("nano-replay --node DIR", name, words, "[options]") if part)
+    parser = verbs.add_parser(name, help=about, description=about, usage=usage, epilog=f"examples:\n{examples}")
+    _add_common(parser, "after", argparse.SUPPRESS)
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser, place: str, default: object) -> None:
+    """Sources may stand before the verb or after it; each place has a name of its own, so that neither wipes the other."""
+    parser.add_argument(
+        "--node", type=Path, metavar="DIR", dest=f"node_{place}", action="append", default=default,
+        help="a node's folder, such as STATE/core",
+    )  # fmt: skip
+    parser.add_argument(
+        "-o", "--output", choices=("table", "json"), metavar="FORMAT", default=default, help="table, or json lines"
+    )
