@@ -21,7 +21,9 @@ from typing import Final
 from nano.domain.errors import DiskFull, Failure
 from nano.tools.guest_image import disk, packages, trees
 
-SIZE: Final = 64 << 20  # bytes, so that the smallest disks people ask for will do; on a larger one the root grows at boot
+SIZE: Final = (
+    64 << 20
+)  # bytes, so that the smallest disks people ask for will do; on a larger one the root grows at boot
 SCRATCH_BYTES: Final = 1 << 30  # unpacked packages and the raw disk, generously
 IMAGES_KEPT: Final = 2
 
