@@ -55,6 +55,7 @@ def make_app(portal: Portal, statics: Statics) -> ASGIApp:
         languages=portal.languages,
         refuse=refuse,
         https=portal.https,
+        mark=lambda: portal.hub.mark,
     )
 
 

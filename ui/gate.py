@@ -47,13 +47,21 @@ class Gate:
     """``refuse(scope, error)`` makes the page for a request that is turned away."""
 
     def __init__(
-        self, app: ASGIApp, *, doorman: Doorman, languages: Mapping[str, Words], refuse: Refuse, https: bool
+        self,
+        app: ASGIApp,
+        *,
+        doorman: Doorman,
+        languages: Mapping[str, Words],
+        refuse: Refuse,
+        https: bool,
+        mark: Callable[[], str],
     ) -> None:
         self._app = app
         self._doorman = doorman
         self._languages = dict(languages)
         self._refuse = refuse
         self._https = https
+        self._mark = mark
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -108,6 +116,7 @@ class Gate:
             form_token=form_token(secret),
             address=client[0] if client else "",
             is_htmx=headers.get("hx-request") == "true",
+            mark=self._mark(),
         )
         return visit, fresh
 

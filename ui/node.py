@@ -68,7 +68,7 @@ async def run_frontend(
     office = Office()
     journal = CommitLog(folder / "data" / "journal", clock=clock)
     async with Ledger.open(journal, office, clock=clock, new_id=ids, feed=Feed()) as ledger:
-        core, hub, usage = CoreApi(find), Hub(), UsageRing()
+        core, hub, usage = CoreApi(find), Hub(ids()), UsageRing()
         mirror = Mirror(clock())
         doorman = Doorman(
             office,

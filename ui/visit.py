@@ -27,6 +27,7 @@ class Visit(msgspec.Struct, frozen=True, kw_only=True):
     form_token: str
     address: str
     is_htmx: bool
+    mark: str  # how far changes had come when the request arrived: what a page shows is at least that fresh
     form: Mapping[str, str] = {}
 
     @property

@@ -167,7 +167,11 @@ async def test_no_page_is_wider_than_the_screen(browser: Browser, portal: Stage,
 async def test_pages_can_be_read_without_scripts(browser: Browser, portal: Stage, core: FakeCore) -> None:
     async with window(browser, portal.portal, java_script_enabled=False) as page:
         await first_visit(page)
-        for path, text in (("/guests", "db-primary"), ("/cells", "Cell_0a1b2c3d4e5f"), ("/journal", "opened its console")):
+        for path, text in (
+            ("/guests", "db-primary"),
+            ("/cells", "Cell_0a1b2c3d4e5f"),
+            ("/journal", "opened its console"),
+        ):
             await page.goto(path)
             await expect(page.locator("main")).to_contain_text(text)
         await page.goto(f"/guests/{named(core, 'backup')}")

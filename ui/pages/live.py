@@ -25,9 +25,10 @@ async def events(request: Request) -> Response:
         raise Unauthenticated("You are not logged in.", code="not_logged_in", hint="Log in, then try again.")
     token = visit.secret
     watch = request.query_params.get("watch", "")[:200]
+    since = (request.headers.get("last-event-id") or request.query_params.get("since", ""))[:80]
 
     async def stream() -> AsyncIterator[bytes]:
-        with portal.hub.seat(session.id) as seat:
+        with portal.hub.seat(session.id, since) as seat:
             yield b"retry: 1500\n\n" + _link(portal)
             while not seat.closed:
                 with anyio.move_on_after(SILENCE_S):
@@ -51,7 +52,7 @@ def _told(portal: Portal, seat: Seat, watch: str) -> bytes:
     topics, usage, link = seat.take()
     text = b""
     if topics:
-        text += _event("changed", topics)
+        text += b"id: %b\n" % portal.hub.mark.encode() + _event("changed", topics)
     if usage is not None and watch:
         text += _event("usage", _watched(portal, usage, watch))
     if link:

@@ -75,7 +75,12 @@ async def test_power_buttons_answer_with_a_toast_and_without_scripts_with_a_page
     assert answer.status_code == 204
     assert json.loads(answer.headers["hx-trigger"])["toast"]["title"] == "backup is being started"
     await admin.until(f"/guests/{guest}", "s-running")
-    core.refuse[f"POST /guests/{guest}/stop"] = {"status": 409, "code": "guest_busy", "detail": "Busy.", "hint": "Wait."}
+    core.refuse[f"POST /guests/{guest}/stop"] = {
+        "status": 409,
+        "code": "guest_busy",
+        "detail": "Busy.",
+        "hint": "Wait.",
+    }
     refused = await admin.post(f"/guests/{guest}/stop", htmx=True)
     assert refused.status_code == 409
     assert json.loads(refused.headers["hx-trigger"])["toast"] == {
@@ -206,7 +211,10 @@ async def test_sessions_survive_a_restart_of_the_node(tmp_path: Path) -> None:
         await browser.enter()
         kept = dict(browser.http.cookies)
         await browser.http.aclose()
-    async with stage(tmp_path, demo_core(0.01)) as running, httpx.AsyncClient(base_url=running.portal, cookies=kept) as http:
+    async with (
+        stage(tmp_path, demo_core(0.01)) as running,
+        httpx.AsyncClient(base_url=running.portal, cookies=kept) as http,
+    ):
         assert (await http.get("/guests")).status_code == 200
 
 

@@ -89,6 +89,24 @@ def test_seats_of_a_session_are_counted_and_end_with_it() -> None:
             assert not again.closed
 
 
+@pytest.mark.anyio
+async def test_a_page_is_told_what_it_missed_before_it_listened() -> None:
+    hub = Hub("run1")
+    hub.publish({"guest"})
+    seen = hub.mark
+    hub.publish({"cell"})
+    hub.publish({"task"})
+    assert hub.missed(seen) == {"cell", "task"}
+    assert hub.missed(hub.mark) == set()
+    with hub.seat("s1", seen) as seat:
+        assert seat.take()[0] == ["cell", "task"]
+    for old in ("run0.2", "run1.99", "nonsense", "run1.", "run1.-1"):
+        assert hub.missed(old) == {EVERYTHING}
+    for _ in range(2_000):
+        hub.publish({"guest"})
+    assert hub.missed(seen) == {EVERYTHING}
+
+
 def test_measurements_are_means_of_ten_seconds_and_an_hour_long() -> None:
     ring = UsageRing()
     begin = 1_000_000

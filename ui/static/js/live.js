@@ -2,12 +2,13 @@
 //
 //   data-live="guest.list cell" data-url="/guests?part=list"   the topics an element shows, and where it is had anew
 //   <table data-rows="guests"> <tr id="guest-<id>" data-live="guest.<id>">   the same for rows: /guests/<id>/row
-// The stream is closed while nobody looks (browsers allow few connections a site) and everything is refreshed on return.
+// The stream is closed while nobody looks (browsers allow few connections a site); on return it tells what was missed.
 
 const words = JSON.parse(document.body.dataset.words);
 const watch = document.body.dataset.watch;
 const stale = document.getElementById("stale");
 const HIDDEN_MS = 20_000;
+let mark = document.body.dataset.mark; // how far what is shown has come; the server tells what was missed since
 let source = null;
 let lostAt = null;
 let hiding = 0;
@@ -17,7 +18,7 @@ export function live() {
   document.addEventListener("visibilitychange", () => {
     clearTimeout(hiding);
     if (document.hidden) hiding = setTimeout(disconnect, HIDDEN_MS);
-    else if (!source) { connect(); changed(["*"]); }
+    else if (!source) connect();
   });
   window.addEventListener("pagehide", disconnect);
   document.body.addEventListener("htmx:beforeSwap", (event) => remember(event.detail.target));
@@ -26,13 +27,13 @@ export function live() {
 }
 
 function connect() {
-  source = new EventSource("/events" + (watch ? "?watch=" + encodeURIComponent(watch) : ""));
-  source.addEventListener("open", () => { if (lostAt) { lostAt = null; changed(["*"]); } });
+  source = new EventSource("/events?" + new URLSearchParams({ since: mark, watch }));
+  source.addEventListener("open", () => { lostAt = null; });
   source.addEventListener("error", () => {
     if (!lostAt) { lostAt = new Date(); say(words.stale.replace("{at}", clock(lostAt))); }
     if (source && source.readyState === EventSource.CLOSED) { disconnect(); setTimeout(() => { if (!source && !document.hidden) connect(); }, 3000); }
   });
-  source.addEventListener("changed", (event) => changed(JSON.parse(event.data)));
+  source.addEventListener("changed", (event) => { mark = event.lastEventId; changed(JSON.parse(event.data)); });
   source.addEventListener("usage", (event) => document.dispatchEvent(new CustomEvent("usage", { detail: JSON.parse(event.data) })));
   source.addEventListener("link", (event) => {
     const since = JSON.parse(event.data).away_since;
