@@ -5,59 +5,20 @@ For a Core the same rows and tables are shown that its API shows. Ages are told 
 
 from argparse import Namespace
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
-from nano.domain.errors import JournalDamaged, Unknown
-from nano.domain.facts import Model, kind_of
+from nano.domain.errors import Unknown
+from nano.domain.facts import Model, State, kind_of
 from nano.tools.display import plain, words
 from nano.tools.display.sentences import subject
 from nano.tools.display.terminal import Terminal
 from nano.tools.display.text import Text
 from nano.tools.replay.facts import hide
-from nano.tools.replay.moments import Moment, parse_moment
+from nano.tools.replay.fold import Fold, fold
+from nano.tools.replay.moments import parse_moment
 from nano.tools.replay.node import Node
-
-
-class Fold:
-    """A model as it was at a moment, with the versions its resources had."""
-
-    def __init__(self, model: Model) -> None:
-        self.model = model
-        self.versions: dict[str, int] = {}
-        self.position = 0
-        self.time = datetime.fromtimestamp(0, UTC)
-
-    def version(self, resource: str) -> int:
-        return self.versions.get(resource, 0)
-
-
-def fold(node: Node, until: Moment | None) -> Fold:
-    """Raises JournalDamaged (also for events that this version does not know)."""
-    folded = Fold(node.model())
-    apply, versions = folded.model.apply, folded.versions
-    reader = node.reader(typed=True)
-    for line in reader.lines():
-        if until is not None and not until.covers(line):
-            break
-        for number, entry in enumerate(line.events):
-            if until is not None and until.position is not None and line.position + number > until.position:
-                break
-            try:
-                apply(entry.resource, entry.event, line.time)
-            except (AttributeError, TypeError, ValueError, KeyError) as error:
-                raise JournalDamaged(
-                    f"The event at position {line.position + number} does not follow from those before it: {error}.",
-                    hint="Run nano-replay verify; if the journal is whole, report a defect.",
-                    file=str(reader.path),
-                    byte=reader.offset,
-                ) from error
-            versions[entry.resource] = entry.version
-            folded.position = line.position + number
-        folded.time = line.time
-    return folded
 
 
 def run(terminal: Terminal, node: Node, options: Namespace) -> int:
@@ -108,13 +69,20 @@ def _find(model: Model, wanted: str) -> str:
     """A resource by kind/id, kind/name, id or name; "" when there is none."""
     if wanted in model.states:
         return wanted
+    return next((resource for resource, state in model.states.items() if is_meant(resource, state, wanted)), "")
+
+
+def is_meant(resource: str, state: State, wanted: str) -> bool:
     kind, _, reference = wanted.rpartition("/")
-    for resource, state in model.states.items():
-        of_kind, _, identifier = resource.partition("/")
-        named = getattr(state, "name", "") or getattr(getattr(state, "spec", None), "name", "")
-        if (not kind or kind == of_kind) and reference in (identifier, named):
-            return resource
-    return ""
+    of_kind, _, identifier = resource.partition("/")
+    return (not kind or kind == of_kind) and reference in (identifier, name_of(state))
+
+
+def name_of(state: State) -> str:
+    """The name a state bears; "" when things of its kind have none."""
+    if of := getattr(state, "resource_name", ""):
+        return f"{getattr(state, 'kind', '')} of {of}"
+    return str(getattr(state, "name", "") or getattr(getattr(state, "spec", None), "name", ""))
 
 
 # ---------------------------------------------------------------------- everything

@@ -14,6 +14,7 @@ RUN: Final = {
     "state": "folding",
     "verify": "checking",
     "stats": "stats",
+    "diff": "difference",
 }
 EPILOG: Final = """\
 moments:
@@ -37,6 +38,7 @@ EXAMPLES: Final = {
     "state": ("state --at 10m", "state guest/web --at 1200"),
     "verify": ("verify", "verify -o json"),
     "stats": ("stats", "stats --by hour --top 5 -o json"),
+    "diff": ("diff --at 1h", "diff --at 1200 --at 1300 guest/web -o json"),
 }
 
 Add = Callable[..., Any]
@@ -73,6 +75,9 @@ def _add_reading(verbs: "argparse._SubParsersAction[Parser]") -> None:
     state = _verb(verbs, "state", "Show what was true at a moment.", "[RESOURCE]")
     state.add_argument("resource", metavar="RESOURCE", nargs="?", help="only this one, in full")
     state.add_argument("--at", metavar="MOMENT", help="position or time (default: the end of the journal)")
+    diff = _verb(verbs, "diff", "Show what differs between two moments.", "--at A [--at B] [RESOURCE]")
+    diff.add_argument("resource", metavar="RESOURCE", nargs="?", help="only this one, or those of a kind")
+    diff.add_argument("--at", metavar="MOMENT", action="append", help="twice; the second may be left out: now")
     _verb(verbs, "verify", "Check that the journal is whole.", "")
     stats = _verb(verbs, "stats", "Count what is in the journal: by type, actor, time and resource.", "")
     stats.add_argument(

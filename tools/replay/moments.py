@@ -23,10 +23,10 @@ class Moment(NamedTuple):
     position: int | None = None
     time: datetime | None = None
 
-    def covers(self, line: "Line[Any]") -> bool:
-        """Whether the line begins at or before this moment."""
+    def covers(self, line: "Line[Any]", number: int = 0) -> bool:
+        """Whether the event of this number in the line is at or before this moment."""
         if self.position is not None:
-            return line.position <= self.position
+            return line.position + number <= self.position
         assert self.time is not None
         return line.time <= self.time
 

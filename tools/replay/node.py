@@ -5,7 +5,7 @@ Opens everything for reading only.
 """
 
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -13,6 +13,9 @@ from nano.domain.errors import Invalid, Unknown
 from nano.domain.facts import Model
 from nano.journal.reader import JournalReader
 from nano.transports.node_files import NodeCard
+
+if TYPE_CHECKING:
+    from nano.tools.replay.fold import Fold
 
 KINDS: Final = ("core", "cell", "frontend")
 _TELLING: Final = {
@@ -59,6 +62,12 @@ class Node:
         from nano.domain.zone import Zone
 
         return Zone()
+
+    def begin(self) -> "Fold":
+        """What was true before the first line of this journal: nothing."""
+        from nano.tools.replay.fold import Fold
+
+        return Fold(self.model())
 
     @property
     def certificate(self) -> Path:

@@ -94,7 +94,7 @@ def test_help_tells_two_examples_for_each_verb(replay: Any) -> None:
 
 def test_nothing_is_written(replay: Any, node: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in node.rglob("*")}
-    for words in (("verify",), ("log",), ("state",), ("show", "guest/web"), ("stats",)):
+    for words in (("verify",), ("log",), ("state",), ("show", "guest/web"), ("stats",), ("diff", "--at", "5")):
         replay(*words)
     assert {path: path.stat().st_mtime_ns for path in node.rglob("*")} == before
 

@@ -17,6 +17,8 @@ LINES = {
     "state-guest": "state guest/web",
     "verify": "verify",
     "stats": "stats --top 5",
+    "diff": "diff --at 8 --at 2026-11-21T03:00:08Z",
+    "diff-gone": "diff --at 17 --at 30 guest",
 }
 
 
