@@ -29,6 +29,7 @@ from nano.hypervisor.simulated import SimulatedHost
 from nano.journal.commit_log import CommitLog
 from nano.journal.feed import Feed
 from nano.journal.ledger import Ledger
+from nano.journal.receipts import KEY_FILE
 from nano.tools.simulator.bed import numbered_ids
 from nano.tools.simulator.disk import DiskSession, SimulatedDisk
 from nano.tools.simulator.host import HostConnection, Trouble
@@ -78,6 +79,7 @@ class Machine:
         self.folder = Path("/") / name
         self.audit = Audit(self.disk, self.folder, name, report)
         self.process: Process | None = None
+        self.disk.install(self.folder / KEY_FILE, self.random.randbytes(32))  # a node draws it from the system
         self.report = report
         self.starts = 0
         self.tasks = tasks
@@ -185,9 +187,7 @@ class Process:
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[Node]:
         machine = self.machine
-        log = CommitLog(
-            machine.folder / "journal", clock=machine.clock, disk=self.session, segment_bytes_max=256 << 10
-        )
+        log = CommitLog(machine.folder / "journal", clock=machine.clock, disk=self.session, segment_bytes_max=256 << 10)
         model: Model = Zone() if machine.kind == "core" else Site()
         workers = VirtualWorkers(Random(machine.random.getrandbits(64)))  # noqa: S311
         async with Ledger.open(
@@ -229,5 +229,5 @@ def _source(image: Image) -> ImageSource:
     return ImageSource(image.id, image.path, image.size, image.sha256)
 
 
-async def _no_fetch(source: ImageSource, target: Path, progress: Progress) -> None:
+async def _no_fetch(source: ImageSource, target: Path, progress: Progress) -> None:  # noqa: ARG001
     raise HostError("There are no images in the simulator.")

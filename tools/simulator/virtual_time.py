@@ -43,7 +43,7 @@ class _Task(asyncio.Task[Any]):
 
     number: int
 
-    def __new__(cls, *arguments: Any, loop: "VirtualLoop", **options: Any) -> "_Task":
+    def __new__(cls, *_: Any, loop: "VirtualLoop", **__: Any) -> "_Task":
         task = super().__new__(cls)
         task.number = next(loop.numbers)
         return task
@@ -57,7 +57,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._virtual = _Selector()
         super().__init__(self._virtual)
         self.numbers = itertools.count()
-        self.set_task_factory(_new_task)
+        self.set_task_factory(_new_task)  # type: ignore[arg-type]
 
     def time(self) -> float:
         """Virtual seconds since the loop was made."""
@@ -82,13 +82,17 @@ def run_virtual(main: Callable[[], Coroutine[Any, Any, T]]) -> tuple[T, float]:
         return runner.run(main()), loop.time()
 
 
+def _hash_of_task(scope: CancelScope) -> int:
+    return hash(scope._host_task)
+
+
 @contextlib.contextmanager
 def _orderly() -> Iterator[None]:
     """Cancel scopes hash as their task does (a scope holds at most one scope of each task), and garbage is collected
     at set instants of virtual time only: a collected generator runs code."""
     former = CancelScope.__hash__
     enabled = gc.isenabled()
-    CancelScope.__hash__ = lambda scope: hash(scope._host_task)  # type: ignore[method-assign]
+    CancelScope.__hash__ = _hash_of_task  # type: ignore[method-assign,assignment]
     gc.disable()
     try:
         yield

@@ -4,6 +4,7 @@ Cells look for Core again and again, as the daemons do; what the network does to
 """
 
 import asyncio
+import functools
 from collections import Counter
 from random import Random
 from typing import Final
@@ -42,8 +43,9 @@ class World:
     def __init__(self, seed: str, cells: int, tasks: anyio.abc.TaskGroup) -> None:
         self.random = Random(f"{seed}/world")  # noqa: S311 - a simulation
         self.violations: list[str] = []
+        self.violated = anyio.Event()
         self.faults: Counter[str] = Counter()
-        self.calm = False  # no more faults, no more wishes
+        self.trouble = True  # until all is to be calm: no more faults, no more wishes
         self.delay_s = (0.0001, 0.01)
         self.cut_probability = 0.0
         self.partitioned: set[str] = set()
@@ -54,7 +56,6 @@ class World:
         names = [f"cell-{number}" for number in range(1, cells + 1)]
         self.cells = {name: Machine(name, "cell", seed, tasks, self.report, self._on_up) for name in names}
         self.machines = {"core": self.core, **self.cells}
-        self.on_core_up: list[object] = []
 
     # ---- what is seen from outside
 
@@ -62,6 +63,7 @@ class World:
         """Something that must never be."""
         if len(self.violations) < VIOLATIONS_MAX and all(known.partition(" ")[2] != text for known in self.violations):
             self.violations.append(f"{self._loop.time():.6f} {text}")
+            self.violated.set()
 
     @property
     def zone(self) -> Zone | None:
@@ -97,11 +99,11 @@ class World:
         if name in self.wires:
             self.wires[name].release()
 
-    def _on_up(self, machine: Machine, process: Process) -> None:
+    def _on_up(self, _: Machine, process: Process) -> None:
         if isinstance(process.node, Core):
             process.node.feed.add_listener(self._on_core_changes)
 
-    def _on_core_changes(self, changes: list[Change]) -> None:
+    def _on_core_changes(self, _: list[Change]) -> None:
         look(self.zone, self.hosts, self.report)
 
     async def _watch(self) -> None:
@@ -139,8 +141,10 @@ class World:
             far = WireEnd(wire, fingerprint_of(machine.name), machine.name.encode(), f"sim:{machine.name}", 1)
             wire.ends = (near, far)
             self.wires[machine.name] = wire
-            cell.died = [lambda wire=wire, near=near: wire.died(near)]
-            core.died.append(lambda wire=wire, far=far: wire.died(far))
+            cell.died = [functools.partial(wire.died, near)]
+            core.died = [*core.died[-len(self.cells) :], functools.partial(wire.died, far)]
+            assert isinstance(core.node, Core)
+            assert isinstance(cell.node, CellNode)
             core.tasks.start_soon(_accept, core.node, far)
             cell.tasks.start_soon(_connect, machine, cell.node, near)
             await near.lost.wait()
@@ -166,9 +170,7 @@ async def _connect(machine: Machine, node: CellNode, end: WireEnd) -> None:
 
 
 async def _accept(node: Core, end: WireEnd) -> None:
-    welcome = Welcome(
-        name=node.name, domain=DOMAIN, version=node.version, epoch=node.ledger.log.epoch, approved=False
-    )
+    welcome = Welcome(name=node.name, domain=DOMAIN, version=node.version, epoch=node.ledger.log.epoch, approved=False)
     try:
         with plain_errors():
             async with anyio.create_task_group() as tasks:

@@ -1,0 +1,134 @@
+"""Users: a seeded stream of commands to Core, and a memory of what they were answered.
+
+A command whose outcome is unknown (Core died, its disk failed) is sent again with the same id, and now and then one that
+was answered is, too: the second answer must be the first. Refusals are part of life.
+"""
+
+from collections import Counter
+from random import Random
+from typing import Final
+
+import anyio
+
+from nano.core.core import Core
+from nano.domain import guest_commands as gc
+from nano.domain.cell import AddCell, Cell, DisableCell, EnableCell, RemoveCell
+from nano.domain.compute_pool import CreateComputePool, DeleteComputePool, ModifyComputePool
+from nano.domain.errors import DiskFull, JournalError, NanoError
+from nano.domain.facts import Command
+from nano.domain.machine import MEBI
+from nano.domain.task import CancelTask
+from nano.tools.simulator.world import World
+
+MEAN_S: Final = 6.0
+GUESTS_MAX: Final = 24
+AGAIN: Final = 0.05  # of all commands: one that was answered before is sent once more
+REMEMBERED: Final = 50
+
+
+class Users:
+    def __init__(self, world: World, seed: str) -> None:
+        self.sent: Counter[str] = Counter()
+        self.refused: Counter[str] = Counter()
+        self._world = world
+        self._random = Random(f"{seed}/users")  # noqa: S311 - a simulation
+        self._unknown: list[tuple[str, Command]] = []
+        self._answered: list[tuple[str, Command]] = []
+        self._count = 0
+
+    async def run(self) -> None:
+        """Several people at once: commands are sent without waiting for the one before."""
+        async with anyio.create_task_group() as tasks:
+            while self._world.trouble:
+                await anyio.sleep(self._random.expovariate(1 / MEAN_S))
+                for _ in range(self._random.choice((1, 1, 1, 2, 5))):
+                    core = self._world.core.node
+                    if isinstance(core, Core):
+                        tasks.start_soon(self._send, core, *self._next(core))
+
+    async def administer(self) -> None:
+        """Keep cells in a pool; for ever, also when all is calm."""
+        while True:
+            await anyio.sleep(self._random.uniform(5.0, 30.0))
+            core = self._world.core.node
+            if not isinstance(core, Core):
+                continue
+            for cell in list(core.zone.of_kind("cell")):
+                if isinstance(cell, Cell) and not cell.pool:
+                    await self._send(core, f"add{self._number()}", AddCell(cell=cell.name))
+
+    async def _send(self, core: Core, command_id: str, command: Command) -> None:
+        self.sent[type(command).__name__] += 1
+        process = self._world.core.process
+        try:
+            receipt = await core.execute(command, actor="somebody", command_id=command_id)
+        except (JournalError, DiskFull):
+            self._unknown.append((command_id, command))
+            return
+        except NanoError as error:
+            self.refused[error.code] += 1
+            return
+        if process is None or not process.alive:
+            return  # it died before the answer left
+        self._world.core.audit.answered(command_id, receipt.position)
+        self._answered = [*self._answered[-REMEMBERED:], (command_id, command)]
+
+    def _next(self, core: Core) -> tuple[str, Command]:
+        if self._unknown and self._random.random() < 0.7:
+            return self._unknown.pop(0)
+        if self._answered and self._random.random() < AGAIN:
+            return self._random.choice(self._answered)
+        return f"u{self._number()}", self._wish(core)
+
+    def _number(self) -> int:
+        self._count += 1
+        return self._count
+
+    def _wish(self, core: Core) -> Command:
+        random, zone = self._random, core.zone
+        guests = sorted(guest.name for guest in zone.guests())
+        draw = random.random()
+        if not guests or (draw < 0.3 and len(guests) < GUESTS_MAX):
+            return self._create()
+        guest = random.choice(guests)
+        if draw < 0.80:
+            return random.choice(
+                (
+                    gc.StartGuest(guest=guest),
+                    gc.StartGuest(guest=guest),
+                    gc.StopGuest(guest=guest),
+                    gc.ForceStopGuest(guest=guest),
+                    gc.RebootGuest(guest=guest),
+                    gc.ForceRebootGuest(guest=guest),
+                    gc.RedefineGuest(guest=guest),
+                    gc.RedefineGuest(guest=guest),
+                    gc.DeleteGuest(guest=guest, force=random.random() < 0.7),
+                    gc.DeleteGuest(guest=guest, force=True),
+                )
+            )
+        if draw < 0.90 and zone.open_tasks:
+            return CancelTask(task=random.choice(list(zone.open_tasks)))
+        cell = random.choice(sorted(self._world.cells))
+        pool = random.choice(("default", "second", "third"))
+        return random.choice(
+            (
+                DisableCell(cell=cell),
+                EnableCell(cell=cell),
+                EnableCell(cell=cell),
+                RemoveCell(cell=cell),
+                AddCell(cell=cell, pool=pool),
+                CreateComputePool(name=pool),
+                ModifyComputePool(pool=pool, enabled=random.random() < 0.7),
+                DeleteComputePool(pool=pool),
+            )
+        )
+
+    def _create(self) -> Command:
+        random = self._random
+        return gc.CreateGuest(
+            name=f"g{random.randint(0, 2 * GUESTS_MAX)}",
+            memory=random.choice((128, 256, 512)) * MEBI,
+            disks=tuple([64 * MEBI] * random.choice((1, 1, 2))),
+            pool=random.choice(("default", "default", "default", "second")),
+            start=random.random() < 0.5,
+        )
