@@ -72,10 +72,14 @@ Evolve = Callable[[Any, Any, datetime], State | None]
 
 
 class Rules(NamedTuple):
-    """The two dispatch tables of a model, keyed on the exact type of command and event."""
+    """The tables of a model: what answers a command or event of exactly this type, and what the states of a kind are.
+
+    ``states`` has a struct type for every kind of resource that ``evolve`` gives; without it there are no snapshots.
+    """
 
     decide: Mapping[type[Command], Decide]
     evolve: Mapping[type[Event], Evolve]
+    states: Mapping[str, type[State]] = {}
 
     def event_types(self) -> tuple[type[Event], ...]:
         return tuple(self.evolve)
@@ -96,6 +100,21 @@ class Model:
     def clear(self) -> None:
         """Back to nothing, before a refold; subclasses clear their indexes too."""
         self.states.clear()
+
+    def memory(self) -> dict[str, list[str]]:
+        """What decisions or trimming lean on and no state says, by name: orders in which things came about."""
+        return {}
+
+    def recall(self, memory: Mapping[str, list[str]]) -> None:
+        """Take over what ``memory`` gave; called on an empty model, before its states come back."""
+
+    def restore(self, states: Mapping[str, State], memory: Mapping[str, list[str]]) -> None:
+        """Become the model that had these states, in this order, and this memory."""
+        self.clear()
+        self.recall(memory)
+        for resource, state in states.items():
+            self.states[resource] = state
+            self.changed(resource, None, state)
 
     def get(self, resource: str) -> State | None:
         return self.states.get(resource)

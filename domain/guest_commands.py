@@ -4,6 +4,7 @@ Every work on a guest is a task: the decision opens the task and gives it hold o
 guest is ever in between without an owner. The commands at the end are the tasks' own: they settle guest and task together.
 """
 
+import zlib
 from datetime import timedelta
 from typing import TYPE_CHECKING, Literal
 
@@ -50,6 +51,7 @@ PLANS: dict[str, tuple[str, ...]] = {
     "delete": ("remove domain",),
 }
 MADE, STARTED = "make domain", "start"
+MAC_TRIES = 1000  # of 16 million; that many in a row are taken only when nearly all are
 
 
 class CreateGuest(Command, frozen=True, kw_only=True, tag="guest.create"):
@@ -257,12 +259,15 @@ def choose_cell(zone: "Zone", pool: str, need: Need, wanted: str) -> str:
 
 
 def free_mac(zone: "Zone", context: Context) -> str:
-    """An address in QEMU's range 52:54:00 that no other guest has, drawn from the context's ids."""
-    while True:
-        digits = context.new_id().replace("-", "")
-        mac = f"52:54:00:{digits[0:2]}:{digits[2:4]}:{digits[4:6]}"
+    """An address in QEMU's range 52:54:00 that no other guest has, drawn from the context's ids. Raises Conflict."""
+    for _ in range(MAC_TRIES):
+        drawn = f"{zlib.crc32(context.new_id().encode()) & 0xFFFFFF:06x}"
+        mac = f"52:54:00:{drawn[0:2]}:{drawn[2:4]}:{drawn[4:6]}"
         if mac not in zone.macs:
             return mac
+    raise Conflict(
+        "No free MAC address was found.", code="no_free_mac", hint="Delete guests that are no longer needed."
+    )
 
 
 def _task(

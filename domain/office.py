@@ -24,6 +24,7 @@ OFFICE_RULES: Final = Rules(
         se.SessionClosed: se.evolve_closed,
         se.LoginFailed: se.evolve_login_failed,
     },
+    states={"account": ac.Account, "session": se.Session, "login": se.LoginFailures},
 )
 
 

@@ -1,6 +1,6 @@
 """Site: the model of one Cell, its host domains and orders. What a Cell's journal folds into."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from nano.domain import host_domain as hd
@@ -31,6 +31,7 @@ SITE_RULES: Final = Rules(
         od.OrderDone: od.evolve_done,
         od.OrderFailed: od.evolve_failed,
     },
+    states={"domain": hd.HostDomain, "order": od.Order},
 )
 
 
@@ -46,6 +47,12 @@ class Site(Model):
         super().clear()
         self.open_orders.clear()
         self._closed.clear()
+
+    def memory(self) -> dict[str, list[str]]:
+        return {"closed": list(self._closed)}
+
+    def recall(self, memory: Mapping[str, list[str]]) -> None:
+        self._closed.update(dict.fromkeys(memory.get("closed", ())))
 
     def of_kind(self, kind: str) -> Iterator[State]:
         """Orders: the open ones only."""

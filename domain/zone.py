@@ -1,7 +1,7 @@
 """Zone: the model of a Core; every resource of one installation, with the indexes that decisions need.
 
 All indexes are functions of the states, kept up by ``changed``: names, MACs, guests by cell, what is promised of each
-cell. ``loads`` is the one exception: the cells' last heartbeats, put there by the node that runs the model and never
+cell; but for the order in which tasks ended, which is ``memory``. ``loads`` is the one exception: the cells' last heartbeats, put there by the node that runs the model and never
 part of a fact. Replay, dry run and what-if work without it.
 """
 
@@ -171,6 +171,14 @@ ZONE_RULES: Final = Rules(
         ta.TaskUndoing: ta.evolve_undoing,
         ta.TaskEnded: ta.evolve_ended,
     },
+    states={
+        "zone": ZoneInfo,
+        "compute_pool": cp.ComputePool,
+        "cell": ce.Cell,
+        "image": im.Image,
+        "guest": gu.Guest,
+        "task": ta.Task,
+    },
 )
 
 
@@ -192,6 +200,12 @@ class Zone(Model):
         super().clear()
         for index in (self.kinds, self.guest_ids, self.macs, self.open_tasks, self._ended, self._on_cell):
             index.clear()
+
+    def memory(self) -> dict[str, list[str]]:
+        return {"ended": list(self._ended)}
+
+    def recall(self, memory: Mapping[str, list[str]]) -> None:
+        self._ended.update(dict.fromkeys(memory.get("ended", ())))
 
     def of_kind(self, kind: str) -> Iterator[State]:
         return iter(self.kinds.get(kind, {}).values())

@@ -66,6 +66,8 @@ class ZoneViews:
             else:
                 self._put(fact.resource, after, fact.version, fact.position)
             self.position = fact.position
+            if isinstance(before, Cell) and isinstance(after, Cell) and before.online != after.online:
+                self._tell_guests_of(after.name)
 
     def find(self, kind: str, reference: str) -> str | None:
         """The id of a row by id or name; None when there is none."""
@@ -79,12 +81,20 @@ class ZoneViews:
             return
         self.progress[task_id] = (percent, step)
         self.tables["task"].touch(task_id, self.position)
-        for listener in self._listeners:
-            listener("task", task_id)
+        self._tell("task", task_id)
 
     def on_live(self, listener: Callable[[str, str], None]) -> None:
         """Call ``listener(kind, id)`` when a row changes without a fact."""
         self._listeners.append(listener)
+
+    def _tell_guests_of(self, cell: str) -> None:
+        """They are lost, or found again, without a fact of their own."""
+        for guest_id in self._on_cell.get(cell, ()):
+            self._tell("guest", guest_id)
+
+    def _tell(self, kind: str, row_id: str) -> None:
+        for listener in self._listeners:
+            listener(kind, row_id)
 
     def _state_of(self, kind: str, row_id: str) -> Guest | Image:
         state = self.states[kind][row_id]
