@@ -1,6 +1,6 @@
 """Clients of Core's REST API: every request signed, every refusal a typed ``ApiError``.
 
-Used by nanoctl, FrontEnd and ``up``. A connection that can't be made is tried again a few times; a request that may have
+Used by FrontEnd and ``up`` (nanoctl has a client of its own that starts quicker, decision 20). A connection that can't be made is tried again a few times; a request that may have
 been received is never sent twice by itself: callers do that with an ``Idempotency-Key``. Each request's signature
 differs (time to the microsecond, a random session and a counter), because Core takes each only once.
 """
@@ -8,7 +8,7 @@ differs (time to the microsecond, a random session and a counter), because Core 
 import itertools
 import json as json_text
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -141,79 +141,6 @@ def _events_request(
     return request
 
 
-class SignedClient:
-    """Blocking. Use it as a context manager. ``headers`` go with every request (Nano-Actor, Nano-Role)."""
-
-    def __init__(
-        self,
-        base_url: str,
-        key_id: str,
-        key: str,
-        *,
-        headers: Mapping[str, str] | None = None,
-        transport: httpx.BaseTransport | None = None,
-    ) -> None:
-        self.base_url = base_url
-        self._signer = Signer(key_id, key)
-        self._client = httpx.Client(
-            base_url=base_url,
-            headers=headers,
-            timeout=_TIMEOUT,
-            trust_env=False,
-            transport=transport or httpx.HTTPTransport(retries=CONNECT_RETRIES, limits=_LIMITS),
-        )
-
-    def request(
-        self,
-        method: str,
-        path: str,
-        *,
-        json: Any = None,
-        params: Params | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> httpx.Response:
-        """The answer, read whole. Raises ApiError for a problem document, Unreachable when nobody answers."""
-        request = _ready(self._signer, self._client, method, path, json, params, headers)
-        try:
-            response = self._client.send(request)
-        except httpx.TransportError as error:
-            raise _unreachable(self.base_url, error) from error
-        raise_for_problem(response)
-        return response
-
-    def events(
-        self,
-        last_event_id: int | None = None,
-        *,
-        kinds: tuple[str, ...] = (),
-        headers: Mapping[str, str] | None = None,
-    ) -> Iterator[ServerEvent]:
-        """Events until Core ends the stream; resume with the ``id`` of the last one. Raises as ``request`` does."""
-        request = _events_request(self._signer, self._client, last_event_id, kinds, headers)
-        parser = EventParser()
-        try:
-            response = self._client.send(request, stream=True)
-            try:
-                if response.status_code >= 400:
-                    response.read()
-                    raise_for_problem(response)
-                for chunk in response.iter_bytes():
-                    yield from parser.feed(chunk)
-            finally:
-                response.close()
-        except httpx.TransportError as error:
-            raise _unreachable(self.base_url, error) from error
-
-    def close(self) -> None:
-        self._client.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self.close()
-
-
 class AsyncSignedClient:
     """The same for asyncio; one client serves many tasks. Use it as an async context manager."""
 
@@ -314,11 +241,6 @@ def find_core(state: Path, key_id: str) -> tuple[str, str]:
             f"Core has no credential {key_id!r}.", code="unknown_credential", hint="Look at its credentials.toml."
         )
     return address, credential.key
-
-
-def load_client(state: Path, key_id: str = "nanoctl") -> SignedClient:
-    address, key = find_core(state, key_id)
-    return SignedClient(address, key_id, key)
 
 
 def load_async_client(

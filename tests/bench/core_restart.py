@@ -24,11 +24,11 @@ from nano.domain.limits import LIMITS
 from nano.domain.machine import MEBI
 from nano.domain.report import RecordReport, ReportedFact
 from nano.domain.zone import FoundZone, Zone
-from nano.http.client import SignedClient
 from nano.http.credentials import load_or_make_credentials
 from nano.journal.commit_log import CommitLog
 from nano.journal.feed import Feed
 from nano.journal.ledger import Ledger
+from nano.tools.nanoctl.connection import Connection, Key
 from nano.tools.simulator.bed import numbered_ids
 
 GUESTS, EVENTS, CELLS = 5_000, 100_000, 50
@@ -99,7 +99,7 @@ def _restart(state: Path, guests: int) -> tuple[float, float]:
     (config / "core.toml").write_text(f"[listen]\napi_port = {port}\n[domain]\nport = {port + 1}\n")
     credential = load_or_make_credentials(config).get("nanoctl")
     assert credential is not None
-    client = SignedClient(f"http://127.0.0.1:{port}", credential.id, credential.key)
+    client = Connection(f"http://127.0.0.1:{port}", Key(credential.id, credential.secret))
     program = Path(sys.executable).parent / "nano-core"
     began = time.perf_counter()
     process = subprocess.Popen(
@@ -112,7 +112,7 @@ def _restart(state: Path, guests: int) -> tuple[float, float]:
         while True:
             try:
                 socket.create_connection(("127.0.0.1", port)).close()  # the client would wait between its tries
-                page = client.request("GET", "/api/v2/guests?limit=1000").json()
+                page = client.call("GET", "/api/v2/guests", query={"limit": 1000}).value
             except (OSError, NanoError):  # not up yet
                 assert process.poll() is None, "nano-core ended"
                 time.sleep(TRIES_S)
@@ -121,7 +121,7 @@ def _restart(state: Path, guests: int) -> tuple[float, float]:
             assert all(row["state"] != "lost" for row in page["items"])
             took = time.perf_counter() - began
             for _ in range(50):
-                client.request("GET", "/api/v2/guests")
+                client.call("GET", "/api/v2/guests")
             return took, _rss_mib(process.pid)
     finally:
         process.terminate()

@@ -19,9 +19,10 @@ from typing import Any
 import libvirt
 
 from nano.domain.machine import MEBI, MachineSpec
-from nano.http.client import SignedClient, load_client
 from nano.hypervisor import local_libvirtd
 from nano.hypervisor.domain_xml import Place, domain_xml
+from nano.tools.nanoctl.connection import Connection
+from nano.tools.nanoctl.place import connect
 
 ROUNDS = 40
 WARM_UP = 5
@@ -47,10 +48,10 @@ def _measure(folder: Path, uri: str) -> dict[str, Any]:
     _configure(folder, uri)
     _program("nano-core", "start", folder)
     _program("nano-cell", "start", folder)
-    client = load_client(folder)
-    cell = _until(lambda: client.request("GET", "/api/v2/cells").json()["items"])[0]["name"]
-    client.request("POST", f"/api/v2/cells/{cell}/add", json={"pool": "default"})
-    _until(lambda: client.request("GET", f"/api/v2/cells/{cell}").json()["cores"])
+    client = connect(state=folder)
+    cell = _until(lambda: client.call("GET", "/api/v2/cells").value["items"])[0]["name"]
+    client.call("POST", f"/api/v2/cells/{cell}/add", body={"pool": "default"})
+    _until(lambda: client.call("GET", f"/api/v2/cells/{cell}").value["cores"])
     libvirt.registerErrorHandler(lambda _context, _error: None, None)  # not defined yet: asked for again and again
     connection = libvirt.open(uri)
     (folder / "straight").mkdir()
@@ -75,16 +76,16 @@ def _measure(folder: Path, uri: str) -> dict[str, Any]:
     }
 
 
-def _through_api(client: SignedClient, connection: Any, name: str) -> tuple[float, float]:
+def _through_api(client: Connection, connection: Any, name: str) -> tuple[float, float]:
     """Seconds until libvirt has it, and until the task has ended (seen by asking, so at most one answer late)."""
     body = {"name": name, "memory": 64 * MEBI, "disks": [64 * MEBI]}
     began = time.perf_counter()
-    answer = client.request("POST", "/api/v2/guests", json=body).json()
+    answer = client.call("POST", "/api/v2/guests", body=body).value
     guest_id = answer["resource"].removeprefix("guest/")
     while not _defined(connection, guest_id):
         pass
     defined = time.perf_counter() - began
-    while client.request("GET", f"/api/v2/tasks/{answer['task']['id']}").json()["state"] == "running":
+    while client.call("GET", f"/api/v2/tasks/{answer['task']['id']}").value["state"] == "running":
         pass
     return defined, time.perf_counter() - began
 

@@ -1,6 +1,7 @@
 """The server around the API: where it listens, how it stops, what it tells of itself."""
 
 import time
+from contextlib import aclosing
 from typing import Any
 
 import anyio
@@ -8,7 +9,7 @@ import httpx
 import pytest
 
 from nano.domain.errors import NanoError, Unreachable
-from nano.http.client import AsyncSignedClient, SignedClient
+from nano.http.client import AsyncSignedClient
 from nano.http.server import bind, run_server
 
 pytestmark = pytest.mark.anyio
@@ -98,11 +99,11 @@ async def test_an_error_inside_is_told_by_number_only(
 
 
 async def test_clients_find_core_by_its_state_folder(serve: Any, tmp_path: Any) -> None:
-    from nano.http.client import load_client
+    from nano.http.client import load_async_client
     from nano.http.credentials import load_or_make_credentials
 
     with pytest.raises(Unreachable) as absent:
-        load_client(tmp_path / "none")
+        load_async_client(tmp_path / "none")
     assert absent.value.code == "core_not_running"
     async with serve() as served:
         folder = tmp_path / "state"
@@ -110,11 +111,11 @@ async def test_clients_find_core_by_its_state_folder(serve: Any, tmp_path: Any) 
         (folder / "core/run").mkdir()
         (folder / "core/run/endpoint.json").write_text(f'{{"api": "{served.address}"}}')
         served.app.verifier._credentials = made
-        with load_client(folder) as client:
-            rows = await anyio.to_thread.run_sync(client.request, "GET", "/api/v2/compute-pools")
+        async with load_async_client(folder) as client:
+            rows = await client.request("GET", "/api/v2/compute-pools")
             assert rows.json()["total"] == 1
-            first = await anyio.to_thread.run_sync(lambda: next(client.events(0)))
-            assert first.id == 1
+            async with aclosing(client.events(0)) as events:
+                assert (await anext(events)).id == 1
 
 
 async def test_nobody_there() -> None:
@@ -122,5 +123,3 @@ async def test_nobody_there() -> None:
         with pytest.raises(Unreachable) as refused:
             await client.request("GET", "/api/v2/health")
         assert refused.value.code == "core_unreachable"
-    with SignedClient("http://127.0.0.1:9", "a", "k") as blocking, pytest.raises(Unreachable):
-        next(blocking.events())
