@@ -91,12 +91,12 @@ class OrderDesk:
     def is_removing(self, guest_id: str) -> bool:
         return any(order.guest_id == guest_id and order.kind == "remove" for order in self._site.open_orders.values())
 
-    def ordered(self, guest_id: str, power: Power) -> str:
-        """Why the guest has this power now, when an order that is being carried out leads there; else empty."""
+    def ordered(self, guest_id: str, power: Power) -> Order | None:
+        """The order being carried out that explains why the guest has this power now."""
         for order in self._site.open_orders.values():
             if order.guest_id == guest_id and REACHED.get(order.action) == power:
-                return f"{order.action.replace('_', ' ')} on order"
-        return ""
+                return order
+        return None
 
     def _order(self, order_id: str) -> Order | None:
         order = self._site.get(f"order/{order_id}")

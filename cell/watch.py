@@ -106,9 +106,11 @@ class Watch:
     async def _observe(self, guest_id: str, power: Power, reason: str) -> None:
         if self._desk.is_removing(guest_id):
             return  # the order says what became of it
-        why = self._desk.ordered(guest_id, power) or reason
+        order = self._desk.ordered(guest_id, power)
+        why = f"{order.action.replace('_', ' ')} on order" if order else reason
         command = ObserveDomain(guest_id=guest_id, power=power, reason=why)
-        await self._ledger.execute(command, actor=ACTOR, command_id="")
+        cause = f"order/{order.id}" if order else ""
+        await self._ledger.execute(command, actor=ACTOR, command_id="", cause=cause)
 
     async def _observe_agent(self, guest_id: str, *, connected: bool, addresses: tuple[str, ...] = ()) -> None:
         command = ObserveAgent(guest_id=guest_id, connected=connected, addresses=addresses)
