@@ -1,8 +1,9 @@
 """Clients of Core's REST API: every request signed, every refusal a typed ``ApiError``.
 
-Used by FrontEnd and ``up`` (nanoctl has a client of its own that starts quicker, decision 20). A connection that can't be made is tried again a few times; a request that may have
-been received is never sent twice by itself: callers do that with an ``Idempotency-Key``. Each request's signature
-differs (time to the microsecond, a random session and a counter), because Core takes each only once.
+Used by FrontEnd and ``up``; nanoctl has a blocking one of its own that starts quicker (decision 20). A connection that
+can't be made is tried again a few times; a request that may have been received is never sent twice by itself: callers
+do that with an ``Idempotency-Key``. Each request's signature differs (time to the microsecond, a random session and a
+counter), because Core takes each only once.
 """
 
 import itertools
