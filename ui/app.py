@@ -43,7 +43,9 @@ def make_app(portal: Portal, statics: Statics) -> ASGIApp:
         WebSocketRoute("/console/{guest}/ws", console),
         *PAGES,
     ]
-    app = Starlette(routes=routes, exception_handlers={NanoError: _refused, HTTPException: _no_page})
+    app = Starlette(
+        routes=routes, exception_handlers={NanoError: _refused, HTTPException: _no_page, Exception: _broken}
+    )
     app.state.portal = portal
 
     def refuse(scope: Scope, error: NanoError) -> Response:
@@ -75,6 +77,12 @@ async def _refused(request: Request, error: Exception) -> Response:
     portal, _ = portal_of(request)
     assert isinstance(error, NanoError)
     return portal.refused(request, error)
+
+
+async def _broken(request: Request, error: Exception) -> Response:  # noqa: ARG001 (the server logs it)
+    """A defect of ours: nothing of it is shown."""
+    portal, _ = portal_of(request)
+    return portal.refused(request, NanoError("Something broke inside the portal.", hint="It is in the log."))
 
 
 async def _no_page(request: Request, error: Exception) -> Response:

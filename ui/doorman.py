@@ -7,6 +7,7 @@ HASHERS passwords are hashed at once, however many knock.
 
 import hashlib
 import hmac
+import logging
 import secrets
 from collections.abc import Callable
 from datetime import datetime
@@ -18,7 +19,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from nano.domain.account import PASSWORD_LENGTH_MAX, Account, ChangePassword, CreateFirstAccount, require_password
-from nano.domain.errors import Invalid, Refusal, Unauthenticated, Unknown
+from nano.domain.errors import Failure, Invalid, Refusal, Unauthenticated, Unknown
 from nano.domain.naming import require_name
 from nano.domain.office import Office
 from nano.domain.session import (
@@ -33,6 +34,8 @@ from nano.domain.session import (
 )
 from nano.journal.ledger import Ledger
 from nano.ui.throttle import Throttle
+
+log = logging.getLogger("nano.ui")
 
 HASHERS: Final = 2
 SWEEP_S: Final = 60.0
@@ -90,8 +93,12 @@ class Doorman:
         """Note that a person used the session; journaled once in a third of the idle limit."""
         now = self._clock()
         self._seen[session.id] = now
-        if now - session.continued_at >= self._lifetimes.idle / 3:
+        if now - session.continued_at < self._lifetimes.idle / 3:
+            return
+        try:
             await self._ledger.execute(ContinueSession(session.id), actor=session.account, command_id="")
+        except (Failure, Unknown) as error:  # closed meanwhile, or a full disk: reading must go on
+            log.warning("session use not recorded session=%s reason=%s", session.id, error)
 
     async def set_up(self, name: str, password: str, address: str) -> Entry:
         """Make the administrator and let them in. Raises Invalid(invalid_name, weak_password), Conflict(already_set_up)."""

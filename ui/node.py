@@ -63,13 +63,19 @@ async def run_frontend(
     *,
     clock: Callable[[], datetime] = utc_now,
     ids: Callable[[], str] = new_id,
+    usage: UsageRing | None = None,
 ) -> None:
     """Run the node until cancelled; ``ready(message)`` when pages are served. Raises JournalError, Failure(port_taken)."""
     office = Office()
     journal = CommitLog(folder / "data" / "journal", clock=clock)
     async with Ledger.open(journal, office, clock=clock, new_id=ids, feed=Feed()) as ledger:
-        core, hub, usage = CoreApi(find), Hub(ids()), UsageRing()
-        mirror = Mirror(clock())
+        core, hub, usage = CoreApi(find), Hub(ids()), usage or UsageRing()
+        mirror, consoles = Mirror(clock()), Consoles(core, clock)
+
+        def session_ended(session_id: str) -> None:
+            hub.close(session_id)
+            consoles.close(session_id)
+
         doorman = Doorman(
             office,
             ledger,
@@ -82,7 +88,7 @@ async def run_frontend(
                 settings.login.window_minutes * 60,
             ),
             clock=clock,
-            on_close=hub.close,
+            on_close=session_ended,
         )
         statics, languages = Statics(), load_words()
         portal = Portal(
@@ -91,7 +97,7 @@ async def run_frontend(
             hub=hub,
             usage=usage,
             doorman=doorman,
-            consoles=Consoles(core, clock),
+            consoles=consoles,
             languages=languages,
             renderer=Renderer(languages, statics, clock),
             clock=clock,

@@ -39,13 +39,13 @@ class Consoles:
         self._core = core
         self._clock = clock
         self._tickets: dict[str, tuple[str, str, datetime]] = {}
-        self._open = 0
+        self._open: dict[str, set[anyio.CancelScope]] = {}
 
     def ticket(self, session_id: str, guest: str) -> str:
         """A one-time ticket for this session and guest, good for TICKET_LIFE."""
         now = self._clock()
         self._tickets = {key: held for key, held in self._tickets.items() if held[2] > now}
-        if len(self._tickets) >= TICKETS_MAX or self._open >= OPEN_MAX:
+        if len(self._tickets) >= TICKETS_MAX or sum(map(len, self._open.values())) >= OPEN_MAX:
             raise Refusal("Too many consoles are open.", code="too_many_consoles", hint="Close some of them.")
         ticket = secrets.token_urlsafe(24)
         self._tickets[_digest(ticket)] = (session_id, guest, now + TICKET_LIFE)
@@ -56,6 +56,11 @@ class Consoles:
         held = self._tickets.pop(_digest(ticket), None)
         return held is not None and held[:2] == (session_id, guest) and held[2] > self._clock()
 
+    def close(self, session_id: str) -> None:
+        """End the consoles of a session that has ended."""
+        for scope in self._open.get(session_id, ()):
+            scope.cancel()
+
     async def serve(self, socket: WebSocket) -> None:
         """One console, from handshake to close."""
         visit = visit_of(socket)
@@ -65,10 +70,12 @@ class Consoles:
             await socket.close(1008, "this console ticket is used up or expired")
             return
         await socket.accept("binary" if "binary" in socket.scope.get("subprotocols", ()) else None)
-        self._open += 1
-        code, reason = 1011, "the console broke"
+        code, reason = REFUSED, "your session has ended; log in again"
+        scope = anyio.CancelScope()
+        self._open.setdefault(visit.session.id, set()).add(scope)
         try:
-            code, reason = await self._relay(socket, guest, visit.caller)
+            with scope:
+                code, reason = await self._relay(socket, guest, visit.caller)
         except NanoError as error:
             code, reason = REFUSED, f"{error.code}: {error.message}"
         except (WebSocketException, OSError, TimeoutError) as error:
@@ -77,7 +84,9 @@ class Consoles:
                 f"core_unreachable: Core's end of the console can't be reached ({type(error).__name__})",
             )
         finally:
-            self._open -= 1
+            self._open[visit.session.id].discard(scope)
+            if not self._open[visit.session.id]:
+                del self._open[visit.session.id]
         log.info("console ended guest=%s user=%s reason=%s", guest, visit.caller.name, reason)
         if code:
             await socket.close(code, _short(reason))

@@ -89,10 +89,11 @@ def _bar(percent: float, kind: str = "") -> Markup:
     ).format(level, f"{width:.1f}")
 
 
-def _spark(values: list[float], top: float = 100.0) -> Markup:
-    """A small line of the last values; nothing while there are fewer than two."""
+def _spark(values: list[float], floor: float = 25.0) -> Markup:
+    """A small line of the last values; nothing while there are fewer than two. ``floor`` keeps idle lines low."""
     if len(values) < 2:
         return Markup("")
+    top = max(floor, *values) * 1.1
     step = 64 / (len(values) - 1)
     points = " ".join(f"{i * step:.0f},{17 - 16 * min(1.0, value / top):.1f}" for i, value in enumerate(values))
     return Markup(

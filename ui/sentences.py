@@ -140,6 +140,7 @@ PROBLEMS: Final = {
     ),
     "cell_offline": (N_("The cell is offline."), N_("Bring it back, then try again.")),
     "task_cancelled": (N_("It was cancelled."), ""),
+    "internal": (N_("Something broke inside the portal."), N_("Try again; what happened is in its log.")),
     "guest_busy": (N_("Another task is working on this guest."), N_("Wait until it ends.")),
 }
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from starlette.requests import Request
@@ -9,6 +10,7 @@ from starlette.responses import Response
 
 from nano.ui.mirror import Mirror, Row
 from nano.ui.portal import portal_of
+from nano.ui.sentences import TASKS
 from nano.ui.usage_ring import UsageRing
 from nano.ui.words import N_, Words
 
@@ -19,6 +21,7 @@ GUEST_TROUBLE = {
     "crashed": N_("%(name)s has crashed"),
 }
 DISK_FULL_PERCENT = 85
+FAILED_SHOWN = timedelta(hours=24)
 
 
 class Concern(NamedTuple):
@@ -35,7 +38,7 @@ class Concern(NamedTuple):
 async def dashboard(request: Request) -> Response:
     portal, visit = portal_of(request)
     context = numbers(portal.mirror, portal.usage)
-    context |= {"concerns": concerns(portal.mirror, portal.usage, visit.words), "watch": "zone"}
+    context |= {"concerns": concerns(portal.mirror, portal.usage, visit.words, portal.clock()), "watch": "zone"}
     context |= {"first": "first" in request.query_params}
     part = request.query_params.get("part")
     name = {"numbers": "dashboard/numbers.html", "concerns": "dashboard/concerns.html"}.get(
@@ -73,11 +76,12 @@ def numbers(mirror: Mirror, usage: UsageRing) -> dict[str, Any]:
     }
 
 
-def concerns(mirror: Mirror, usage: UsageRing, words: Words) -> list[Concern]:
-    """The worst first, at most ATTENTION_MAX."""
+def concerns(mirror: Mirror, usage: UsageRing, words: Words, now: datetime) -> list[Concern]:
+    """The worst first, at most ATTENTION_MAX. Failed tasks for a day, unless made good."""
     found = [*_guest_concerns(mirror.all("guest"), words), *_cell_concerns(mirror, usage, words)]
     for task in mirror.tasks()[:50]:
-        if task["state"] == "failed" and not _made_good(mirror, task):
+        recent = now - datetime.fromisoformat(task["started_at"]) < FAILED_SHOWN
+        if task["state"] == "failed" and recent and not _made_good(mirror, task):
             text = words._("A task failed: %(task)s %(name)s", task=words._(_title(task)), name=task["resource_name"])
             found.append(Concern("warn", "st-crashed", text, f"/tasks/{task['id']}", words._("See why")))
     order = {"bad": 0, "info": 1, "warn": 2}
@@ -138,6 +142,4 @@ def _members(mirror: Mirror) -> dict[str, list[Row]]:
 
 
 def _title(task: Row) -> str:
-    from nano.ui.sentences import TASKS
-
     return TASKS.get(task["kind"], str(task["kind"]))

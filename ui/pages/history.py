@@ -17,5 +17,5 @@ async def read_history(portal: Portal, visit: Visit, path: str, before: str = ""
     try:
         page = await portal.core.get(f"{path}/history", visit.caller, params)
     except NanoError as error:
-        return {"facts": [], "older": None, "history_problem": explain(error, visit.words)}
-    return {"facts": page["items"], "older": page.get("next"), "history_problem": None}
+        return {"facts": [], "older": None, "history_problem": explain(error, visit.words), "before": before}
+    return {"facts": page["items"], "older": page.get("next"), "history_problem": None, "before": before}

@@ -16,7 +16,8 @@ PAGE = 50
 async def tasks(request: Request) -> Response:
     portal, visit = portal_of(request)
     state = request.query_params.get("state", "")[:20]
-    every = portal.mirror.tasks()
+    resource = request.query_params.get("resource", "")[:100]
+    every = [task for task in portal.mirror.tasks() if resource in ("", task["resource"])]
     groups = {
         "open": [task for task in every if task["state"] in OPEN_TASKS],
         "failed": [task for task in every if task["state"] == "failed"],
@@ -29,6 +30,7 @@ async def tasks(request: Request) -> Response:
         "shown": shown[(page - 1) * PAGE : page * PAGE],
         "counts": {name: len(group) for name, group in groups.items()} | {"": len(every)},
         "state": state if state in groups else "",
+        "resource": resource,
         "page": page,
         "pages": pages,
         "watch": "",

@@ -270,7 +270,7 @@ def measurements(core: FakeCore, dice: random.Random, tick: int) -> dict[str, An
                 "memory_used": int(guest["memory"] * (0.55 + wave / 8)),
                 "read_rate": int(max(0, 1 + wave + dice.uniform(0, 1)) * MIB),
                 "write_rate": int(max(0, 1 - wave + dice.uniform(0, 1)) * MIB),
-                "receive_rate": int(dice.uniform(100, 900) * 1024),
-                "send_rate": int(dice.uniform(200, 1800) * 1024),
+                "receive_rate": int((500 + 300 * wave + dice.uniform(0, 150)) * 1024),
+                "send_rate": int((900 - 500 * wave + dice.uniform(0, 250)) * 1024),
             }
     return {"cells": cells, "guests": guests}

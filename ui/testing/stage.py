@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from nano.ui.node import Listener, run_frontend, serve_http
 from nano.ui.settings import Listen, Settings
 from nano.ui.testing.demo import demo_core, measurements
 from nano.ui.testing.fake_core import FakeCore
+from nano.ui.usage_ring import STEP_S, UsageRing
 
 
 class Stage(NamedTuple):
@@ -74,9 +76,7 @@ def _unreachable(address: str) -> Exception:
 
 
 @asynccontextmanager
-async def stage(
-    folder: Path, core: FakeCore, *, port: int = 0, settings: Settings | None = None
-) -> AsyncIterator[Stage]:
+async def stage(folder: Path, core: FakeCore, *, port: int = 0, usage: UsageRing | None = None) -> AsyncIterator[Stage]:
     """Both running, until the block ends."""
     core_socket = socket.create_server(("127.0.0.1", 0))
     address = f"http://127.0.0.1:{core_socket.getsockname()[1]}"
@@ -84,8 +84,7 @@ async def stage(
         core.app, log_config=None, lifespan="off", ws="websockets-sansio", timeout_graceful_shutdown=1
     )
     server = Listener(config)
-    if settings is None:
-        settings = Settings(listen=Listen(port=port or _free_port()))
+    settings = Settings(listen=Listen(port=port or _free_port()))
 
     async def find() -> CoreClient:
         return PlainClient(address)
@@ -100,7 +99,7 @@ async def stage(
     async with anyio.create_task_group() as group:
         await group.start(serve_http, server, core_socket)
         group.start_soon(core.run)
-        group.start_soon(run_frontend, folder, settings, find, on_ready)
+        group.start_soon(partial(run_frontend, folder, settings, find, on_ready, usage=usage))
         await ready.wait()
         try:
             yield Stage(said[0], core)
@@ -117,14 +116,23 @@ async def tick(core: FakeCore, pause: Callable[[float], Any] = anyio.sleep) -> N
         await pause(2)
 
 
+def measured_hour(core: FakeCore, now: datetime) -> UsageRing:
+    """An hour of measurements up to now."""
+    ring, dice = UsageRing(), random.Random(5)  # noqa: S311 (pictures, not secrets)
+    for number in range(-360, 0):
+        ring.put(measurements(core, dice, number), now.timestamp() + number * STEP_S)
+    return ring
+
+
 def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as found:
         return int(found.getsockname()[1])
 
 
 async def _show(folder: Path, port: int) -> None:
-    core = demo_core(now=datetime.now(UTC))
-    async with stage(folder, core, port=port) as running:
+    now = datetime.now(UTC)
+    core = demo_core(now=now)
+    async with stage(folder, core, port=port, usage=measured_hour(core, now)) as running:
         print(running.portal, flush=True)  # noqa: T201 (this is the program's answer)
         await tick(core)
 

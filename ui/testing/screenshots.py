@@ -1,0 +1,88 @@
+"""``scripts/screenshots``: pictures of the portal for README and docs, taken of the demo in a real browser.
+
+Both themes, both languages, wide and narrow; the same every time but for the clock.
+"""
+
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import anyio
+from playwright.async_api import Browser
+
+from nano.ui.testing.browser import chromium, first_visit, picture, window
+from nano.ui.testing.demo import demo_core
+from nano.ui.testing.fake_core import FakeCore
+from nano.ui.testing.stage import measured_hour, stage
+
+WIDE, NARROW = (1440, 900), (390, 844)
+GUEST, TASK = "GUEST", "TASK"  # stand for ids of the demo
+
+
+class Shot(NamedTuple):
+    name: str
+    path: str
+    size: tuple[int, int] = WIDE
+    theme: str = "light"
+    language: str = "en-GB"
+
+
+SHOTS: Final = (
+    Shot("dashboard", "/"),
+    Shot("dashboard-dark-zh", "/", theme="dark", language="zh-CN"),
+    Shot("dashboard-narrow", "/", NARROW),
+    Shot("guests", "/guests"),
+    Shot("guests-narrow-dark", "/guests", NARROW, "dark"),
+    Shot("guest-dark", f"/guests/{GUEST}", theme="dark"),
+    Shot("guest-narrow-zh", f"/guests/{GUEST}", NARROW, language="zh-CN"),
+    Shot("history", f"/guests/{GUEST}?tab=history"),
+    Shot("create", "/guests/new?name=web-3&image=debian-12"),
+    Shot("create-narrow-dark-zh", "/guests/new?name=web-3", NARROW, "dark", "zh-CN"),
+    Shot("cells", "/cells"),
+    Shot("task", f"/tasks/{TASK}"),
+    Shot("journal-zh", "/journal", language="zh-CN"),
+)
+
+
+async def take(folder: Path) -> None:
+    now = datetime.now(UTC)
+    core = demo_core(now=now)
+    with tempfile.TemporaryDirectory() as state:
+        async with stage(Path(state), core, usage=measured_hour(core, now)) as running, chromium() as browser:
+            await _welcome(browser, running.portal, folder)
+            for shot in SHOTS:
+                await _take(browser, running.portal, shot, core, folder)
+
+
+async def _welcome(browser: Browser, portal: str, folder: Path) -> None:
+    async with window(browser, portal) as page:
+        await page.goto("/")
+        await page.fill("#name", "admin")
+        await page.fill("#password", "Secret1")
+        await picture(page, folder / "welcome.png")
+        await first_visit(page, "admin")
+
+
+async def _take(browser: Browser, portal: str, shot: Shot, core: FakeCore, folder: Path) -> None:
+    guest = next(row["id"] for row in core.rows["guest"].values() if row["name"] == "web-1")
+    task = next(row["id"] for row in core.rows["task"].values() if row["state"] == "failed")
+    path = shot.path.replace(GUEST, guest).replace(TASK, task)
+    size = {"width": shot.size[0], "height": shot.size[1]}
+    async with window(browser, portal, viewport=size, color_scheme=shot.theme, locale=shot.language) as page:
+        await page.goto("/login")
+        await page.fill("#name", "admin")
+        await page.fill("#password", "Correct1horse")
+        await page.click("button.primary")
+        await page.wait_for_selector("#numbers")
+        await page.goto(path, wait_until="load")
+        if await page.locator(".chart").count():
+            await page.wait_for_selector(".chart canvas")
+        if await page.locator("#estimate").count():
+            await page.wait_for_selector("#estimate .scores")
+        await picture(page, folder / f"{shot.name}.png")
+
+
+if __name__ == "__main__":
+    anyio.run(take, Path(sys.argv[1]))
