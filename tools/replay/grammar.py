@@ -15,6 +15,7 @@ RUN: Final = {
     "verify": "checking",
     "stats": "stats",
     "diff": "difference",
+    "why": "why",
 }
 EPILOG: Final = """\
 moments:
@@ -38,6 +39,7 @@ EXAMPLES: Final = {
     "state": ("state --at 10m", "state guest/web --at 1200"),
     "verify": ("verify", "verify -o json"),
     "stats": ("stats", "stats --by hour --top 5 -o json"),
+    "why": ("why guest/web", "why guest/web.power --node /mnt/cell7 -o json"),
     "diff": ("diff --at 1h", "diff --at 1200 --at 1300 guest/web -o json"),
 }
 
@@ -78,6 +80,12 @@ def _add_reading(verbs: "argparse._SubParsersAction[Parser]") -> None:
     diff = _verb(verbs, "diff", "Show what differs between two moments.", "--at A [--at B] [RESOURCE]")
     diff.add_argument("resource", metavar="RESOURCE", nargs="?", help="only this one, or those of a kind")
     diff.add_argument("--at", metavar="MOMENT", action="append", help="twice; the second may be left out: now")
+    why = _verb(verbs, "why", "Tell what led to a state, back to the request.", "RESOURCE[.FIELD]")
+    why.add_argument(
+        "resource",
+        metavar="RESOURCE[.FIELD]",
+        help="kind/id or kind/name, and a field: guest/web.power; also deleted ones",
+    )
     _verb(verbs, "verify", "Check that the journal is whole.", "")
     stats = _verb(verbs, "stats", "Count what is in the journal: by type, actor, time and resource.", "")
     stats.add_argument(
@@ -104,7 +112,7 @@ def _add_common(parser: argparse.ArgumentParser, place: str, default: object) ->
     """Sources may stand before the verb or after it; each place has a name of its own, so that neither wipes the other."""
     parser.add_argument(
         "--node", type=Path, metavar="DIR", dest=f"node_{place}", action="append", default=default,
-        help="a node's folder, such as STATE/core",
+        help="a node's folder, such as STATE/core; why takes further ones",
     )  # fmt: skip
     parser.add_argument(
         "-o", "--output", choices=("table", "json"), metavar="FORMAT", default=default, help="table, or json lines"

@@ -5,7 +5,7 @@ Opens everything for reading only.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Union
 
 import msgspec
 
@@ -62,6 +62,10 @@ class Node:
         from nano.domain.zone import Zone
 
         return Zone()
+
+    def event_decoder(self) -> msgspec.json.Decoder[Any]:
+        """For single events of this node's kind."""
+        return msgspec.json.Decoder(Union[self.model().rules.event_types()])  # noqa: UP007 (built from a tuple)
 
     def begin(self) -> "Fold":
         """What was true before the first line of this journal: nothing."""
