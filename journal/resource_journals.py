@@ -112,6 +112,7 @@ class ResourceJournals:
         """Make every file anew from the log. Only while the thread does not run."""
         assert self._thread is None
         self._boot = self._disk.boot_id()
+        self._disk.make_folder(self.folder)
         self._remove_all()
         self._follow()
         self._sync(len(self._unsynced))

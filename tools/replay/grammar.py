@@ -16,6 +16,7 @@ RUN: Final = {
     "stats": "stats",
     "diff": "difference",
     "why": "why",
+    "rebuild": "rebuild",
 }
 EPILOG: Final = """\
 moments:
@@ -39,6 +40,7 @@ EXAMPLES: Final = {
     "state": ("state --at 10m", "state guest/web --at 1200"),
     "verify": ("verify", "verify -o json"),
     "stats": ("stats", "stats --by hour --top 5 -o json"),
+    "rebuild": ("rebuild /var/tmp/core", "rebuild /var/tmp/core -o json"),
     "why": ("why guest/web", "why guest/web.power --node /mnt/cell7 -o json"),
     "diff": ("diff --at 1h", "diff --at 1200 --at 1300 guest/web -o json"),
 }
@@ -59,6 +61,7 @@ def build() -> Parser:
         dest="verb", metavar="VERB", required=True, title="verbs", parser_class=Parser, prog="nano-replay"
     )
     _add_reading(verbs)
+    _add_making(verbs)
     return parser
 
 
@@ -92,6 +95,11 @@ def _add_reading(verbs: "argparse._SubParsersAction[Parser]") -> None:
         "--by", choices=("hour", "day"), metavar="SPAN", help="growth per hour or day (default: by span)"
     )
     stats.add_argument("--top", type=_count, metavar="N", default=10, help="how many rows of each list (default: 10)")
+
+
+def _add_making(verbs: "argparse._SubParsersAction[Parser]") -> None:
+    rebuild = _verb(verbs, "rebuild", "Make a new folder with the same log and resource journals derived anew.", "INTO")
+    rebuild.add_argument("into", metavar="INTO", type=Path, help="a folder that is not there yet, or empty")
 
 
 def _count(text: str) -> int:
