@@ -148,12 +148,13 @@ class _Attempt:
             raise failure[0]
 
     def _stop(self) -> None:
-        """Wakes the thread from whatever read it waits in."""
+        """Wakes the thread from whatever read it waits in. The plain socket is shut down, not the TLS one: that would
+        first forget its session, and the thread would take the ciphertext still in the kernel for the image."""
         self._stopped = True
         sock: socket.socket | None = self._connection.sock
         if sock is not None:
             try:
-                sock.shutdown(socket.SHUT_RDWR)
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
             except OSError:
                 return  # closed already
 

@@ -100,8 +100,9 @@ class AcceptedLink(StreamLink):
         assert control is not None
         certificate, authority = self._issue(self.hello, self.carrier.remote_public_key) if self._issue else ("", "")
         welcome = msgspec.structs.replace(self._welcome, approved=True, certificate=certificate, authority=authority)
-        # What the peer asks from now on may overtake its Ok on another stream, so it is served at once.
-        self.set_approved()
+        # What the peer asks from now on may overtake its Ok on another stream, so it is served at once; we ask nothing
+        # before that Ok, because our question may as well overtake this Welcome.
+        self.admit()
         control.send(FrameKind.MESSAGE, encode_message(welcome))
         with _deadline(self._settings, self):
             try:
@@ -112,6 +113,7 @@ class AcceptedLink(StreamLink):
                 if isinstance(error, NanoError):
                     raise
                 raise Unreachable("The node closed the link instead of accepting its approval.") from None
+        self.set_approved()
 
     async def greet(self, trust: Trust, welcome: Welcome, issue: Issue | None) -> None:
         """Read the Hello and answer it. Raises Forbidden when refused (the peer has been told), Unreachable,

@@ -40,6 +40,7 @@ class StreamLink:
         self.control: Exchange | None = None
         self.control_arrived = anyio.Event()
         self._approved = anyio.Event()
+        self._admits = False
         self._handler = handler
         self._tasks = tasks
         self._settings = settings
@@ -107,10 +108,17 @@ class StreamLink:
         if not self.approved:
             raise self._lost()
 
-    def set_approved(self) -> None:
+    def admit(self) -> None:
+        """Serve the other end from now on. What we ask of it waits for ``set_approved``: it has yet to say that it obeys."""
+        if self._admits:
+            return
+        self._admits = True
         for exchange in self._exchanges.values():
             exchange.decoder.payload_max = self.message_bytes_max
         self.carrier.widen()
+
+    def set_approved(self) -> None:
+        self.admit()
         self._approved.set()
 
     # -- for exchanges
@@ -128,7 +136,7 @@ class StreamLink:
             self.control_arrived.set()
         elif kind not in OPENERS or kind is FrameKind.CONTROL:
             raise Invalid("The other node opened a stream with a frame that opens nothing.", code="frame_malformed")
-        elif not self.approved:
+        elif not self._admits:
             self._turn_away(exchange, _not_approved())
         elif self._inbound > self._settings.inbound_max:
             self._turn_away(exchange, Failure("Too many exchanges at once.", code="too_many_exchanges"))
@@ -159,19 +167,17 @@ class StreamLink:
         if exchange is None:
             if self._is_ours(stream_id) or self.closed.is_set():
                 return
-            payload_max = self.message_bytes_max if self.approved else self._settings.waiting_message_bytes_max
+            payload_max = self.message_bytes_max if self._admits else self._settings.waiting_message_bytes_max
             exchange = self._exchanges[stream_id] = Exchange(self, stream_id, payload_max)
             self._inbound += 1
-            if self._inbound > (
-                4 * self._settings.inbound_max if self.approved else self._settings.waiting_inbound_max
-            ):
+            if self._inbound > (4 * self._settings.inbound_max if self._admits else self._settings.waiting_inbound_max):
                 self._broken(Invalid("The other node opens streams without end.", code="too_many_exchanges"))
                 return
         try:
             exchange.feed(data)
             self._held += exchange.decoder.held - exchange.held
             exchange.held = exchange.decoder.held
-            if self._held > (self._settings.receive_buffer_max if self.approved else self._settings.waiting_buffer_max):
+            if self._held > (self._settings.receive_buffer_max if self._admits else self._settings.waiting_buffer_max):
                 raise TooLarge("The other node has too many unfinished messages under way.", code="buffer_exceeded")
         except Refusal as error:
             if isinstance(error, TooLarge) and error.code == "message_too_large":
