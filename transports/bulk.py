@@ -83,7 +83,7 @@ class BulkApp:
     async def _answer(self, scope: Scope, send: Send, found: BulkFile) -> None:
         try:
             # Opened here and closed here, whatever is cancelled meanwhile; only the reading is long enough for a thread.
-            file = found.path.open("rb")  # noqa: ASYNC230
+            file = found.path.open("rb")
         except OSError as error:
             logger.error("image unreadable path=%s error=%s", found.path, error.strerror)
             await _problem(send, 503, "image_unreadable", "The image's file can't be read.")
