@@ -103,10 +103,14 @@ class CoreApi:
         headers: Mapping[str, str] | None = None,
     ) -> Any:
         """The JSON answer to one request below /api/v2. Raises Core's refusal, or Unreachable."""
-        everything = {**_actor(caller), **(headers or {})}
-        client = self._connected()
-        response = await client.request(method, PREFIX + path, json=body, params=params, headers=everything)
+        response = await self._send(method, path, caller, body, params, headers)
         return msgspec.json.decode(response.content) if response.content else None
+
+    async def read_list(self, path: str, caller: Caller, params: Mapping[str, str | int]) -> tuple[Any, int]:
+        """One page of a list, and the position of Core's journal at which it is true (a table's own may be much older)."""
+        response = await self._send("GET", path, caller, None, params, None)
+        page = msgspec.json.decode(response.content)
+        return page, int(response.headers.get("x-nano-position") or page["position"])
 
     @asynccontextmanager
     async def events(self, after: int) -> AsyncIterator[AsyncIterator[tuple[str, Any]]]:
@@ -115,6 +119,18 @@ class CoreApi:
         decoded = _decoded(messages)
         async with aclosing(messages), aclosing(decoded):  # type: ignore[type-var]
             yield decoded
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        caller: Caller,
+        body: Any,
+        params: Mapping[str, str | int] | None,
+        headers: Mapping[str, str] | None,
+    ) -> httpx.Response:
+        everything = {**_actor(caller), **(headers or {})}
+        return await self._connected().request(method, PREFIX + path, json=body, params=params, headers=everything)
 
     def websocket_address(self, path: str) -> str:
         return self._connected().websocket_address(path)

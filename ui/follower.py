@@ -110,16 +110,16 @@ class Follower:
 
     async def _list(self, kind: str) -> tuple[list[Row], int]:
         rows: list[Row] = []
-        cursor, position = "", 0
+        cursor, position = "", None
         for _ in range(READS_MAX):
-            params = {"limit": str(PAGE)} | ({"cursor": cursor} if cursor else {})
-            page = await self._core.get("/" + COLLECTIONS[kind], SYSTEM, params)
+            params: dict[str, str | int] = {"limit": PAGE} | ({"cursor": cursor} if cursor else {})
+            page, at = await self._core.read_list("/" + COLLECTIONS[kind], SYSTEM, params)
             rows += page["items"]
-            position = int(page["position"]) if not position else min(position, int(page["position"]))
+            position = at if position is None else min(position, at)
             cursor = page.get("next") or ""
             if not cursor:
                 break
-        return rows, position
+        return rows, position or 0
 
     def _came(self) -> None:
         if self._mirror.away_since is not None:

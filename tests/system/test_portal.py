@@ -14,6 +14,13 @@ from nano.ui.testing.stage import Stage, stage
 pytestmark = pytest.mark.anyio
 
 
+GLOW_WATCH = """
+new MutationObserver((changes) => changes.forEach((change) => {
+  if (change.target.classList?.contains("glow")) document.body.dataset.glowed = "1";
+})).observe(document.body, { subtree: true, attributes: true, attributeFilter: ["class"] })
+"""
+
+
 @pytest.fixture
 async def browser() -> AsyncIterator[Browser]:
     async with chromium() as browser:
@@ -84,10 +91,7 @@ async def test_rows_change_in_place_and_glow(page: Page, core: FakeCore) -> None
     await page.goto("/guests")
     row = page.locator("tr", has_text="web-1")
     await expect(row.locator(".state")).to_have_text("running")
-    await page.evaluate(
-        "new MutationObserver((all) => all.forEach((one) => { if (one.target.classList?.contains('glow')) document.body.dataset.glowed = '1'; }))"
-        ".observe(document.body, { subtree: true, attributes: true, attributeFilter: ['class'] })"
-    )
+    await page.evaluate(GLOW_WATCH)
     await page.evaluate("window.same = true")
     key = named(core, "web-1")
     core.put("guest", {**core.rows["guest"][key], "state": "crashed"}, "guest.crashed")

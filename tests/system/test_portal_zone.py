@@ -6,13 +6,13 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-import anyio
 import pytest
 from playwright.async_api import expect
 
 from nano.hypervisor import local_libvirtd
 from nano.tools.testbed.zone import Zone
 from nano.ui.testing.browser import chromium, first_visit, is_colourful, window
+from nano.ui.testing.patience import until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(280)]
 PORT = 17740
@@ -67,9 +67,11 @@ async def test_from_the_first_visit_to_a_deleted_guest(zone: Zone) -> None:
         await expect(console.locator("#says")).to_have_text("Connected")
         canvas = console.locator("#display canvas")
         await expect(canvas).to_be_visible()
-        with anyio.fail_after(60):  # until the firmware has written something
-            while not is_colourful(await canvas.screenshot()):
-                await anyio.sleep(0.2)
+
+        async def firmware_has_written() -> bool:
+            return is_colourful(await canvas.screenshot())
+
+        await until(firmware_has_written, 60)
 
         # Behind the portal's back: the page follows by itself.
         zone.ctl("guest", "force-stop", "clicked", "--wait")

@@ -6,6 +6,7 @@ so the portal sees what it would see of a real Core. ``refuse`` maps "METHOD /pa
 
 import copy
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -43,6 +44,8 @@ class FakeCore:
         self.asked: list[tuple[str, str, str, Any]] = []
         self.usage: Row = {"cells": {}, "guests": {}}
         self.away = False
+        self.listed: Counter[str] = Counter()
+        self.followed_after = -1
         self.tokens: dict[str, str] = {}
         self._moved = anyio.Event()
         self._told: list[Row] = []
@@ -204,7 +207,10 @@ class FakeCore:
             return _problem(503, "core_unreachable", "Core is stopping.")
         kind = COLLECTIONS[request.path_params["collection"]]
         items = list(self.rows[kind].values())
-        return JSONResponse({"items": items, "total": len(items), "next": None, "position": len(self.facts)})
+        last = max((fact["position"] for fact in self.facts if fact["resource"].startswith(kind + "/")), default=0)
+        page = {"items": items, "total": len(items), "next": None, "position": last}
+        self.listed[kind] += 1
+        return JSONResponse(page, headers={"x-nano-position": str(len(self.facts))})
 
     async def _show(self, request: Request) -> Response:
         row = self._found(COLLECTIONS[request.path_params["collection"]], request.path_params["key"])
@@ -346,7 +352,7 @@ class FakeCore:
         await serve_display(socket)
 
     async def _events(self, request: Request) -> Response:
-        after = int(request.headers.get("last-event-id", "0"))
+        after = self.followed_after = int(request.headers.get("last-event-id", "0"))
         start = next((index for index, told in enumerate(self._told) if told.get("id", 0) > after), len(self._told))
 
         async def stream() -> AsyncIterator[bytes]:

@@ -11,6 +11,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from nano.ui.testing.demo import demo_core
 from nano.ui.testing.fake_core import FakeCore, guest_row
+from nano.ui.testing.patience import until
 from nano.ui.testing.stage import Stage, stage
 
 pytestmark = pytest.mark.anyio
@@ -98,9 +99,11 @@ async def test_deleting_wants_the_name(admin, core: FakeCore) -> None:  # type: 
     assert 'value="lab-deb"' in wrong.text
     gone = await admin.post(f"/guests/{guest}/delete", name="lab-debian")
     assert gone.headers["location"] == "/guests"
-    with anyio.fail_after(5):
-        while (await admin.get(f"/guests/{guest}")).status_code != 404:
-            await anyio.sleep(0.03)
+
+    async def is_gone() -> bool:
+        return bool((await admin.get(f"/guests/{guest}")).status_code == 404)
+
+    await until(is_gone)
     assert (await admin.get(f"/guests/{guest}/row")).text == ""
 
 
@@ -187,11 +190,12 @@ async def test_core_may_go_and_come_back(admin, core: FakeCore) -> None:  # type
     assert (await admin.get("/journal")).status_code == 200
     core.drop("guest", named(core, "wiki"), "guest.deleted")
     core.away = False
-    with anyio.fail_after(15):
-        while "wiki" in (await admin.get("/guests")).text:
-            await anyio.sleep(0.05)
-        while "Core does not answer since" in (await admin.get("/guests")).text:
-            await anyio.sleep(0.05)
+
+    async def is_fresh() -> bool:
+        page = (await admin.get("/guests")).text
+        return "wiki" not in page and "Core does not answer since" not in page
+
+    await until(is_fresh, 15)
 
 
 async def _leave(core: FakeCore) -> None:

@@ -9,8 +9,9 @@ from nano.ui.statics import ROOT
 PAIR = re.compile(r"--([\w-]+): light-dark\((#[0-9a-f]{6}), (#[0-9a-f]{6})\)")
 TOKENS = {name: (light, dark) for name, light, dark in PAIR.findall((ROOT / "css/10-tokens.css").read_text())}
 STATES = ("good", "warn", "bad", "busy", "calm")
+GROUNDS = ("ground", "surface", "raised", "hover", "sunk", "rail-ground")
 WRITTEN_ON = [
-    *[(text, ground) for text in ("text", "text-2", "text-3") for ground in ("ground", "surface", "raised", "hover", "sunk", "rail-ground")],
+    *[(text, ground) for text in ("text", "text-2", "text-3") for ground in GROUNDS],
     *[("accent", ground) for ground in ("ground", "surface", "raised")],
     *[(state, ground) for state in STATES for ground in ("surface", "ground", "hover", f"{state}-soft")],
     *[("text", f"{state}-soft") for state in ("good", "bad")],

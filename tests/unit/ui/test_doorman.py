@@ -24,6 +24,10 @@ QUICK = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
 PASSWORD = "Correct1horse"
 
 
+def everything_in(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
 class Clock:
     def __init__(self) -> None:
         self.now = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -148,7 +152,7 @@ async def test_the_journal_holds_no_secret(tmp_path: Path) -> None:
         entry = await doorman.set_up("ada", PASSWORD, "::1")
         with pytest.raises(Unauthenticated):
             await doorman.log_in(PASSWORD, "x", "::1")
-    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    written = everything_in(tmp_path)
     assert b"account.created" in written
     assert PASSWORD.encode() not in written
     assert entry.token.encode() not in written
