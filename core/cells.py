@@ -5,6 +5,7 @@ ones. A cell whose link is gone has ``Limits.cell_silence_s`` to come back befor
 gives every cell that was online the same time, so its first answers are what was true.
 """
 
+import itertools
 import logging
 from collections.abc import AsyncIterator, Callable, Coroutine
 
@@ -13,8 +14,9 @@ import anyio.abc
 
 from nano.core.following import ACTOR, Follower
 from nano.core.usage import UsageBoard
+from nano.core.work import RECORD_AGAIN_S
 from nano.domain.cell import Cell, CellAdded, CellRemoved, LoseCell, MeetCell, SettleDebt
-from nano.domain.errors import NanoError, Unreachable
+from nano.domain.errors import JournalError, NanoError, Unreachable
 from nano.domain.facts import Change, id_of
 from nano.domain.zone import Zone
 from nano.journal.ledger import Ledger
@@ -27,6 +29,8 @@ log = logging.getLogger("nano.core")
 
 CONSOLE_TIMEOUT_S = 10.0
 DEBT_TIMEOUT_S = 60.0
+DEBT_PAUSE_S = 30.0  # between attempts to settle what could not be settled
+CELL_PAUSE_S = 2.0  # before an order is sent again to a cell that could not record it
 
 
 class CellDesk:
@@ -39,6 +43,7 @@ class CellDesk:
         self._links: dict[str, AcceptedLink] = {}
         self._following: dict[str, Follower] = {}
         self._moved = anyio.Event()
+        self._attempts = itertools.count(1)
         self._tasks: anyio.abc.TaskGroup | None = None
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
@@ -101,14 +106,19 @@ class CellDesk:
                 tasks.cancel_scope.cancel()
 
     async def _settle_debts(self, cell: Cell, link: Link) -> None:
-        for guest_id in cell.debts:
-            try:
-                await link.request(RemoveDomain(f"debt.{guest_id}", guest_id), timeout_s=DEBT_TIMEOUT_S)
-            except NanoError as error:
-                log.warning("debt not settled cell=%s guest=%s code=%s", cell.name, guest_id, error.code)
-                continue
-            settled = SettleDebt(cell.name, guest_id)
-            await self._ledger.execute(settled, actor=ACTOR, command_id=f"debt/{cell.name}/{guest_id}")
+        """As long as the link is there: a debt may be made while it is, and an attempt may fail."""
+        while True:
+            owing = self._zone.get(f"cell/{cell.name}")
+            for guest_id in owing.debts if isinstance(owing, Cell) else ():
+                # Each attempt is an order of its own: the cell answers a repeated one with its first outcome.
+                order_id = f"debt.{guest_id}.{self._ledger.log.epoch}.{next(self._attempts)}"
+                try:
+                    await link.request(RemoveDomain(order_id, guest_id), timeout_s=DEBT_TIMEOUT_S)
+                except NanoError as error:
+                    log.warning("debt not settled cell=%s guest=%s code=%s", cell.name, guest_id, error.code)
+                    continue
+                await self._ledger.execute(SettleDebt(cell.name, guest_id), actor=ACTOR, command_id="")
+            await anyio.sleep(DEBT_PAUSE_S)
 
     async def _lose_if_silent(self, name: str, reason: str) -> None:
         with anyio.move_on_after(self._zone.limits.cell_silence_s):
@@ -116,11 +126,15 @@ class CellDesk:
                 await self._moved_on()
             return
         self._usage.forget(name)
-        try:
-            await self._ledger.execute(LoseCell(name=name, reason=reason), actor=ACTOR, command_id="")
-        except NanoError as error:
-            log.warning("cell loss not recorded name=%s code=%s", name, error.code)
-        log.warning("cell offline name=%s reason=%s", name, reason)
+        while name not in self._links:
+            try:
+                await self._ledger.execute(LoseCell(name=name, reason=reason), actor=ACTOR, command_id="")
+            except NanoError as error:
+                log.warning("cell loss not recorded name=%s code=%s", name, error.code)
+            else:
+                log.warning("cell offline name=%s reason=%s", name, reason)
+                return
+            await anyio.sleep(RECORD_AGAIN_S)
 
     def _on_changes(self, changes: list[Change]) -> None:
         for change in changes:
@@ -155,6 +169,10 @@ class CellDesk:
                 answer = await link.request(message, timeout_s=3600.0)
             except Unreachable:
                 await self._until(lambda gone=link: self._links.get(cell) is not gone)  # type: ignore[misc]
+                continue
+            except JournalError as error:  # the cell's journal, not ours
+                log.warning("order not recorded by its cell name=%s code=%s", cell, error.code)
+                await anyio.sleep(CELL_PAUSE_S)
                 continue
             assert isinstance(answer, Ok)
             await self._until(lambda position=answer.position: self._following[cell].reached >= position)  # type: ignore[misc]

@@ -113,6 +113,9 @@ class GuestWork:
         await self._plain(run, guest, RedefineDomain(f"{run.task.id}.do", guest.id))
 
     async def delete(self, run: Run) -> None:
+        if self._zone.get(run.task.resource) is None:  # its cell has said that it is gone
+            await run.record(EndWork(run.task.id), "end")
+            return
         guest = self._guest(run)
         await self._plain(run, guest, RemoveDomain(f"{run.task.id}.do", guest.id))
 

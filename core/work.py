@@ -12,7 +12,7 @@ from datetime import datetime
 import anyio
 import anyio.abc
 
-from nano.domain.errors import DeadlineExceeded, JournalError, NanoError
+from nano.domain.errors import DeadlineExceeded, DiskFull, JournalError, NanoError
 from nano.domain.facts import Change, Command
 from nano.domain.task import BeginUndo, Problem, StartStep, Task, TaskCancelRequested, TaskEnded, TaskStarted
 from nano.domain.zone import Zone
@@ -21,6 +21,7 @@ from nano.journal.ledger import Ledger, Receipt
 log = logging.getLogger("nano.core")
 
 ACTOR = "core"
+RECORD_AGAIN_S = 2.0  # before a task goes on whose word the journal could not take
 
 
 class Cancelled(NanoError):
@@ -49,9 +50,14 @@ class Run:
             self._scope.cancel()
 
     async def record(self, command: Command, name: str) -> Receipt:
-        """Record a word of this task; ``name`` makes it repeatable."""
+        """Record a word of this task; ``name`` makes it repeatable. Raises JournalError when our own journal can't take it."""
         task = self.task
-        return await self._ledger.execute(command, actor=ACTOR, command_id=f"{task.id}/{name}", cause=f"task/{task.id}")
+        try:
+            return await self._ledger.execute(
+                command, actor=ACTOR, command_id=f"{task.id}/{name}", cause=f"task/{task.id}"
+            )
+        except DiskFull as error:
+            raise JournalError(error.message, code=error.code, hint=error.hint) from error
 
     async def step(self, name: str) -> None:
         if all(step.name != name for step in self.task.steps):
@@ -144,9 +150,16 @@ class TaskRunner:
     async def _carry_out(self, run: Run) -> None:
         task = run.task
         try:
-            await self._sagas[task.kind](run)
-        except JournalError as error:
-            # Nothing can be recorded any more, so nothing may be done: a restart takes the task up again.
-            log.error("task halted id=%s kind=%s code=%s reason=%s", task.id, task.kind, error.code, error.message)
+            while not run.task.ended:
+                try:
+                    await self._sagas[task.kind](run)
+                    return
+                except JournalError as error:
+                    # Nothing can be recorded, so nothing may be done: later, or after a restart, it is taken up again.
+                    text = "task halted id=%s kind=%s code=%s reason=%s"
+                    log.error(text, task.id, task.kind, error.code, error.message)
+                    if self._ledger.log.poisoned is not None:
+                        return
+                await anyio.sleep(RECORD_AGAIN_S)
         finally:
             del self._runs[task.id]

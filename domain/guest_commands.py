@@ -385,13 +385,18 @@ def decide_abandon_create(zone: "Zone", command: AbandonCreate, context: Context
 
 def decide_end_work(zone: "Zone", command: EndWork, context: Context) -> list[Emitted]:
     task = open_task(zone, command.task)
-    settled: Event = GuestDeleted() if task.kind == "guest.delete" else GuestWorkEnded(task.id)
     steps = [event for name in task.plan for event in end_step(task, name)]
-    return [*steps, Emitted(task.resource, settled), Emitted(f"task/{task.id}", TaskEnded("done"))]
+    ended = Emitted(f"task/{task.id}", TaskEnded("done"))
+    if zone.get(task.resource) is None:  # deleted when its cell said so
+        return [*steps, ended]
+    settled: Event = GuestDeleted() if task.kind == "guest.delete" else GuestWorkEnded(task.id)
+    return [*steps, Emitted(task.resource, settled), ended]
 
 
 def decide_abandon_work(zone: "Zone", command: AbandonWork, context: Context) -> list[Emitted]:
     task = open_task(zone, command.task)
+    if zone.get(task.resource) is None:  # too late to give it up: it is done
+        return decide_end_work(zone, EndWork(command.task), context)
     outcome: Literal["failed", "cancelled"] = "cancelled" if command.cancelled else "failed"
     return [
         Emitted(task.resource, GuestWorkEnded(task.id, error=command.error.message)),

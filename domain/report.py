@@ -16,6 +16,7 @@ from nano.domain.guest import (
     GuestAgentChanged,
     GuestCrashed,
     GuestCreated,
+    GuestDeleted,
     GuestPaused,
     GuestRedefined,
     GuestStarted,
@@ -52,15 +53,18 @@ _POWER = {"running": GuestStarted, "stopped": GuestStopped, "paused": GuestPause
 def decide_report(zone: "Zone", command: RecordReport, context: Context) -> list[Emitted]:
     events: list[Emitted] = []
     created: set[str] = set()
+    gone: set[str] = set()
     for fact in command.facts:
         guest = zone.get(f"guest/{fact.guest_id}")
         if not isinstance(guest, Guest) or guest.cell != command.cell:
             continue
         event = _translate(guest, fact.event, fresh=guest.id in created)
-        if event is not None:
+        if event is not None and guest.id not in gone:
             events.append(Emitted(f"guest/{guest.id}", event))
         if isinstance(event, GuestCreated):
             created.add(guest.id)
+        elif isinstance(event, GuestDeleted):
+            gone.add(guest.id)
     return events
 
 
@@ -77,4 +81,5 @@ def _translate(guest: Guest, event: Reported, *, fresh: bool) -> Event | None:
         return _POWER[event.power](event.reason) if event.power in _POWER else GuestVanished(event.reason)
     if isinstance(event, hd.DomainAgentChanged):
         return GuestAgentChanged(event.connected, event.addresses)
-    return None if guest.phase == "deleting" else GuestVanished("its domain was removed")
+    # A removal can't be taken back, so it counts from here on, whatever becomes of the task that asked for it.
+    return GuestDeleted() if guest.phase == "deleting" else GuestVanished("its domain was removed")
