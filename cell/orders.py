@@ -12,7 +12,7 @@ import anyio
 import anyio.abc
 
 from nano.cell.work import REACHED, Work
-from nano.domain.errors import Conflict, JournalError, NanoError, Refusal, Unknown
+from nano.domain.errors import Conflict, DiskFull, JournalError, NanoError, Refusal, Unknown
 from nano.domain.guest import Power
 from nano.domain.host_domain import CloseOrder, FailOrder, TakeOrder
 from nano.domain.order import Order
@@ -24,6 +24,7 @@ from nano.transports.messages import CreateDomain, Message, Ok, PowerDomain, Pro
 log = logging.getLogger("nano.cell")
 
 ACTOR = "core"
+RECORD_AGAIN_S = 2.0
 
 
 class Running:
@@ -62,8 +63,9 @@ class OrderDesk:
         """Carry out an order, or join or repeat its outcome. Raises what it failed with; ``undone`` is in the context."""
         order_id, take, act = self._read(message)
         if self._order(order_id) is None:
-            await self._ledger.execute(take, actor=ACTOR, command_id=f"{order_id}/take", cause=f"order/{order_id}")
-            self._begin(order_id, act)
+            with anyio.CancelScope(shield=True):  # whoever asked may give up meanwhile; what is taken must be begun
+                await self._ledger.execute(take, actor=ACTOR, command_id=f"{order_id}/take", cause=f"order/{order_id}")
+                self._begin(order_id, act)
         running = self._running.get(order_id)
         if running is not None:
             await running.ended.wait()
@@ -140,8 +142,7 @@ class OrderDesk:
             if outcome is None:
                 cancelled = NanoError("The order was cancelled.", code="task_cancelled")
                 outcome = await self._give_up(order_id, cancelled)
-            with anyio.CancelScope(shield=True):
-                await self._close(order_id, outcome)
+            await self._close(order_id, outcome)
         except JournalError as error:
             log.error("order halted id=%s code=%s reason=%s", order_id, error.code, error.message)
         finally:
@@ -176,7 +177,20 @@ class OrderDesk:
         return FailOrder(id=order_id, error=Problem(error.code, error.message, error.hint), undone=undone)
 
     async def _close(self, order_id: str, outcome: CloseOrder | FailOrder) -> None:
-        await self._ledger.execute(outcome, actor=ACTOR, command_id=f"{order_id}/close", cause=f"order/{order_id}")
+        """Record what became of it, as soon as the disk takes it: the host has changed already. Raises JournalError when
+        only a restart can mend the journal."""
+        while True:
+            try:
+                with anyio.CancelScope(shield=True):
+                    await self._ledger.execute(
+                        outcome, actor=ACTOR, command_id=f"{order_id}/close", cause=f"order/{order_id}"
+                    )
+                return
+            except (DiskFull, JournalError) as error:
+                log.error("outcome not recorded order=%s code=%s reason=%s", order_id, error.code, error.message)
+                if self._ledger.log.poisoned is not None:
+                    raise
+            await anyio.sleep(RECORD_AGAIN_S)
 
     async def _recover(self) -> None:
         for order in list(self._site.open_orders.values()):

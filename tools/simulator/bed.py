@@ -25,6 +25,7 @@ from nano.domain.task import Task
 from nano.domain.zone import Zone
 from nano.hypervisor.simulated import SimulatedHost
 from nano.journal.commit_log import CommitLog
+from nano.journal.disk import Disk
 from nano.journal.feed import Feed
 from nano.journal.ledger import Ledger
 from nano.transports.link import Link, Pipe
@@ -72,6 +73,7 @@ class Bed:
         self.new_id = numbered_ids(seed)
         self.hosts: dict[str, SimulatedHost] = {}
         self.pins: dict[str, MemoryPinStore] = {}
+        self.disks: dict[str, Disk] = {}  # by name of cell, or "core"; a real one where there is none
         self.weather: Weather = FAIR
         self._starts = 0
 
@@ -85,7 +87,7 @@ class Bed:
     @asynccontextmanager
     async def core(self) -> AsyncIterator[Core]:
         self._starts += 1
-        log = CommitLog(self.folder / "core" / "journal", clock=self.clock)
+        log = CommitLog(self.folder / "core" / "journal", clock=self.clock, disk=self.disks.get("core"))
         zone = Zone()
         async with Ledger.open(log, zone, clock=self.clock, new_id=self.new_id, feed=Feed()) as ledger:
             core = Core("Core_bed", ledger, zone, clock=self.clock, source=_source, generation=str(self._starts))
@@ -94,7 +96,7 @@ class Bed:
 
     @asynccontextmanager
     async def cell(self, name: str) -> AsyncIterator[CellNode]:
-        log = CommitLog(self.folder / name / "journal", clock=self.clock)
+        log = CommitLog(self.folder / name / "journal", clock=self.clock, disk=self.disks.get(name))
         site = Site()
         images = ImageCache(self.folder / name / "images", _fetch)
         async with Ledger.open(log, site, clock=self.clock, new_id=self.new_id, feed=Feed()) as ledger:

@@ -154,7 +154,8 @@ def unrest(zone: Zone, sites: Mapping[str, Site], hosts: Mapping[str, SimulatedH
             domain = host.machine.get(guest_id)
             actual = domain.state if domain is not None else "missing"
             kept: HostDomain | None = known.get(guest_id)
-            if kept is None or (guest.power, kept.power) != (actual, actual):
+            told = kept.power if kept is not None else "missing"  # a removal that overtook its cancellation
+            if (guest.power, told) != (actual, actual):
                 found.append(
                     f"{name}: guest {guest.name} {guest_id} is {guest.power} to Core, "
                     f"{kept.power if kept else 'unknown'} to its cell, {actual} on the host"

@@ -34,7 +34,6 @@ from nano.tools.simulator.bed import numbered_ids
 from nano.tools.simulator.disk import DiskSession, SimulatedDisk
 from nano.tools.simulator.host import HostConnection, Trouble
 from nano.tools.simulator.invariants import Audit
-from nano.tools.simulator.wire import WireEnd
 from nano.tools.simulator.workers import VirtualJournals, VirtualWorkers
 from nano.transports.messages import ImageSource
 from nano.transports.trust import MemoryPinStore
@@ -126,8 +125,7 @@ class Process:
         self.over = anyio.Event()
         self.session = DiskSession(machine.disk, self._on_crash)
         self.host = HostConnection(machine.host, machine.trouble)
-        self.ends: list[WireEnd] = []
-        self.died: list[Callable[[], None]] = []
+        self.died: dict[str, Callable[[], None]] = {}  # by cable: told when it is killed
         self.scope = anyio.CancelScope()
         self.tasks: anyio.abc.TaskGroup | None = None
         self.power_at_crash = False
@@ -138,7 +136,7 @@ class Process:
         self.alive = False
         self.session.end()
         self.host.end()
-        for tell in self.died:
+        for tell in list(self.died.values()):
             tell()
         self.over.set()
         self.scope.cancel()
@@ -173,6 +171,8 @@ class Process:
                 self.machine.report(f"{self.machine.name} finds its journal damaged: {leaf}")
             elif not isinstance(leaf, NanoError):
                 self.machine.report(f"{self.machine.name} broke: {leaf!r}")
+            elif self.node is not None and self.node.ledger.log.poisoned is None and not self.stopping:
+                self.machine.report(f"{self.machine.name} gave up at work: {leaf!r}")
         self.machine.disk.failures["node ended by an error"] += 1
 
     def _must_have_ended(self) -> None:

@@ -141,8 +141,8 @@ class World:
             far = WireEnd(wire, fingerprint_of(machine.name), machine.name.encode(), f"sim:{machine.name}", 1)
             wire.ends = (near, far)
             self.wires[machine.name] = wire
-            cell.died = [functools.partial(wire.died, near)]
-            core.died = [*core.died[-len(self.cells) :], functools.partial(wire.died, far)]
+            cell.died[machine.name] = functools.partial(wire.died, near)
+            core.died[machine.name] = functools.partial(wire.died, far)
             assert isinstance(core.node, Core)
             assert isinstance(cell.node, CellNode)
             core.tasks.start_soon(_accept, core.node, far)
