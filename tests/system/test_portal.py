@@ -9,6 +9,7 @@ from playwright.async_api import Browser, Page, expect
 from nano.ui.testing.browser import chromium, first_visit, is_colourful, window
 from nano.ui.testing.demo import demo_core
 from nano.ui.testing.fake_core import FakeCore
+from nano.ui.testing.patience import until
 from nano.ui.testing.stage import Stage, stage
 
 pytestmark = pytest.mark.anyio
@@ -190,6 +191,16 @@ async def test_a_stale_page_says_since_when_and_recovers(page: Page, core: FakeC
     await expect(page.locator("#stale")).to_contain_text("Core does not answer since")
     core.away = False
     await expect(page.locator("#stale")).to_be_hidden()
+
+
+async def test_measurements_keep_the_big_numbers_true(page: Page, core: FakeCore) -> None:
+    cell = {"cpu_percent": 77.0, "memory_total": 100, "memory_available": 25, "disk_total": 100, "disk_available": 50}
+
+    async def shown() -> bool:
+        core.measure({"cells": {"Cell_0a1b2c3d4e5f": cell}, "guests": {}})
+        return "77" in await page.locator("#numbers").inner_text()
+
+    await until(shown, 15)
 
 
 async def test_charts_are_drawn_and_say_when_there_is_nothing(page: Page, core: FakeCore) -> None:

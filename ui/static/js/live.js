@@ -23,6 +23,7 @@ export function live() {
   window.addEventListener("pagehide", disconnect);
   document.body.addEventListener("htmx:beforeSwap", (event) => remember(event.detail.target));
   document.body.addEventListener("htmx:afterSettle", (event) => glow(event.detail.elt));
+  document.addEventListener("usage", measured);
   document.addEventListener("toggle", () => { if (held.size) { const topics = [...held]; held.clear(); changed(topics); } }, true);
 }
 
@@ -54,6 +55,20 @@ function say(text) {
   if (text) line.querySelector("span").textContent = text;
 }
 
+// What shows measurements (data-measured) is had anew now and then.
+const MEASURED_MS = 6_000;
+let measuredAt = Date.now();
+
+function measured() {
+  if (Date.now() - measuredAt < MEASURED_MS) return;
+  measuredAt = Date.now();
+  for (const element of document.querySelectorAll("[data-measured]")) if (!isUsed(element)) refresh(element);
+}
+
+function isUsed(element) {
+  return element.querySelector("details.menu[open]") || element.querySelector("input:focus, select:focus");
+}
+
 // Elements a person is using right now (open menu, focused field) wait until they are done.
 const held = new Set();
 
@@ -62,7 +77,7 @@ function changed(topics) {
   for (const element of document.querySelectorAll("[data-live]")) {
     const shown = element.dataset.live.split(" ");
     if (!all && !shown.some((topic) => topics.includes(topic))) continue;
-    if (element.querySelector("details.menu[open]") || element.querySelector("input:focus")) shown.forEach((topic) => held.add(topic));
+    if (isUsed(element)) shown.forEach((topic) => held.add(topic));
     else refresh(element);
   }
 }
