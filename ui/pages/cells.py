@@ -26,7 +26,7 @@ async def cells(request: Request) -> Response:
         "cells": rows,
         "usage": portal.usage,
         "pools": sorted(portal.mirror.rows["compute_pool"]),
-        "watch": "",
+        "watch": "zone",
     }
     return portal.page(
         visit, "cells/list.html" if request.query_params.get("part") == "list" else "cells.html", context
