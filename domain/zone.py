@@ -1,8 +1,8 @@
 """Zone: the model of a Core; every resource of one installation, with the indexes that decisions need.
 
 All indexes are functions of the states, kept up by ``changed``: names, MACs, guests by cell, what is promised of each
-cell; but for the order in which tasks ended, which is ``memory``. ``loads`` is the one exception: the cells' last heartbeats, put there by the node that runs the model and never
-part of a fact. Replay, dry run and what-if work without it.
+cell; only the order in which tasks ended is not, it is ``memory``. ``loads`` is the one exception: the cells' last
+heartbeats, put there by the node that runs the model and never part of a fact. Replay, dry run and what-if work without it.
 """
 
 from collections import defaultdict

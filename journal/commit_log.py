@@ -16,7 +16,7 @@ appends. Readers use ``segments`` up to each segment's ``size``, which is only m
 import contextlib
 import errno
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +24,7 @@ from typing import Any, Final
 import msgspec
 
 from nano.domain.errors import DiskFull, JournalError
+from nano.journal.anchor import Anchor
 from nano.journal.disk import Disk, RealDisk, append_all, append_record, replace_file
 from nano.journal.line import NO_HASH, Line, format_time
 from nano.journal.segments import (
@@ -102,13 +103,16 @@ class CommitLog:
             self.close()
             raise
 
-    def replay(self, decoder: msgspec.json.Decoder[Line[Any]]) -> Iterator[list[Line[Any]]]:
+    def replay(
+        self, decoder: msgspec.json.Decoder[Line[Any]], anchor: Anchor | None = None
+    ) -> Generator[list[Line[Any]], None, None]:
         """Every line, in lists, checked: chain, positions, time, epoch, seals. When it ends, the log is ready for appends.
 
-        Raises JournalDamaged (file and byte) and JournalError; then no line was changed and the lock is let go.
+        With an anchor only the lines after it are read. Raises JournalDamaged (file and byte) and JournalError; then
+        no line was changed and the lock is let go.
         """
         try:
-            yield from self._replay(decoder)
+            yield from self._replay(decoder, anchor)
             self._begin()
         except OSError as error:
             self.close()
@@ -181,14 +185,23 @@ class CommitLog:
         replace_file(self.disk, self.folder / "epoch", b"%d\n" % epoch)
         self.epoch = epoch
 
-    def _replay(self, decoder: msgspec.json.Decoder[Line[Any]]) -> Iterator[list[Line[Any]]]:
+    def _replay(self, decoder: msgspec.json.Decoder[Line[Any]], anchor: Anchor | None) -> Iterator[list[Line[Any]]]:
         self.position, self.hash, self.time, self.poisoned = 0, NO_HASH, BEGINNING, None
         self.segments = list_segments(self.disk, self._commits)
         top_epoch = self.epoch
         self.epoch = 0
+        if anchor is not None:
+            self.position, self.hash, self.time, self.epoch = anchor[:4]
         for segment in self.segments:
             newest = segment is self.segments[-1]
-            scan = SegmentScan(self.disk, segment.path, self.hash)
+            if anchor is not None and segment.first < anchor.first:
+                segment.size = segment.unread = self.disk.size(segment.path)
+                continue
+            if anchor is not None and segment.first == anchor.first:
+                segment.unread = anchor.offset
+            elif segment.first != self.position + 1:
+                raise damaged(segment.path, 0, f"it should start at position {self.position + 1}")
+            scan = SegmentScan(self.disk, segment.path, self.hash, start=segment.unread)
             yield from self._replay_segment(segment, scan, decoder)
             self.hash = scan.hash
             segment.size = scan.end
@@ -208,8 +221,6 @@ class CommitLog:
     def _replay_segment(
         self, segment: Segment, scan: SegmentScan, decoder: msgspec.json.Decoder[Line[Any]]
     ) -> Iterator[list[Line[Any]]]:
-        if segment.first != self.position + 1:
-            raise damaged(segment.path, 0, f"it should start at position {self.position + 1}")
         for block in scan.blocks():
             self._block = block
             lines = decode_block(decoder, block)

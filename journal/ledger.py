@@ -14,7 +14,7 @@ the one before. Invariants:
 It does not know what commands mean (``Model``), how lines are kept (``CommitLog``) or who listens (``Feed``).
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Final
@@ -24,22 +24,24 @@ import msgspec
 
 from nano.domain.errors import JournalError, NanoError, Stale, TooLarge
 from nano.domain.facts import Change, Command, Context, Emitted, Fact, Model
-from nano.domain.naming import require_name
-from nano.journal.commit_log import BEGINNING, CommitLog
+from nano.journal.commit_log import CommitLog
 from nano.journal.engine import Batch, GroupCommit, fresh
 from nano.journal.feed import Feed
+from nano.journal.folded import Capture, Folded
 from nano.journal.history import LogHistory
-from nano.journal.line import Body, Entry, Line, Tracked, encode_line, format_time, line_decoder
+from nano.journal.line import Body, Line, Tracked, encode_line, format_time, line_decoder
 from nano.journal.reader import facts_of, read_lines
 from nano.journal.receipts import Receipt, Receipts, receipts_key
 from nano.journal.resource_journals import ResourceJournals
-from nano.journal.segments import damaged
+from nano.journal.snapshots import Snapshots, SnapshotSettings
 from nano.journal.workers import THREADS, Workers
 
 __all__ = ["Ledger", "Receipt"]
 
 WAITING_MAX: Final = 50_000
 """Commands that may wait for one sync; more are refused (journal_busy) instead of piling up."""
+
+SNAPSHOTS: Final = SnapshotSettings()
 
 LINE_BYTES_MAX: Final = 16 << 20
 """Most that the events of one command may take in the log."""
@@ -56,6 +58,7 @@ class Ledger:
         feed: Feed,
         workers: Workers = THREADS,
         journals: Callable[[CommitLog], ResourceJournals] = ResourceJournals,
+        snapshots: SnapshotSettings = SNAPSHOTS,
     ) -> None:
         self.log = log
         self.model = model
@@ -66,12 +69,12 @@ class Ledger:
         self._workers = workers
         self._journals = journals(log)
         self.history = LogHistory(log, self._journals, model.rules.event_types(), workers)
-        self._versions: dict[str, int] = {}
-        self._tracking: dict[str, int] = {}
+        self.snapshots = Snapshots(log, model, snapshots, workers)
+        self._folded = Folded(model)
+        self._versions = self._folded.versions
+        self._seen: dict[str, int] = {}  # positions of others that had no outcome here, and so no line
         self._staged = 0
         self._hash = log.hash
-        self._time = BEGINNING
-        self._receipts: Receipts | None = None
         self._engine: GroupCommit | None = None
         self._broken: NanoError | None = None
 
@@ -87,8 +90,10 @@ class Ledger:
         feed: Feed,
         workers: Workers = THREADS,
         journals: Callable[[CommitLog], ResourceJournals] = ResourceJournals,
+        snapshots: SnapshotSettings = SNAPSHOTS,
     ) -> "AsyncIterator[Ledger]":
-        ledger = cls(log, model, clock=clock, new_id=new_id, feed=feed, workers=workers, journals=journals)
+        ports: dict[str, Any] = {"workers": workers, "journals": journals, "snapshots": snapshots}
+        ledger = cls(log, model, clock=clock, new_id=new_id, feed=feed, **ports)
         await ledger.start()
         try:
             yield ledger
@@ -96,11 +101,15 @@ class Ledger:
             await ledger.aclose()
 
     async def start(self) -> None:
-        """Open the log, fold all of it into the model. Raises JournalError, JournalDamaged, DiskFull."""
+        """Open the log, fold it into the model: the newest snapshot that fits and what came after it, or all of it.
+
+        Raises JournalError, JournalDamaged, DiskFull.
+        """
         await self._workers.run(self._open_and_fold)
         self._journals.start()
         self.feed.attach(self.history, self.log.position)
         self._engine = GroupCommit(self.log, self._durable, self._failed, self._workers)
+        self.snapshots.moved(self.log.position, self._capture)
 
     async def aclose(self) -> None:
         """Wait until what was accepted is durable, then let go of the journal. May be called twice."""
@@ -109,6 +118,8 @@ class Ledger:
             with anyio.CancelScope(shield=True):
                 await engine.close()
                 await self._workers.run(self._journals.close)
+                trusted = self._broken is None and self.log.poisoned is None
+                await self.snapshots.close(self._capture if trusted else None)
         self.feed.close()
         self.log.close()
 
@@ -136,16 +147,15 @@ class Ledger:
         if engine.refused is not None:
             await engine.recovered()
             engine = self._ready()  # it may have been closed meanwhile
-        assert self._receipts is not None
         digest = ""
         if command_id:
-            digest = self._receipts.digest(command)
-            known = self._receipts.find(command_id, digest)
+            digest = self._folded.receipts.digest(command)
+            known = self._folded.receipts.find(command_id, digest)
             if known is not None:
                 if known > self.feed.position:
                     await engine.join()
                 return await self._receipt_of(known)
-        if tracking is not None and tracking[1] <= self._tracking.get(tracking[0], 0):
+        if tracking is not None and tracking[1] <= self.tracking(tracking[0]):
             return Receipt(self.feed.position, repeated=True)
         if expect is not None:
             self._expect(*expect)
@@ -171,7 +181,7 @@ class Ledger:
 
     def tracking(self, upstream: str) -> int:
         """The last position of that node's journal which was taken in here; 0 when none was."""
-        return self._tracking.get(upstream, 0)
+        return max(self._folded.tracking.get(upstream, 0), self._seen.get(upstream, 0))
 
     async def facts(self, after: int = 0, limit: int = 1_000, resource: str | None = None) -> list[Fact]:
         """Durable facts above ``after``: a position, or a version when a resource is named."""
@@ -195,7 +205,7 @@ class Ledger:
 
     def _now(self) -> datetime:
         """The clock, but never before the time of the last line."""
-        return max(self._clock(), self._time)
+        return max(self._clock(), self._folded.time)
 
     def _expect(self, resource: str, version: int) -> None:
         actual = self._versions.get(resource, 0)
@@ -220,9 +230,9 @@ class Ledger:
     ) -> Receipt:
         at = self._now()
         emitted = self.model.decide(command, Context(at, actor, command_id, self._new_id, cause))
-        if tracking is not None and not emitted:
-            self._tracking[tracking[0]] = tracking[1]
         if not emitted:
+            if tracking is not None:
+                self._seen[tracking[0]] = tracking[1]
             return Receipt(self._staged)
         first = self._staged + 1
         body = Body(
@@ -233,7 +243,7 @@ class Ledger:
             command_id,
             cause,
             digest,
-            self._address(emitted),
+            self._folded.address(emitted),
             Tracked(*tracking) if tracking is not None else None,
         )
         text, line_hash = encode_line(self._hash, body)
@@ -254,25 +264,7 @@ class Ledger:
             batch.wide.append((first, line.last))
         batch.last = self._staged = line.last
         batch.digest = self._hash = line_hash
-        self._time = line.time
-        if tracking is not None:
-            self._tracking[tracking[0]] = tracking[1]
-        assert self._receipts is not None
-        self._receipts.remember(command_id, digest, first)
         return Receipt(self._staged, tuple([change.fact for change in changes]))
-
-    def _address(self, emitted: list[Emitted]) -> tuple[Entry[Any], ...]:
-        """Give each event the next version of its resource."""
-        versions = self._versions
-        ahead: dict[str, int] = {}
-        entries = []
-        for resource, event in emitted:
-            version = ahead.get(resource) or versions.get(resource, 0)
-            if version == 0:
-                _require_resource(resource)
-            ahead[resource] = version + 1
-            entries.append(Entry(resource, version + 1, event))
-        return tuple(entries)
 
     def _read_back(self, text: bytes, emitted: list[Emitted]) -> Line[Any]:
         """The line as any later start will see it. An event that would not read back is refused before it harms."""
@@ -287,27 +279,26 @@ class Ledger:
             ) from error
 
     def _apply(self, line: Line[Any]) -> list[Change]:
-        changes = []
-        apply = self.model.apply
         try:
-            for fact in facts_of(line):
-                before, after = apply(fact.resource, fact.event, fact.at)
-                changes.append(Change(fact, before, after))
+            return self._folded.apply(line)
         except BaseException:
             self._restore_model()
             raise
-        for entry in line.events:
-            self._versions[entry.resource] = entry.version
-        return changes
 
     # ------------------------------------------------------------------ outcome of a batch
 
     def _durable(self, batch: Batch) -> None:
         self.feed.publish(batch.changes, batch.wide)
         self._journals.moved()
+        self.snapshots.moved(batch.last, self._capture)
+
+    def _capture(self) -> Capture:
+        """Everything as staged now; durable once the log is at its position."""
+        return self._folded.capture(self._staged, self._hash, self.log.epoch)
 
     def _failed(self, error: NanoError) -> None:
         """Forget everything that was staged: it did not happen."""
+        self.snapshots.undone()
         try:
             self._refold()
         except Exception as broken:  # noqa: BLE001 (kept and raised at every later use)
@@ -320,32 +311,60 @@ class Ledger:
     # ------------------------------------------------------------------ folding
 
     def _open_and_fold(self) -> None:
-        log = self.log
-        log.open()
+        log_ = self.log
+        log_.open()
         try:
             try:
-                self._receipts = Receipts(receipts_key(log.disk, log.folder.parent))
+                self._folded.receipts = Receipts(receipts_key(log_.disk, log_.folder.parent))
             except OSError as error:
-                raise log.refusal(error, "open") from error
-            self._forget()
-            self._fold(log.replay(self._decoder), check=True)
+                raise log_.refusal(error, "open") from error
+            if not self._fold_from_snapshot():
+                self._folded.clear()
+                self._folded.fold(log_.replay(self._decoder), log_.place)
         except BaseException:
-            log.close()
+            log_.close()
             raise
-        self._staged, self._hash = log.position, log.hash
+        self._staged, self._hash = log_.position, log_.hash
+
+    def _fold_from_snapshot(self) -> bool:
+        """Whether the newest snapshot and the log after it gave the state. Whatever is wrong, the whole log tells better."""
+        found = self.snapshots.newest()
+        if found is None:
+            return False
+        capture, anchor = found
+        blocks = self.log.replay(self._decoder, anchor)
+        try:
+            self._folded.restore(capture)
+            self._folded.fold(blocks, self.log.place)
+        except Exception as error:  # noqa: BLE001 (all of it is read next, and raises what is really wrong)
+            self.snapshots.passed_over(self.snapshots.path(capture.position), error)
+            blocks.close()
+            self.log.close()
+            self.log.open()
+            return False
+        self.snapshots.begin(capture.position)
+        return True
 
     def _refold(self) -> None:
         """Back to durable state in everything."""
-        self._forget()
-        log = self.log
-        self._fold(read_lines(log.disk, log.segments, self._decoder, 0), check=False)
-        self._staged, self._hash = log.position, log.hash
+        log_ = self.log
+        self._folded.clear()
+        self._seen.clear()
+        after = 0
+        if (found := self.snapshots.newest(up_to=log_.position)) is not None:
+            self._folded.restore(found[0])
+            after = found[0].position
+        self._folded.fold(read_lines(log_.disk, log_.segments, self._decoder, after))
+        self._staged, self._hash = log_.position, log_.hash
 
     def _restore_model(self) -> None:
         """The model as it was before an event broke in the middle of a command: durable facts, then staged ones."""
-        model, log, position = self.model, self.log, 0
+        model, log_, position = self.model, self.log, 0
         model.clear()
-        for lines in read_lines(log.disk, log.segments, self._decoder, 0):
+        if (found := self.snapshots.newest(up_to=log_.position)) is not None:
+            model.restore(found[0].states, found[0].memory)
+            position = found[0].position
+        for lines in read_lines(log_.disk, log_.segments, self._decoder, position):
             for line in lines:
                 for entry in line.events:
                     model.apply(entry.resource, entry.event, line.time)
@@ -353,33 +372,6 @@ class Ledger:
         for fact, _, _ in self._engine.pending() if self._engine is not None else ():
             if fact.position > position:
                 model.apply(fact.resource, fact.event, fact.at)
-
-    def _forget(self) -> None:
-        self.model.clear()
-        self._versions.clear()
-        self._tracking.clear()
-        if self._receipts is not None:
-            self._receipts.clear()
-        self._time = BEGINNING
-
-    def _fold(self, blocks: Iterable[list[Line[Any]]], *, check: bool) -> None:
-        versions = self._versions
-        apply = self.model.apply
-        assert self._receipts is not None
-        for lines in blocks:
-            for number, line in enumerate(lines):
-                at = line.time
-                for entry in line.events:
-                    resource = entry.resource
-                    version = versions.get(resource, 0) + 1
-                    if check and entry.version != version:
-                        raise damaged(*self.log.place(number), f"{resource} should have version {version}")
-                    versions[resource] = version
-                    apply(resource, entry.event, at)
-                if line.tracking is not None:
-                    self._tracking[line.tracking.upstream] = line.tracking.position
-            self._receipts.remember_lines(lines)
-            self._time = lines[-1].time
 
     async def _receipt_of(self, position: int) -> Receipt:
         """The receipt that the line at this position gave when it was written."""
@@ -391,10 +383,3 @@ class Ledger:
 
     def _line_at(self, position: int) -> Line[Any]:
         return next(read_lines(self.log.disk, self.log.segments, self._decoder, position - 1))[0]
-
-
-def _require_resource(resource: str) -> None:
-    """A resource's name is the path of its journal: nothing odd may get in."""
-    kind, _, name = resource.partition("/")
-    require_name(kind, "kind of resource")
-    require_name(name, "resource id", dotted=True)

@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol, TypeVar
 import msgspec
 
 from nano.domain.facts import Fact
+from nano.journal.anchor import offset_near
 from nano.journal.disk import Disk, RealDisk
 from nano.journal.line import NO_HASH, Line, line_decoder
 from nano.journal.segments import Segment, SegmentScan, damaged, decode_block, list_segments
@@ -47,7 +48,7 @@ def read_lines(
     for number, (segment, size) in enumerate(known):
         if number + 1 < len(known) and known[number + 1][0].first <= after + 1:
             continue
-        for text in _texts(disk, segment.path, segment.offset_near(after + 1), size, read_bytes):
+        for text in _texts(disk, segment.path, offset_near(disk, segment, after + 1), size, read_bytes):
             lines = decoder.decode_lines(text)
             if lines[0].position <= after:
                 lines = [line for line in lines if line.last > after]

@@ -74,10 +74,19 @@ class Receipts:
         for line in lines:
             command_id = line.command
             if command_id and command_id not in known:
+                if len(order) >= self._max:
+                    del known[order.popleft()]
                 order.append(command_id)
                 known[command_id] = line.position << 64 | int(line.digest or "0", 16)
-        while len(order) > self._max:
-            del known[order.popleft()]
+
+    def copy(self) -> dict[str, int]:
+        """Everything known, oldest first, for ``restore``."""
+        return dict(self._known)
+
+    def restore(self, known: dict[str, int]) -> None:
+        """Know exactly this (from ``copy``)."""
+        self._known = known
+        self._order = deque(known)
 
     def clear(self) -> None:
         self._known.clear()

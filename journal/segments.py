@@ -49,12 +49,14 @@ class Seal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Segment:
-    """One file of the log. ``index`` holds (position, offset) pairs about every 16 KiB, to find a position quickly."""
+    """One file of the log. ``index`` holds (position, offset) pairs about every 16 KiB, to find a position quickly;
+    it says nothing of the first ``unread`` bytes, which a start from a snapshot did not look at."""
 
     def __init__(self, path: Path, first: int) -> None:
         self.path = path
         self.first = first
         self.size = 0
+        self.unread = 0
         self.index = array("Q")
         self._indexed = -INDEX_BYTES
 

@@ -122,6 +122,7 @@ class Counters(Model):
     rules = Rules(
         {Make: make, Count: tally, CountAll: tally_all, Remove: remove, Spoil: spoil},
         {Made: made, Counted: counted, Removed: removed, Broken: broken},
+        {"counter": Counter},
     )
 
     def values(self) -> dict[str, int]:

@@ -1,0 +1,136 @@
+"""Folded: everything that replaying a log gives: the model, versions, tracking, receipts, and the time of the last line.
+
+Invariant: it is a function of the lines that were folded in, in order, and of nothing else; so a ``Capture`` of it at a
+position, taken back with ``restore`` and followed by the lines after that position, is the same as folding every line.
+
+It does not read or write files, and knows nothing of what is durable.
+"""
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from nano.domain.facts import Change, Emitted, Model, State
+from nano.domain.naming import require_name
+from nano.journal.commit_log import BEGINNING
+from nano.journal.line import Entry, Line
+from nano.journal.reader import facts_of
+from nano.journal.receipts import Receipts
+from nano.journal.segments import damaged
+
+
+class Capture(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it at one position: dictionaries of its own, states shared (they are frozen).
+
+    ``hash`` is that of the line that ends at the position; ``receipts`` are command ids with what ``Receipts`` keeps.
+    """
+
+    position: int
+    hash: bytes
+    time: datetime
+    epoch: int
+    states: dict[str, State]
+    versions: dict[str, int]
+    tracking: dict[str, int]
+    memory: dict[str, list[str]]
+    receipts: dict[str, int]
+
+
+class Folded:
+    """``receipts`` are given when the node's secret is known, before anything is folded."""
+
+    receipts: Receipts
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.versions: dict[str, int] = {}
+        self.tracking: dict[str, int] = {}
+        self.time = BEGINNING
+
+    def clear(self) -> None:
+        self.model.clear()
+        self.versions.clear()
+        self.tracking.clear()
+        self.receipts.clear()
+        self.time = BEGINNING
+
+    def fold(self, blocks: Iterable[list[Line[Any]]], place: Callable[[int], tuple[Path, int]] | None = None) -> None:
+        """Fold many lines. With ``place`` (file and byte of a line of the last block) versions are checked:
+        raises JournalDamaged."""
+        versions = self.versions
+        apply = self.model.apply
+        for lines in blocks:
+            for number, line in enumerate(lines):
+                at = line.time
+                for entry in line.events:
+                    resource = entry.resource
+                    version = versions.get(resource, 0) + 1
+                    if entry.version != version and place is not None:
+                        raise damaged(*place(number), f"{resource} should have version {version}")
+                    versions[resource] = version
+                    apply(resource, entry.event, at)
+                if line.tracking is not None:
+                    self.tracking[line.tracking.upstream] = line.tracking.position
+            self.receipts.remember_lines(lines)
+            self.time = lines[-1].time
+
+    def apply(self, line: Line[Any]) -> list[Change]:
+        """Fold the events of one new line, with what changed. An event that breaks leaves the model half changed."""
+        apply = self.model.apply
+        changes = []
+        for fact in facts_of(line):
+            before, after = apply(fact.resource, fact.event, fact.at)
+            changes.append(Change(fact, before, after))
+        for entry in line.events:
+            self.versions[entry.resource] = entry.version
+        if line.tracking is not None:
+            self.tracking[line.tracking.upstream] = line.tracking.position
+        self.receipts.remember(line.command, line.digest, line.position)
+        self.time = line.time
+        return changes
+
+    def address(self, emitted: list[Emitted]) -> tuple[Entry[Any], ...]:
+        """Give each new event the next version of its resource. Raises Invalid for the name of a new one that is odd."""
+        versions = self.versions
+        ahead: dict[str, int] = {}
+        entries = []
+        for resource, event in emitted:
+            version = ahead.get(resource) or versions.get(resource, 0)
+            if version == 0:
+                _require_resource(resource)
+            ahead[resource] = version + 1
+            entries.append(Entry(resource, version + 1, event))
+        return tuple(entries)
+
+    def capture(self, position: int, line_hash: bytes, epoch: int) -> Capture:
+        """Copies of the dictionaries: some 3 ms for 50,000 guests."""
+        return Capture(
+            position=position,
+            hash=line_hash,
+            time=self.time,
+            epoch=epoch,
+            states=dict(self.model.states),
+            versions=dict(self.versions),
+            tracking=dict(self.tracking),
+            memory=self.model.memory(),
+            receipts=self.receipts.copy(),
+        )
+
+    def restore(self, capture: Capture) -> None:
+        """Become what was captured. The capture's dictionaries are taken over, not copied, but for the states."""
+        self.clear()
+        self.model.restore(capture.states, capture.memory)
+        self.versions.update(capture.versions)
+        self.tracking.update(capture.tracking)
+        self.receipts.restore(capture.receipts)
+        self.time = capture.time
+
+
+def _require_resource(resource: str) -> None:
+    """A resource's name is the path of its journal: nothing odd may get in."""
+    kind, _, name = resource.partition("/")
+    require_name(kind, "kind of resource")
+    require_name(name, "resource id", dotted=True)
