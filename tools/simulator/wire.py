@@ -57,6 +57,7 @@ class WireEnd:
         """This end gives up; its link is told, once."""
         if not self.lost.is_set():
             self.lost.set()
+            self._wire.ended(self)
             if self.events is not None:
                 self.events.carrier_lost(reason)
 
@@ -93,6 +94,7 @@ class Wire:
         if sender.lost.is_set():
             return
         sender.lost.set()
+        self.ended(sender)
         target = self._other(sender)
         side = self.ends.index(target)
         last = max((at for (end, _), at in self._last.items() if end == side), default=0.0)
@@ -110,7 +112,11 @@ class Wire:
         """The process at this end is gone without a word."""
         if not end.lost.is_set():
             end.lost.set()
-            self._loop.call_later(LOST_AFTER_S * self._random.uniform(0.75, 1.25), self._other(end).lose, "silent")
+            self.ended(end)
+
+    def ended(self, end: WireEnd) -> None:
+        """Nothing answers at this end any more: the other notices, should it not be told before."""
+        self._loop.call_later(LOST_AFTER_S * self._random.uniform(0.75, 1.25), self._other(end).lose, "silent")
 
     def hold(self) -> None:
         """A partition begins."""

@@ -1,0 +1,79 @@
+"""Zones under faults from a seed: nothing is lost, nothing is left over, and the same seed gives the same bytes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nano.journal.engine import Batch, GroupCommit
+from nano.tools.simulator.__main__ import main
+from nano.tools.simulator.seeds import run_seed
+from nano.tools.simulator.world import World
+
+SEEDS = range(1000, 1040)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_zone_survives(seed: int, tmp_path: Path) -> None:
+    outcome = run_seed(seed, minutes=8, keep=tmp_path)
+    assert outcome.violations == []
+    assert sum(outcome.faults.values()) > 10
+    assert sum(outcome.commands.values()) > 20
+
+
+def digest_in_a_process_of_its_own(hash_seed: str) -> str:
+    code = "from nano.tools.simulator.seeds import run_seed; print(run_seed(7, minutes=8).digest)"
+    environment = os.environ | {"PYTHONHASHSEED": hash_seed}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_the_same_seed_gives_the_same_bytes() -> None:
+    here = run_seed(7, minutes=8)
+    assert run_seed(7, minutes=8).digest == here.digest
+    assert {digest_in_a_process_of_its_own("1"), digest_in_a_process_of_its_own("2")} == {here.digest}
+    assert run_seed(8, minutes=8).digest != here.digest
+
+
+def test_a_host_that_leaks_a_volume_is_caught(tmp_path: Path) -> None:
+    def leak(world: World) -> None:
+        for host in world.hosts.values():
+            real = host.remove_volumes
+
+            async def remove(guest_id: str, real=real, host=host) -> list[str]:  # type: ignore[no-untyped-def]
+                names: list[str] = await real(guest_id)
+                host.files.update(dict.fromkeys(names, 1))
+                return names
+
+            host.remove_volumes = remove  # type: ignore[method-assign]
+
+    outcome = run_seed(1, minutes=4, keep=tmp_path, prepare=leak)
+    assert any("volume of no guest" in text for text in outcome.violations)
+    assert (tmp_path / "seed-1" / "core" / "journal" / "commits").is_dir()
+    assert "volume of no guest" in (tmp_path / "seed-1" / "violations.txt").read_text()
+
+
+def test_a_journal_that_answers_before_it_is_durable_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = GroupCommit._append
+
+    def hasty(engine: GroupCommit, batch: Batch) -> object:
+        engine._log.disk.fdatasync = lambda handle: None  # type: ignore[method-assign]
+        return real(engine, batch)
+
+    monkeypatch.setattr(GroupCommit, "_append", hasty)
+    outcomes = (run_seed(seed, minutes=15) for seed in range(1, 10))
+    assert any("published" in text for outcome in outcomes for text in outcome.violations)
+
+
+def test_the_command_ends_with_one_line_of_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        main(["--seeds", "2", "--seed", "5", "--minutes", "2", "--jobs", "1", "--keep", str(tmp_path), "--json"]) == 0
+    )
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (told["seeds"], told["failed"]) == (2, 0)
+    assert told["virtual_hours"] > 0.05
+    assert told["cpu_seconds"] > 0
+    assert sum(told["faults"].values()) > 5
