@@ -88,6 +88,7 @@ async def open_cell(folder: Path, settings: CellSettings) -> AsyncIterator[tuple
     """
     identity = load_or_create(folder / "config", "cell", addresses=[settings.cell.address])
     name = require_name(settings.cell.name or f"Cell_{identity.fingerprint[:12]}", "cell name")
+    log.info("identity name=%s fingerprint=%s", name, identity.fingerprint)  # what an administrator compares
     data = folder / "data"
     write_node_card(folder, "cell", name)
     journal = CommitLog(data / "journal", clock=utc_now, signer=JournalSigner(identity))

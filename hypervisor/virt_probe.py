@@ -24,6 +24,7 @@ EXECUTED: Final = (0x2A << 1) | 1  # isa-debug-exit's status for the value the s
 # mov al, 0x2a; out 0xf4, al; cli; hlt; jmp
 BOOT_SECTOR: Final = bytes([0xB0, 0x2A, 0xE6, 0xF4, 0xFA, 0xF4, 0xEB, 0xFD]).ljust(510, b"\0") + b"\x55\xaa"
 PROGRAM: Final = "qemu-system-x86_64"
+PROBE_FILE: Final = "virt_probe.json"  # the answer, kept with the boot and the QEMU it was found with
 DEVICE: Final = Path("/dev/kvm")
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
@@ -58,7 +59,7 @@ def choose_virt_type(
         return VirtProbe("qemu", "Emulation, as configured.")
     if not device.exists():
         return VirtProbe("qemu", f"There is no {device}, so guests are emulated, which is slower.")
-    kept = folder / "virt_probe.json"
+    kept = folder / PROBE_FILE
     key = f"{_first_line(boot_id)} {_version(program)}"
     try:
         known = msgspec.json.decode(kept.read_bytes(), type=_Kept)

@@ -75,7 +75,7 @@ async def _prepare(given: options.Options, steps: Steps) -> str:
     state = given.state
     with steps.step("Machine") as step:
         record = machine.prepare_state(state)
-        probed = await anyio.to_thread.run_sync(machine.probe_virtualisation, state)
+        probed = await anyio.to_thread.run_sync(machine.probe_virtualisation, state, given.cache)
         step.note = probed.note
         uri = await anyio.to_thread.run_sync(machine.start_libvirtd, state, record.bridge, probed)
         asked = Ports.from_base(given.port_base) if given.port_base is not None else None

@@ -19,7 +19,7 @@ import msgspec
 from nano.domain.errors import Conflict, DiskFull, HostError
 from nano.hypervisor import local_libvirtd
 from nano.hypervisor.bridge import ensure_bridge, remove_bridge
-from nano.hypervisor.virt_probe import VirtProbe, choose_virt_type
+from nano.hypervisor.virt_probe import PROBE_FILE, VirtProbe, choose_virt_type
 from nano.tools import processes
 from nano.tools.guest_image.builder import ensure_image
 from nano.tools.state import make_node_folders, node_folder
@@ -82,11 +82,14 @@ def require_ports(ports: Ports, *, core: bool, frontend: bool) -> None:
                 ) from error
 
 
-def probe_virtualisation(state: Path) -> VirtProbe:
-    """Asked in the cell's own folder, where the cell finds the answer again."""
+def probe_virtualisation(state: Path, cache: Path) -> VirtProbe:
+    """Asked once a boot for all zones of this user (the answer names boot and QEMU), and left where the cell looks."""
+    probed = choose_virt_type(cache)
     cell = node_folder(state, "cell")
     make_node_folders(cell)
-    return choose_virt_type(cell / "data")
+    if (answer := cache / PROBE_FILE).exists():
+        shutil.copyfile(answer, cell / "data" / PROBE_FILE)
+    return probed
 
 
 def start_libvirtd(state: Path, bridge: str, probed: VirtProbe) -> str:
