@@ -9,11 +9,13 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 from nano.domain.errors import JournalDamaged
-from nano.domain.facts import Model
+from nano.domain.facts import Model, State, kind_of
 from nano.journal.line import Line
 from nano.tools.replay.moments import Moment
-from nano.tools.replay.node import Node
+from nano.tools.replay.node import Node, Start
 
 
 class Fold:
@@ -34,6 +36,29 @@ class Fold:
         self.versions[entry.resource] = entry.version
         self.position = line.position + number
         self.time = line.time
+
+    def start(self, line_hash: str) -> Start:
+        """What is true now, for a slice that goes on from here."""
+        states = {resource: msgspec.Raw(msgspec.json.encode(state)) for resource, state in self.model.states.items()}
+        return Start(
+            position=self.position,
+            hash=line_hash,
+            time=self.time,
+            states=states,
+            versions=self.versions,
+            memory=self.model.memory(),
+        )
+
+    def restore(self, start: Start) -> None:
+        """Raises msgspec.DecodeError, KeyError for a start of another kind of node."""
+        kinds = self.model.rules.states
+        states: dict[str, State] = {
+            resource: msgspec.json.decode(text, type=kinds[kind_of(resource)])
+            for resource, text in start.states.items()
+        }
+        self.model.restore(states, start.memory)
+        self.versions = dict(start.versions)
+        self.position, self.time = start.position, start.time
 
     def copy(self) -> "Fold":
         """The same, left as it is; only its states are copied, not the model's indexes."""

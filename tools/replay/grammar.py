@@ -17,6 +17,8 @@ RUN: Final = {
     "diff": "difference",
     "why": "why",
     "rebuild": "rebuild",
+    "export": "export",
+    "import": "rebuild",
 }
 EPILOG: Final = """\
 moments:
@@ -33,6 +35,7 @@ exit codes:
 examples:
   nano-replay --node ~/.local/share/nano/up/core verify
   nano-replay --node ~/.local/share/nano/up/core show guest/web
+  nano-replay --bundle incident.zip state
 """
 EXAMPLES: Final = {
     "log": ("log --since 10m", "log --resource guest/web --type guest. -o json"),
@@ -40,6 +43,8 @@ EXAMPLES: Final = {
     "state": ("state --at 10m", "state guest/web --at 1200"),
     "verify": ("verify", "verify -o json"),
     "stats": ("stats", "stats --by hour --top 5 -o json"),
+    "export": ("export --redact incident.zip", "export --from 1200 --to 1300 --redact slice.zip"),
+    "import": ("--bundle incident.zip import /var/tmp/core", "--bundle incident.zip import /var/tmp/core -o json"),
     "rebuild": ("rebuild /var/tmp/core", "rebuild /var/tmp/core -o json"),
     "why": ("why guest/web", "why guest/web.power --node /mnt/cell7 -o json"),
     "diff": ("diff --at 1h", "diff --at 1200 --at 1300 guest/web -o json"),
@@ -51,7 +56,7 @@ Add = Callable[..., Any]
 def build() -> Parser:
     parser = Parser(
         prog="nano-replay",
-        usage="nano-replay --node DIR VERB [options]",
+        usage="nano-replay (--node DIR | --bundle FILE) VERB [options]",
         description="Read a node's journal: what happened, to what, what was true when, and whether it is whole.",
         epilog=EPILOG,
     )
@@ -100,6 +105,22 @@ def _add_reading(verbs: "argparse._SubParsersAction[Parser]") -> None:
 def _add_making(verbs: "argparse._SubParsersAction[Parser]") -> None:
     rebuild = _verb(verbs, "rebuild", "Make a new folder with the same log and resource journals derived anew.", "INTO")
     rebuild.add_argument("into", metavar="INTO", type=Path, help="a folder that is not there yet, or empty")
+    export = _verb(verbs, "export", "Write a bundle: one file that replays elsewhere.", "FILE")
+    export.add_argument("file", metavar="FILE", type=Path, help="the file to make; a ZIP file")
+    export.add_argument(
+        "--redact", action="store_true", help="replace names, people, addresses and paths by pseudonyms"
+    )
+    export.add_argument("--key", metavar="KEYFILE", type=Path, help="key of the pseudonyms, made if it is not there")
+    export.add_argument("--from", dest="first", metavar="POSITION", type=_position, help="from this transaction on")
+    export.add_argument("--to", dest="last", metavar="POSITION", type=_position, help="up to this transaction")
+    imported = _verb(verbs, "import", "Make a node's folder of a bundle.", "INTO")
+    imported.add_argument("into", metavar="INTO", type=Path, help="a folder that is not there yet, or empty")
+
+
+def _position(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no position")
+    return int(text)
 
 
 def _count(text: str) -> int:
@@ -109,8 +130,12 @@ def _count(text: str) -> int:
 
 
 def _verb(verbs: "argparse._SubParsersAction[Parser]", name: str, about: str, words: str) -> Parser:
-    examples = "\n".join(f"  nano-replay --node S/core {example}" for example in EXAMPLES[name])
-    usage = " ".join(part for part in ("nano-replay --node DIR", name, words, "[options]") if part)
+    source = "--bundle FILE" if name == "import" else "--node DIR"
+    examples = "\n".join(
+        f"  nano-replay {example}" if example.startswith("--") else f"  nano-replay --node S/core {example}"
+        for example in EXAMPLES[name]
+    )
+    usage = " ".join(part for part in (f"nano-replay {source}", name, words, "[options]") if part)
     parser = verbs.add_parser(name, help=about, description=about, usage=usage, epilog=f"examples:\n{examples}")
     _add_common(parser, "after", argparse.SUPPRESS)
     return parser
@@ -121,6 +146,10 @@ def _add_common(parser: argparse.ArgumentParser, place: str, default: object) ->
     parser.add_argument(
         "--node", type=Path, metavar="DIR", dest=f"node_{place}", action="append", default=default,
         help="a node's folder, such as STATE/core; why takes further ones",
+    )  # fmt: skip
+    parser.add_argument(
+        "--bundle", type=Path, metavar="FILE", dest=f"bundle_{place}", action="append", default=default,
+        help="a bundle made by export, instead of a node's folder",
     )  # fmt: skip
     parser.add_argument(
         "-o", "--output", choices=("table", "json"), metavar="FORMAT", default=default, help="table, or json lines"

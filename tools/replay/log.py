@@ -22,7 +22,7 @@ WHO: Final = 12
 def run(terminal: Terminal, node: Node, options: Namespace, *, pause: Callable[[float], None] = time.sleep) -> int:
     names = Names()
     wanted = Filter(options, names, terminal)
-    for fact in _facts(node, names, options.follow, pause):
+    for fact in _facts(node, names, options.follow and not node.is_copy, pause):
         if wanted(fact):
             if options.output == "json":
                 terminal.data(plain.json_line(fact))

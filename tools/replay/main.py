@@ -7,18 +7,16 @@ lock, and may run beside the node.
 
 import os
 import sys
-from argparse import Namespace
 from collections.abc import Sequence
+from contextlib import ExitStack
 from importlib import import_module
-from pathlib import Path
 
 from nano.domain.errors import NanoError
 from nano.tools.display import plain
 from nano.tools.display.terminal import Terminal, streams
 from nano.tools.nanoctl import exits
 from nano.tools.replay.grammar import RUN, build
-from nano.tools.replay.node import Node
-from nano.tools.state import default_state
+from nano.tools.replay.sources import open_sources
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,10 +32,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(words: Sequence[str], terminal: Terminal) -> int:
     options = build().parse_args(words or ["--help"])
     try:
-        options.node = sources(options)
-        node = Node(options.node[0].absolute())
-        code: int = import_module(f"nano.tools.replay.{RUN[options.verb]}").run(terminal, node, options)
-        terminal.out.flush()
+        with ExitStack() as stack:
+            options.sources = open_sources(options, stack)
+            verb = import_module(f"nano.tools.replay.{RUN[options.verb]}")
+            code: int = verb.run(terminal, options.sources[0], options)
+            terminal.out.flush()
     except NanoError as error:
         terminal.out.flush()
         _tell(terminal, error, options.output)
@@ -50,12 +49,6 @@ def run(words: Sequence[str], terminal: Terminal) -> int:
     except KeyboardInterrupt:
         return exits.INTERRUPTED
     return code
-
-
-def sources(options: Namespace) -> list[Path]:
-    """The nodes' folders, in the order they were named; by default the Core of this user."""
-    named = [*(options.node_before or ()), *getattr(options, "node_after", ())]
-    return named or [default_state() / "core"]
 
 
 def _tell(terminal: Terminal, error: NanoError, output: str | None) -> None:

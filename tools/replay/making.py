@@ -16,13 +16,15 @@ import msgspec
 
 from nano.domain.errors import DiskFull, Failure, Invalid, JournalDamaged
 from nano.journal.disk import Disk, RealDisk, append_all
-from nano.journal.line import NO_HASH
+from nano.journal.line import NO_HASH, line_decoder
 from nano.journal.resource_journals import rebuild_resource_journals
-from nano.journal.segments import SegmentScan, damaged, list_segments, seal_path
+from nano.journal.segments import Block, SegmentScan, damaged, decode_block, list_segments, seal_path
 from nano.journal.verify import Report, verify
 from nano.tools.replay.checking import certificate_check
-from nano.tools.replay.node import Node
+from nano.tools.replay.node import Node, is_resource
 from nano.transports.node_files import NodeCard
+
+_DECODER = line_decoder()
 
 
 @contextmanager
@@ -89,6 +91,7 @@ def copy_log(disk: Disk, source: Path, target: Path) -> None:
         handle = disk.open(target / segment.path.name, create=True)
         try:
             for block in scan.blocks():
+                _require_names(block)
                 append_all(disk, handle, block.data)
             disk.fdatasync(handle)
         finally:
@@ -101,3 +104,12 @@ def copy_log(disk: Disk, source: Path, target: Path) -> None:
             if seal.is_file():
                 shutil.copyfile(seal, target / seal.name)
     disk.sync_folder(target)
+
+
+def _require_names(block: Block) -> None:
+    """Names become paths, so one that is no resource's must never come so far, whatever the chain says."""
+    for number, line in enumerate(decode_block(_DECODER, block)):
+        for entry in line.events:
+            if not is_resource(entry.resource):
+                odd = f"{entry.resource[:80]!r} is no name of a resource"
+                raise damaged(block.path, block.offset_of(number), odd)

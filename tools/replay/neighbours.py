@@ -5,7 +5,7 @@ folders are brought together, or each is named with ``--node``. Only folders tha
 the same name the first.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,10 +15,9 @@ from nano.tools.replay.node import Node
 BESIDE_MAX: Final = 256  # folders that are looked at
 
 
-def gather(first: Node, named: Iterable[Path]) -> list[Node]:
-    """``first``, then the named ones, then those beside ``first``. Raises what a named folder that is no node raises."""
-    nodes = [first, *(Node(folder.absolute()) for folder in named)]
-    nodes += _beside(first.folder)
+def gather(named: Sequence[Node]) -> list[Node]:
+    """The named ones, then those beside the first."""
+    nodes = [*named, *_beside(named[0].folder)]
     known: dict[tuple[str, str], Node] = {}
     for node in nodes:
         known.setdefault((node.kind, node.name), node)

@@ -4,6 +4,8 @@ The kind is told by ``data/node.json``; for a journal that came without it by th
 Opens everything for reading only.
 """
 
+import re
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Union
 
@@ -12,13 +14,14 @@ import msgspec
 from nano.domain.errors import Invalid, Unknown
 from nano.domain.facts import Model
 from nano.journal.reader import JournalReader
+from nano.journal.segments import damaged
 from nano.transports.node_files import NodeCard
 
 if TYPE_CHECKING:
     from nano.tools.replay.fold import Fold
 
 KINDS: Final = ("core", "cell", "frontend")
-_TELLING: Final = {
+TELLING: Final = {
     "zone": "core",
     "guest": "core",
     "domain": "cell",
@@ -29,8 +32,30 @@ _TELLING: Final = {
 }
 
 
+_RESOURCE: Final = re.compile(r"[0-9A-Za-z_-]{1,64}/(?!\.{1,2}$)[0-9A-Za-z_.-]{1,64}")
+
+
+def is_resource(name: str) -> bool:
+    """Whether this can be the name of a resource, which is also the path of its journal."""
+    return _RESOURCE.fullmatch(name) is not None
+
+
+class Start(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What was true after ``position``, whose line has ``hash``: where a slice of a journal goes on."""
+
+    position: int
+    hash: str
+    time: datetime
+    states: dict[str, msgspec.Raw]
+    versions: dict[str, int]
+    memory: dict[str, list[str]]
+
+
 class Node:
-    """``folder`` is a node's (S/core …), or the journal folder itself. Raises Unknown(no_journal), Invalid."""
+    """``folder`` is a node's (S/core …), or the journal folder itself. Raises Unknown(no_journal), Invalid.
+
+    ``start`` is None, but for a slice of a journal: what was true before its first line. ``is_copy`` = nobody writes on.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -44,10 +69,15 @@ class Node:
         card = self._card()
         self.kind = card.kind if card else folder.name if folder.name in KINDS else self._guessed()
         self.name = card.name if card else self.kind
+        self.start = self._start()
+        self.is_copy = False
 
     def reader(self, *, typed: bool = False) -> JournalReader:
         """From the beginning. ``typed`` decodes events into their structs, else they stay raw JSON."""
-        return JournalReader(self.journal, self.model().rules.event_types() if typed else ())
+        reader = JournalReader(self.journal, self.model().rules.event_types() if typed else ())
+        if self.start is not None:
+            reader.position, reader.hash = self.start.position, self.start.hash.encode()
+        return reader
 
     def model(self) -> Model:
         """An empty one of this node's kind; only the room that is needed is loaded."""
@@ -68,10 +98,25 @@ class Node:
         return msgspec.json.Decoder(Union[self.model().rules.event_types()])  # noqa: UP007 (built from a tuple)
 
     def begin(self) -> "Fold":
-        """What was true before the first line of this journal: nothing."""
+        """What was true before the first line of this journal: nothing, but for a slice. Raises JournalDamaged."""
         from nano.tools.replay.fold import Fold
 
-        return Fold(self.model())
+        fold = Fold(self.model())
+        if self.start is not None:
+            try:
+                fold.restore(self.start)
+            except (msgspec.DecodeError, AttributeError, TypeError, ValueError, KeyError) as error:
+                raise damaged(self.journal / "start.json", 0, f"it can't be folded on ({error})") from error
+        return fold
+
+    def _start(self) -> Start | None:
+        path = self.journal / "start.json"
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=Start)
+        except FileNotFoundError:
+            return None
+        except msgspec.DecodeError as error:
+            raise damaged(path, 0, f"it is no start of a slice ({error})") from error
 
     @property
     def certificate(self) -> Path:
@@ -97,6 +142,6 @@ class Node:
     def _guessed(self) -> str:
         for line in JournalReader(self.journal).lines():
             for entry in line.events:
-                if (kind := _TELLING.get(entry.resource.partition("/")[0])) is not None:
+                if (kind := TELLING.get(entry.resource.partition("/")[0])) is not None:
                     return kind
         return "core"

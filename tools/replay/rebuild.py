@@ -3,6 +3,7 @@
 from argparse import Namespace
 from pathlib import Path
 
+from nano.domain.errors import Invalid
 from nano.tools.display import plain, words
 from nano.tools.display.card import print_fields
 from nano.tools.display.terminal import Terminal
@@ -13,6 +14,12 @@ from nano.tools.replay.node import Node
 
 def run(terminal: Terminal, node: Node, options: Namespace) -> int:
     into: Path = options.into.absolute()
+    if node.start is not None:
+        raise Invalid(
+            "A slice of a journal has no beginning, so no node's folder can be made of it.",
+            code="slice_without_beginning",
+            hint="Read it as it is: nano-replay --bundle FILE state.",
+        )
     with new_folder(into, node.folder) as folder:
         report = make_node(node, folder, terminal.now)
     if options.output == "json":

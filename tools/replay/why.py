@@ -29,7 +29,7 @@ RELATIONS: Final = {
 
 
 def run(terminal: Terminal, node: Node, options: Namespace) -> int:
-    nodes = gather(node, options.node[1:])
+    nodes = gather(options.sources)
     change = last_change(node, options.resource)
     links = list(chain(nodes, node, change.place))
     if options.output == "json":

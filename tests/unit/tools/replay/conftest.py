@@ -140,12 +140,12 @@ Replay = Callable[..., Outcome]
 def replay(node: Path) -> Replay:
     """Run one command line over the node, an hour after its journal began, in UTC."""
 
-    def run(*words: str, width: int = 100, folder: Path = node) -> Outcome:
+    def run(*words: str, width: int = 100, folder: Path | None = node) -> Outcome:
         out, err = _Stream(), _Stream()
         terminal = Terminal(out, err, now=lambda: START + timedelta(hours=1), zone=UTC, width=width)
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
-                code = program.run(["--node", str(folder), *words], terminal)
+                code = program.run([*(("--node", str(folder)) if folder else ()), *words], terminal)
             except SystemExit as ended:
                 code = int(ended.code or 0)
         return Outcome(code, out.getvalue(), err.getvalue())
