@@ -51,6 +51,7 @@ class QueryEntry(NamedTuple):
 
 
 _LIST = ("limit", "cursor")
+AT: Final = "at"  # a position, or an instant with its offset: the rows as they were then
 
 COMMANDS: Final[tuple[CommandEntry, ...]] = (
     CommandEntry(
@@ -85,8 +86,10 @@ COMMANDS: Final[tuple[CommandEntry, ...]] = (
 )
 
 QUERIES: Final[tuple[QueryEntry, ...]] = (
-    QueryEntry("compute_pool.list", "/compute-pools", "compute_pool", "List compute pools.", parameters=_LIST),
-    QueryEntry("compute_pool.show", "/compute-pools/{pool}", "compute_pool", "Show one compute pool."),
+    QueryEntry("compute_pool.list", "/compute-pools", "compute_pool", "List compute pools.", parameters=(*_LIST, AT)),
+    QueryEntry(
+        "compute_pool.show", "/compute-pools/{pool}", "compute_pool", "Show one compute pool.", parameters=(AT,)
+    ),
     QueryEntry(
         "compute_pool.history",
         "/compute-pools/{pool}/history",
@@ -95,18 +98,22 @@ QUERIES: Final[tuple[QueryEntry, ...]] = (
         parameters=_LIST,
     ),
     QueryEntry(
-        "cell.list", "/cells", "cell", "List cells, discovered and added.", parameters=(*_LIST, "pool", "state")
+        "cell.list", "/cells", "cell", "List cells, discovered and added.", parameters=(*_LIST, "pool", "state", AT)
     ),
-    QueryEntry("cell.show", "/cells/{cell}", "cell", "Show one cell."),
+    QueryEntry("cell.show", "/cells/{cell}", "cell", "Show one cell.", parameters=(AT,)),
     QueryEntry("cell.history", "/cells/{cell}/history", "cell", "Tell a cell's history.", parameters=_LIST),
-    QueryEntry("guest.list", "/guests", "guest", "List guests.", parameters=(*_LIST, "pool", "cell", "state", "name")),
-    QueryEntry("guest.show", "/guests/{guest}", "guest", "Show one guest, by id or name."),
+    QueryEntry(
+        "guest.list", "/guests", "guest", "List guests.", parameters=(*_LIST, "pool", "cell", "state", "name", AT)
+    ),
+    QueryEntry("guest.show", "/guests/{guest}", "guest", "Show one guest, by id or name.", parameters=(AT,)),
     QueryEntry("guest.history", "/guests/{guest}/history", "guest", "Tell a guest's history.", parameters=_LIST),
-    QueryEntry("image.list", "/images", "image", "List disk images.", parameters=_LIST),
-    QueryEntry("image.show", "/images/{image}", "image", "Show one disk image, by id or name."),
+    QueryEntry("image.list", "/images", "image", "List disk images.", parameters=(*_LIST, AT)),
+    QueryEntry("image.show", "/images/{image}", "image", "Show one disk image, by id or name.", parameters=(AT,)),
     QueryEntry("image.history", "/images/{image}/history", "image", "Tell an image's history.", parameters=_LIST),
-    QueryEntry("task.list", "/tasks", "task", "List tasks, newest first.", parameters=(*_LIST, "state", "resource")),
-    QueryEntry("task.show", "/tasks/{task}", "task", "Show one task with its steps."),
+    QueryEntry(
+        "task.list", "/tasks", "task", "List tasks, newest first.", parameters=(*_LIST, "state", "resource", AT)
+    ),
+    QueryEntry("task.show", "/tasks/{task}", "task", "Show one task with its steps.", parameters=(AT,)),
     QueryEntry("task.history", "/tasks/{task}/history", "task", "Tell a task's history.", parameters=_LIST),
     QueryEntry(
         "placement.explain",

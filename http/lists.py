@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, get_args, get_type_hints
 
-from nano.domain.catalogue import QueryEntry
+from nano.domain.catalogue import AT, QueryEntry
 from nano.domain.errors import Invalid, Unknown
 from nano.http.answers import Answer, Request, json_answer, not_modified, tag_matches
 from nano.http.decoding import decode_query, whole_number
@@ -28,7 +28,6 @@ ROWS: Final[dict[str, type[Row]]] = {
 }
 REMEMBERED_BYTES_MAX: Final = 8 << 20
 REMEMBERED_MAX: Final = 256
-AT: Final = "at"
 ETAG_AT: Final = 2  # place of the ETag among a list's headers
 _NO_CACHE: Final = (b"cache-control", b"private, no-cache")
 
@@ -80,7 +79,7 @@ def parse_moment(text: str) -> "Moment":
 def make_list(core: "Core", entry: QueryEntry) -> Handle:
     views = core.views
     table = views.tables[entry.kind]
-    filters = tuple(name for name in entry.parameters if name not in ("limit", "cursor"))
+    filters = tuple(name for name in entry.parameters if name not in ("limit", "cursor", AT))
     remembered: dict[bytes, tuple[str, Answer]] = {}
     size = 0
 
@@ -93,7 +92,7 @@ def make_list(core: "Core", entry: QueryEntry) -> Handle:
         remembered[query] = (etag, answer)
 
     async def fresh(query: bytes) -> Answer:
-        values = decode_query(query, (*entry.parameters, AT))
+        values = decode_query(query, entry.parameters)
         limit = whole_number(values["limit"], "limit", 1, PAGE_MAX) if "limit" in values else PAGE_DEFAULT
         seen = await core.past.views(parse_moment(values[AT])) if AT in values else views
         where = _where(seen, entry.kind, {name: values[name] for name in filters if name in values})
@@ -146,7 +145,7 @@ def _where(views: ZoneViews, kind: str, values: dict[str, str]) -> Where | None:
 
 def make_show(core: "Core", entry: QueryEntry) -> Handle:
     async def handle(request: Request) -> Answer:
-        values = decode_query(request.query, (AT,))
+        values = decode_query(request.query, entry.parameters)
         views = await core.past.views(parse_moment(values[AT])) if values else core.views
         (reference,) = request.arguments.values()
         row_id = find_row(views, entry.kind, reference)

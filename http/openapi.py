@@ -8,11 +8,11 @@ from typing import Any, Final
 
 import msgspec
 
-from nano.domain.catalogue import COMMANDS, QUERIES, RIGHTS_OF_ROLE, CommandEntry, QueryEntry, Right
+from nano.domain.catalogue import AT, COMMANDS, QUERIES, RIGHTS_OF_ROLE, CommandEntry, QueryEntry, Right
 from nano.domain.placement import Verdict
 from nano.http.console import ConsoleToken
 from nano.http.events import ChangeEvent
-from nano.http.lists import AT, ROWS
+from nano.http.lists import ROWS
 from nano.http.overview import Health, ZoneRow
 from nano.http.problems import CONTENT_TYPE, ProblemDocument
 from nano.http.routing import PREFIX
@@ -125,8 +125,8 @@ def _query(entry: QueryEntry) -> dict[str, Any]:
             texts[name] = {"type": "integer", "minimum": 1, "maximum": PAGE_MAX, "default": PAGE_DEFAULT}
         elif name in _INTEGERS:
             texts[name] = {"type": "integer", "minimum": 1}
-    if entry.kind and entry.name.endswith((".list", ".show")):
-        texts[AT] = {"type": "string", "description": "As it was at this position, or at this time."}
+        elif name == AT:
+            texts[name] = {"type": "string", "description": "As it was at this position, or at this time."}
     good = [(200, _content(entry.summary, _query_schema(entry), _media(entry)))]
     if entry.name.endswith((".list", ".show")) and entry.kind:
         good.append((304, {"description": "It is as If-None-Match names it."}))

@@ -60,6 +60,7 @@ HELP: Final[dict[str, str]] = {
     "resource": "only those of this resource, such as guest/ID",
     "actor": "only what this user or node did",
     "type": "only events of this type, such as guest.started",
+    "at": "as it was at this position, or at this time: 2026-11-21T03:10:53Z",
     "kinds": "kinds of resources, separated by commas",
 }
 SPELLED: Final = {"disks": "disk", "state": "in-state"}

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any, Final
 
-from nano.domain.catalogue import COLLECTIONS
+from nano.domain.catalogue import AT, COLLECTIONS
 from nano.domain.naming import format_size
 from nano.tools.display import words
 from nano.tools.display.columns import COLUMNS
@@ -49,7 +49,8 @@ def show(session: Session, verb: Verb, namespace: argparse.Namespace) -> int:
     if verb.kind == "task":
         fields["task"] = session.task_id(fields["task"])
     assert verb.entry is not None
-    row = session.get(path_of(verb.entry.path, fields))
+    at = {AT: fields.pop(AT)} if AT in fields else {}
+    row = session.get(path_of(verb.entry.path, fields), at)
     if session.for_people:
         print_card(session.terminal, verb.kind, row)
     else:
