@@ -269,6 +269,8 @@ class CommitLog:
             self.segments.append(Segment(segment_path(self._commits, 1), 1))
         path = self.segments[-1].path
         self._handle = self.disk.open(path, create=True)
+        # A process killed between write and sync left lines that were read just now, and that nobody made durable.
+        self.disk.fdatasync(self._handle)
         self.disk.sync_folder(self._commits)
 
     # ------------------------------------------------------------------ writing
