@@ -3,7 +3,8 @@
 Every writer says what led to a fact (``cause``), and that is followed, never guessed:
     cell/<name>@<position>   Core took it over from this place of a cell's journal: the fact of the domain there
     order/<id>               a cell did it for an order; the id begins with the task's (or is ``debt.<guest>``)
-    task/<id>                a task did it: the task's first fact, which has the actor and the command
+    task/<id>                a task did it: the task's first fact, which has the actor and the command; when the task
+                             failed, first what the cell's order failed with
     nothing                  the fact itself came from a request, or from nobody: its node saw or did it
 
 Where a journal is not at hand the chain says so (``missing``) and, when it can, goes on at the task that held the resource
@@ -34,7 +35,7 @@ _Step = Generator["Link", None, tuple[Node, Place] | None]
 
 
 class Link(NamedTuple):
-    """One step back. ``relation``: change, report, order, task, debt, request, session, origin or missing."""
+    """One step back. ``relation``: change, report, failure, order, task, debt, request, session, origin or missing."""
 
     relation: str
     node: str
@@ -82,6 +83,9 @@ class _Chain:
                 at = yield from self._first(node, cause, "order")
             elif kind == "order":
                 at = yield from self._order(rest)
+            elif kind == "task" and _failed(place.fact) and (failure := self._failure(rest)) is not None:
+                yield _link("failure", failure[0], failure[1].fact)
+                at = failure
             elif kind == "task" and (place.fact["resource"] != cause or place.fact["version"] != 1):
                 at = yield from self._first(node, cause, "task")
             else:
@@ -125,6 +129,16 @@ class _Chain:
         yield _missing(node.kind, node.name, f"the beginning of {resource}", found=True)
         return None
 
+    def _failure(self, task_id: str) -> tuple[Node, Place] | None:
+        """What the last order of the task failed with; an order's id begins with the task's."""
+        found = None
+        for cell in self._nodes:
+            if cell.kind == "cell":
+                for place in facts_of(cell, prefix=f"order/{task_id}."):
+                    if place.fact["event"]["type"] == "order.failed":
+                        found = cell, place
+        return found
+
     def _order(self, order_id: str) -> _Step:
         """What Core wanted with it."""
         core = self._find("core")
@@ -133,7 +147,7 @@ class _Chain:
             return None
         if order_id.startswith("debt."):
             guest = order_id.removeprefix("debt.")
-            for other in facts_of(core, kind="cell"):
+            for other in facts_of(core, prefix="cell/"):
                 if other.fact["event"] == {"type": "cell.debt_recorded", "guest_id": guest}:
                     yield _link("debt", core, other.fact)
                     return core, other
@@ -174,6 +188,11 @@ class _Chain:
 
 def _wanted(kind: str) -> tuple[tuple[str, str], ...]:
     return _VANISHED if kind == "guest.vanished" else (_FROM_DOMAIN.get(kind, (kind, "")),)
+
+
+def _failed(fact: Fact) -> bool:
+    event = fact["event"]
+    return bool(event.get("error")) or event["type"] == "guest.create_undone"
 
 
 def _missing(kind: str, name: str, what: str, *, found: bool = False) -> Link:

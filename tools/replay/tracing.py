@@ -50,12 +50,11 @@ class Change(NamedTuple):
     place: Place
 
 
-def facts_of(node: Node, resource: str = "", *, kind: str = "") -> Iterator[Place]:
-    """Facts of one resource, or of all of a kind, oldest first."""
-    prefix = f"{kind}/"
+def facts_of(node: Node, resource: str = "", *, prefix: str = "") -> Iterator[Place]:
+    """Facts of one resource, or of all whose names begin so, oldest first."""
     for line in node.reader().lines():
         for number, entry in enumerate(line.events):
-            if entry.resource == resource or (kind and entry.resource.startswith(prefix)):
+            if entry.resource == resource or (prefix and entry.resource.startswith(prefix)):
                 yield Place(_fact(line, number, msgspec.json.decode(entry.event)))
 
 
@@ -63,7 +62,7 @@ def sessions_of(node: Node, account: str, at: str) -> Iterator[Fact]:
     """The first facts of the account's sessions that were open at a time (RFC 3339 text)."""
     moment = words.parse_time(at)
     open_: dict[str, Fact] = {}
-    for place in facts_of(node, kind="session"):
+    for place in facts_of(node, prefix="session/"):
         fact = place.fact
         if words.parse_time(fact["at"]) > moment:
             break

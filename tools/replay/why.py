@@ -21,6 +21,7 @@ from nano.tools.replay.tracing import Change, last_change
 
 RELATIONS: Final = {
     "report": "as its cell reported",
+    "failure": "because its cell failed",
     "order": "on order of Core",
     "task": "as a step of a task",
     "debt": "to settle a debt",

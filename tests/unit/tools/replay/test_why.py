@@ -106,6 +106,9 @@ async def write(zones: Zones) -> None:
     await zones.ask(gc.CreateGuest(name="db", memory=1 << 30, disks=(1 << 30,)), command_id="nanoctl:~2")
     db = zones.zone.find_guest("db")
     full = Problem("disk_full", "No room left.")
+    make = f"{db.task}.make"
+    await zones.work(hd.TakeOrder(id=make, kind="create", guest_id=db.id, spec=db.spec), cause=f"order/{make}")
+    await zones.work(hd.FailOrder(id=make, error=full), cause=f"order/{make}")
     await zones.ask(gc.AbandonCreate(task=db.task, error=full, undone=(), debt=True), "core", "", f"task/{db.task}")
     for ledger in (zones.core, zones.cell, zones.frontend):
         await ledger.aclose()
@@ -177,7 +180,13 @@ def test_two_facts_of_one_batch_find_their_own(why: Why) -> None:
 
 def test_what_is_gone_and_what_nobody_asked_for(why: Why) -> None:
     links = why("guest/db.power")
-    assert told(links) == [("change", "guest.create_undone"), ("task", "task.started"), ("request", "core")]
+    assert told(links) == [
+        ("change", "guest.create_undone"),
+        ("failure", "order.failed"),
+        ("task", "task.started"),
+        ("request", "core"),
+    ]
+    assert links[1]["event"]["error"]["code"] == "disk_full"
     assert told(why(f"cell/{CELL}.cores"))[-1] == ("origin", "core")
     assert told(why(f"cell/{CELL}.debts"))[-2:] == [("task", "task.started"), ("request", "core")]
 
