@@ -302,7 +302,7 @@ class Ledger:
         try:
             self._refold()
         except Exception as broken:  # noqa: BLE001 (kept and raised at every later use)
-            self._broken = JournalError(
+            self._broken = self.log.poisoned = JournalError(
                 f"After a failed write ({error.message}) the journal could not be read back: {broken!r}.",
                 code="journal_poisoned",
                 hint="Check the disk, then restart the node.",

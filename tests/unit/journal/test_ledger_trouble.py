@@ -254,3 +254,19 @@ async def last_of_each_batch(feed: Feed, after: int, last: int) -> list[int]:
                 if ends[-1] == last:
                     break
     return ends
+
+
+async def test_a_journal_that_can_not_be_read_back_says_so_to_all_who_look(tmp_path: Path) -> None:
+    disk = BadDisk()
+    async with opened(tmp_path, disk) as ledger:
+        await made(ledger, "a")
+        disk.order("append", errno.EIO)
+        disk.order("read", errno.EIO)
+        with pytest.raises(JournalError):
+            await made(ledger, "b")
+        assert ledger.log.poisoned is not None, "whoever supervises the node looks here"
+        with pytest.raises(JournalError, match="could not be read back") as refused:
+            await made(ledger, "c")
+        assert refused.value.code == "journal_poisoned"
+    async with opened(tmp_path) as ledger:
+        assert values(ledger) == {"a": 0}
