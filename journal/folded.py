@@ -106,7 +106,7 @@ class Folded:
         return tuple(entries)
 
     def capture(self, position: int, line_hash: bytes, epoch: int) -> Capture:
-        """Copies of the dictionaries: some 3 ms for 50,000 guests."""
+        """Copies of the dictionaries: some 12 ms for 50,000 guests and 100,000 command ids."""
         return Capture(
             position=position,
             hash=line_hash,

@@ -1,0 +1,136 @@
+"""A Core's journal of any size, filled in seconds: for measurements and tests of what happens after long use.
+
+Every line comes from the same decisions that live commands take, and is folded as it reads back; only the waiting for
+syncs is left out, by appending thousands of lines at once. Nothing in a node uses this module.
+"""
+
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from nano.domain import guest_commands as gc
+from nano.domain.cell import AddCell, DescribeCell, MeetCell
+from nano.domain.facts import Command, Context, kind_of
+from nano.domain.host_domain import DomainCreated, DomainPowerChanged
+from nano.domain.machine import MEBI
+from nano.domain.report import RecordReport, ReportedFact
+from nano.domain.zone import FoundZone, Zone
+from nano.journal.commit_log import CommitLog
+from nano.journal.disk import replace_file
+from nano.journal.folded import Folded
+from nano.journal.line import Body, encode_line, format_time, line_decoder
+from nano.journal.receipts import Receipts, receipts_key
+from nano.journal.resource_files import resource_path
+from nano.journal.resource_journals import Mark
+from nano.journal.snapshots import Snapshots, SnapshotSettings
+from nano.journal.workers import THREADS
+from nano.tools.simulator.bed import numbered_ids
+
+BATCH: Final = 5_000  # lines appended at once
+STEP: Final = timedelta(milliseconds=20)
+
+
+class FilledJournal:
+    """Use it in this order: made, ``fill``, ``close``; ``snapshot`` where wanted. ``node`` is the node's folder."""
+
+    def __init__(self, node: Path, *, guests: int, cells: int) -> None:
+        self.zone = Zone()
+        self.stall_ms = 0.0
+        self._log = CommitLog(node / "data" / "journal", clock=lambda: datetime.now(UTC))
+        self._decoder = line_decoder(self.zone.rules.event_types())
+        self._folded = Folded(self.zone)
+        self._new_id = numbered_ids(1)
+        self._at = datetime(2026, 1, 1, tzinfo=UTC)
+        self._lines: list[bytes] = []
+        self._first = self._position = self._number = 0
+        self._log.open()
+        for _ in self._log.replay(self._decoder):
+            raise AssertionError("the journal is new")
+        self._folded.receipts = Receipts(receipts_key(self._log.disk, node / "data"))
+        self._hash = self._log.hash
+        self._found(guests, cells)
+
+    def _found(self, guests: int, cells: int) -> None:
+        self._do(FoundZone())
+        for index in range(cells):
+            name = f"cell{index}"
+            self._do(MeetCell(name=name, fingerprint=f"f{index}", address="10.0.0.1:1"))
+            self._do(AddCell(cell=name))
+            described = {"virt_type": "qemu", "virt_note": "", "hypervisor": "libvirt"}
+            self._do(DescribeCell(name=name, cores=64, memory=1 << 40, disk=1 << 44, **described))
+        for index in range(guests):
+            cell = f"cell{index % cells}"
+            self._do(gc.CreateGuest(name=f"g{index:05d}", memory=128 * MEBI, disks=(64 * MEBI,), cell=cell))
+            guest = self.zone.find_guest(f"g{index:05d}")
+            self._do(RecordReport(cell=cell, facts=(ReportedFact(guest.id, DomainCreated()),)))
+            self._do(gc.EndCreate(guest.task))
+
+    def fill(self, events: int) -> int:
+        """Guests start and stop until there are so many events, where there are fewer; how many there are."""
+        while self._position < events:
+            for guest in list(self.zone.guests()):
+                power = "stopped" if guest.power == "running" else "running"
+                changed = DomainPowerChanged(power, "bench")  # type: ignore[arg-type]
+                self._do(RecordReport(cell=guest.cell, facts=(ReportedFact(guest.id, changed),)))
+                if self._position >= events:
+                    break
+        self._flush()
+        return self._position
+
+    def snapshot(self) -> tuple[float, float]:
+        """(ms to copy, s to write); ``stall_ms`` is how long another thread had to wait for its turn at most."""
+        began = time.perf_counter()
+        capture = self._folded.capture(self._position, self._hash, self._log.epoch)
+        copied = time.perf_counter()
+        ended = threading.Event()
+        watch = threading.Thread(target=self._watch, args=(ended,))
+        watch.start()
+        trouble = Snapshots(self._log, self.zone, SnapshotSettings(), THREADS).write(capture)
+        ended.set()
+        watch.join()
+        assert not trouble, trouble
+        return (copied - began) * 1e3, time.perf_counter() - copied
+
+    def close(self) -> None:
+        """As a node leaves it, but for its resource journals: they are there, and empty. No start reads them."""
+        resources, disk = self._log.folder / "resources", self._log.disk
+        for kind in {kind_of(resource) for resource in self._folded.versions}:
+            disk.make_folder(resources / kind)
+        for resource in self._folded.versions:
+            disk.close(disk.open(resource_path(resources, resource), create=True))
+        mark = Mark(self._position, self._position, disk.boot_id())
+        replace_file(disk, resources / ".mark", msgspec.json.encode(mark))
+        self._log.close()
+
+    def _watch(self, ended: threading.Event) -> None:
+        while not ended.is_set():
+            before = time.perf_counter()
+            ended.wait(0.001)
+            self.stall_ms = max(self.stall_ms, (time.perf_counter() - before) * 1e3 - 1)
+
+    def _do(self, command: Command) -> None:
+        self._at += STEP
+        self._number += 1
+        name = f"bench-{self._number}"
+        emitted = self.zone.decide(command, Context(self._at, "bench", name, self._new_id, ""))
+        entries = self._folded.address(emitted)
+        digest = f"{self._number:016x}"
+        body = Body(self._position + 1, format_time(self._at), self._log.epoch, "bench", name, "", digest, entries)
+        text, self._hash = encode_line(self._hash, body)
+        line = self._decoder.decode(text)
+        self._folded.apply(line)
+        if not self._lines:
+            self._first = line.position
+        self._lines.append(text)
+        self._position = line.last
+        if len(self._lines) >= BATCH:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._lines:
+            self._log.append(b"".join(self._lines), self._first, self._position, self._hash)
+            self._lines.clear()
