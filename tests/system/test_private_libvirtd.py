@@ -58,7 +58,9 @@ def test_it_starts_once_stops_and_changes_no_mount(folder: Path) -> None:
     assert local_libvirtd.start(folder, hide_kvm=True) == uri == first.uri
     assert local_libvirtd.status(folder) == first
     added = set(Path("/proc/self/mounts").read_text().splitlines()) - mounts
-    assert not [mount for mount in added if str(folder) in mount or "libvirt" in mount]  # others may mount what they like
+    assert not [
+        mount for mount in added if str(folder) in mount or "libvirt" in mount
+    ]  # others may mount what they like
     local_libvirtd.stop(folder)
     local_libvirtd.stop(folder)
     assert not local_libvirtd.status(folder).running
