@@ -10,7 +10,9 @@ from nano.core.core import Core
 from nano.domain import guest_commands as gc
 from nano.domain.cell import AddCell, Cell
 from nano.domain.errors import HostError
+from nano.domain.facts import Change
 from nano.domain.machine import MEBI
+from nano.domain.order import OrderFailed
 from nano.domain.task import CancelTask
 from nano.journal.testing import BadDisk
 from nano.tools.simulator.bed import Bed, ended, task_of
@@ -89,11 +91,17 @@ async def test_a_full_disk_of_a_cell_holds_its_order_up_and_no_longer(bed: Bed) 
                 await cell.ledger.feed.wait_for(cell.ledger.position + 1)
         for _ in range(3):
             disk.order("append", errno.EIO)
+        recorded = anyio.Event()
+
+        def hear(changes: list[Change]) -> None:
+            if any(isinstance(change.fact.event, OrderFailed) for change in changes):
+                recorded.set()
+
+        cell.ledger.feed.add_listener(hear)
         await core.execute(CancelTask(task=task_id), actor="admin", command_id="")
         await ended(core, task_id)
         with anyio.fail_after(5):
-            while cell.site.open_orders:
-                await cell.ledger.feed.wait_for(cell.ledger.position + 1)
+            await recorded.wait()
         task = await ended(core, await begin(core, gc.StartGuest(guest="web")))
         assert (task.state, task.error) == ("done", None)
 
