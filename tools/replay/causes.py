@@ -22,6 +22,7 @@ LINKS_MAX: Final = 32  # a chain is short; one that goes in circles is a damaged
 _FROM_DOMAIN: Final = {
     "guest.created": ("domain.created", ""),
     "guest.redefined": ("domain.redefined", ""),
+    "guest.deleted": ("domain.removed", ""),
     "guest.started": ("domain.power_changed", "running"),
     "guest.stopped": ("domain.power_changed", "stopped"),
     "guest.paused": ("domain.power_changed", "paused"),
@@ -99,7 +100,7 @@ class _Chain:
             yield _missing("cell", name, f"what {name} says of it")
             return (yield from self._held(core, place))
         low, high = place.read_before, int(position)
-        wanted = _wanted(place.fact["event"]["type"])
+        wanted = said_by_cell(place.fact["event"]["type"])
         resource = f"domain/{str(place.fact['resource']).partition('/')[2]}"
         found = [
             other
@@ -108,7 +109,7 @@ class _Chain:
             and (other.fact["event"]["type"], str(other.fact["event"].get("power", ""))) in wanted
         ]
         if len(found) <= place.nth:
-            yield _missing("cell", name, f"positions {low + 1} to {high} of it, with what Core was told", found=True)
+            yield _missing("cell", name, f"what Core took over from positions {low + 1} to {high}", found=True)
             return (yield from self._held(core, place))
         yield _link("report", cell, found[place.nth].fact)
         return cell, found[place.nth]
@@ -186,7 +187,8 @@ class _Chain:
         return next((node for node in self._nodes if node.kind == kind and name in ("", node.name)), None)
 
 
-def _wanted(kind: str) -> tuple[tuple[str, str], ...]:
+def said_by_cell(kind: str) -> tuple[tuple[str, str], ...]:
+    """Types of a cell's event, with the power where it matters, of which Core makes a guest's event of this type."""
     return _VANISHED if kind == "guest.vanished" else (_FROM_DOMAIN.get(kind, (kind, "")),)
 
 

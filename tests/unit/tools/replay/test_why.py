@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import anyio
 import msgspec
@@ -15,9 +15,11 @@ from nano.domain import cell as ce
 from nano.domain import guest_commands as gc
 from nano.domain import host_domain as hd
 from nano.domain import session as se
-from nano.domain.facts import Command, Model
+from nano.domain.facts import Command, Context, Model
+from nano.domain.guest import GuestRequested, Power
+from nano.domain.machine import MachineSpec
 from nano.domain.office import Office
-from nano.domain.report import RecordReport, ReportedFact
+from nano.domain.report import RecordReport, Reported, ReportedFact
 from nano.domain.site import Site
 from nano.domain.task import Problem
 from nano.domain.zone import FoundZone, Zone
@@ -25,9 +27,11 @@ from nano.journal.commit_log import CommitLog
 from nano.journal.feed import Feed
 from nano.journal.ledger import Ledger
 from nano.tools.nanoctl import exits
+from nano.tools.replay.causes import said_by_cell
 
 START = datetime.fromisoformat("2026-11-21T03:00:00+00:00")
 CELL = "Cell_0a1b2c3d4e5f"
+SPEC = MachineSpec(name="web", cores=1, memory=64 << 20, disks=(1 << 20,), mac="52:54:00:00:00:01")
 ASKED = "frontend/eve:~5e1f"
 
 
@@ -211,6 +215,32 @@ def test_words_that_name_nothing(replay: Any, zone: Path) -> None:
     outcome = replay("why", "guest/web.colour", folder=zone / "core")
     assert outcome.code == exits.USAGE
     assert "spec.memory" in outcome.err, "the fields there are"
+
+
+REPORTED = [
+    hd.DomainCreated(),
+    hd.DomainRedefined(),
+    hd.DomainVanished("gone"),
+    hd.DomainAgentChanged(True),
+    hd.DomainRemoved(),
+    *(hd.DomainPowerChanged(power, "so") for power in get_args(Power)),
+]
+
+
+@pytest.mark.parametrize("event", REPORTED, ids=lambda event: f"{type(event).__name__}-{getattr(event, 'power', '')}")
+def test_whatever_core_makes_of_a_report_is_found_again(event: Any) -> None:
+    assert {type(known) for known in REPORTED} == set(get_args(Reported))
+    tag = type(event).__struct_config__.tag
+    for phase in ("creating", "ready", "deleting"):
+        zone = Zone()
+        zone.apply(
+            "guest/g", GuestRequested(id="g", spec=SPEC, pool="p", cell="c", owner="o", image_name="", task="t"), START
+        )
+        zone.states["guest/g"] = msgspec.structs.replace(zone.states["guest/g"], phase=phase)
+        context = Context(START, "cell/c", "", lambda: "x")
+        for emitted in zone.decide(RecordReport(cell="c", facts=(ReportedFact("g", event),)), context):
+            made = type(emitted.event).__struct_config__.tag
+            assert (tag, str(getattr(event, "power", ""))) in said_by_cell(str(made))
 
 
 @pytest.mark.parametrize("width", [100, 60])
