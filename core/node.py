@@ -17,6 +17,7 @@ from nano.domain.cell import Cell
 from nano.domain.errors import Failure, NanoError
 from nano.domain.image import Image
 from nano.domain.zone import Zone
+from nano.journal.backup_schedule import BackupSchedule, BackupSettings
 from nano.journal.commit_log import CommitLog
 from nano.journal.feed import Feed
 from nano.journal.ledger import Ledger
@@ -138,5 +139,17 @@ async def open_core(folder: Path, settings: CoreSettings) -> AsyncIterator[CoreN
     async with Ledger.open(journal, zone, clock=utc_now, new_id=new_id, feed=Feed()) as ledger:
         images = ImageUrls()
         core = Core(name, ledger, zone, clock=utc_now, source=images.source, generation=f"{ledger.log.epoch}")
-        async with core.running():
+        async with core.running(), _backed_up(ledger, folder, settings.backup):
             yield CoreNode(core, identity, settings, images)
+
+
+@asynccontextmanager
+async def _backed_up(ledger: Ledger, folder: Path, settings: BackupSettings) -> AsyncIterator[None]:
+    """Backups are made while this is entered, where the settings name a folder for them."""
+    if not settings.folder:
+        yield
+        return
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(BackupSchedule(ledger, folder, settings, utc_now).run)
+        yield
+        tasks.cancel_scope.cancel()

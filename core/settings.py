@@ -7,6 +7,7 @@ import msgspec
 
 from nano.domain.limits import LIMITS, Limits
 from nano.domain.settings import DomainSettings, parse_settings
+from nano.journal.backup_schedule import BackupSettings
 
 DEFAULTS: Final = """\
 # Settings of nano-core. Changes take effect at its next start.
@@ -35,6 +36,17 @@ cpu_percent_busy = 80.0
 guests_per_cell = 100
 # Cores, memory and disk may be promised this many times over.
 overcommit = 3
+
+[backup]
+# Where backups of the journal go, best on another disk; "" = none are made.
+folder = ""
+# One is made after so many minutes, or events, whichever comes first.
+every_minutes = 60
+every_events = 100000
+# Of the last so many hours, days and weeks that have backups, the newest of each is kept.
+hourly = 24
+daily = 7
+weekly = 4
 """
 
 
@@ -58,6 +70,7 @@ class CoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     domain: DomainSettings = DomainSettings()
     listen: ListenSettings = ListenSettings()
     placement: PlacementSettings = PlacementSettings()
+    backup: BackupSettings = BackupSettings()
 
 
 def load_settings(folder: Path) -> CoreSettings:

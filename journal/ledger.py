@@ -294,7 +294,7 @@ class Ledger:
 
     def _capture(self) -> Capture:
         """Everything as staged now; durable once the log is at its position."""
-        return self._folded.capture(self._staged, self._hash, self.log.epoch)
+        return self._folded.capture(self._staged, self._hash)
 
     def _failed(self, error: NanoError) -> None:
         """Forget everything that was staged: it did not happen."""

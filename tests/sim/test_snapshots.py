@@ -71,7 +71,7 @@ def folded(make: Callable[[], Model]) -> Folded:
 
 def told(one: Folded, line: Line[Any]) -> list[Any]:
     """All of it, byte for byte, with the model's indexes where something is in them."""
-    capture = one.capture(line.last, line.hash.encode(), line.epoch)
+    capture = one.capture(line.last, line.hash.encode())
     indexes = {
         name: value
         for name, value in vars(one.model).items()
@@ -114,7 +114,7 @@ async def test_any_prefix_and_the_rest_give_the_whole(
         live.fold([lines[done:cut]])
         done = cut
         line = lines[cut - 1]
-        capture = live.capture(line.last, line.hash.encode(), line.epoch)
+        capture = live.capture(line.last, line.hash.encode())
         again = folded(make)
         data = b"".join(text.write(capture))
         text.check(data, capture)

@@ -84,7 +84,7 @@ class FilledJournal:
     def snapshot(self) -> tuple[float, float]:
         """(ms to copy, s to write); ``stall_ms`` is how long another thread had to wait for its turn at most."""
         began = time.perf_counter()
-        capture = self._folded.capture(self._position, self._hash, self._log.epoch)
+        capture = self._folded.capture(self._position, self._hash)
         copied = time.perf_counter()
         ended = threading.Event()
         watch = threading.Thread(target=self._watch, args=(ended,))

@@ -116,7 +116,7 @@ def test_a_copy_is_written_when_it_is_durable_and_dropped_when_it_is_not(tmp_pat
     folded.receipts = Receipts(b"key")
 
     def staged(position: int) -> Callable[[], Capture]:
-        return lambda: folded.capture(position, b"", 1)
+        return lambda: folded.capture(position, b"")
 
     snapshots.moved(4, staged(9))
     snapshots.moved(5, staged(9))

@@ -105,6 +105,16 @@ async def test_a_start_from_a_snapshot_is_a_start_from_the_beginning(tmp_path: P
         assert everything(ledger) == whole
 
 
+async def test_a_snapshot_at_the_end_of_a_run_that_wrote_nothing(tmp_path: Path) -> None:
+    """The last line has the epoch of an earlier run."""
+    whole = await made(tmp_path, snapshots=NEVER)
+    async with opened(tmp_path):
+        pass
+    async with opened(tmp_path) as ledger:
+        assert ledger.snapshots.position == whole[0]
+        assert everything(ledger) == whole
+
+
 async def test_lines_before_the_snapshot_are_not_read_again(tmp_path: Path) -> None:
     await made(tmp_path, segment_bytes_max=1_000)
     first = tmp_path / "journal" / "commits" / f"{1:016d}.jsonl"

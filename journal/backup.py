@@ -1,0 +1,307 @@
+"""Backups: a copy of a node's journal up to a position, with a manifest, from which any earlier position can be restored.
+
+    TARGET/20261121T051800Z-0000000001000000/manifest.json         what is here: position, hash, size and SHA-256 of each file
+                                             data/node.json        whose journal it is
+                                             data/journal/commits  segments and seals, up to whole transactions
+                                             data/journal/snapshots  the newest one, so that a restored node starts quickly
+
+It is laid out like a node's folder, so whatever reads a journal reads a backup. Sealed segments never change: one that the
+backup before already has is linked, not copied. Invariants: a backup has its name only after it was written, synced, read
+back and compared; a restore writes into a folder without data only, and gives its result the name of a journal only after
+it passed ``verify``. Keys (``config``, ``data/receipts.key``) are not in a backup: keep those apart.
+"""
+
+import os
+import shutil
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from nano.domain.errors import Conflict, Invalid, JournalDamaged, Unknown
+from nano.journal.disk import RealDisk, append_all
+from nano.journal.line import NO_HASH, line_decoder
+from nano.journal.segments import (
+    SCAN_BYTES,
+    Segment,
+    SegmentScan,
+    damaged,
+    decode_block,
+    file_digest,
+    list_segments,
+    read_seal,
+    seal_path,
+)
+from nano.journal.snapshots import list_snapshots
+from nano.journal.verify import verify
+
+FORMAT: Final = 1
+JOURNAL: Final = Path("data") / "journal"
+CARD: Final = Path("data") / "node.json"
+DISK: Final = RealDisk()
+
+
+class BackupFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    path: str
+    size: int
+    digest: str
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``epoch`` is the highest the node had taken when this was made, ``digest`` is over all the other fields."""
+
+    backup: int
+    taken_at: datetime
+    position: int
+    hash: str
+    epoch: int
+    files: tuple[BackupFile, ...]
+    digest: str = ""
+
+    def with_digest(self) -> "Manifest":
+        text = msgspec.json.encode(msgspec.structs.replace(self, digest=""))
+        return msgspec.structs.replace(self, digest=sha256(text).hexdigest())
+
+
+class _End:
+    """How far copying a log came."""
+
+    def __init__(self) -> None:
+        self.position = 0
+        self.hash = NO_HASH
+
+
+def backup(node: Path, target: Path, *, now: datetime, position: int | None = None) -> Path:
+    """Back up the journal of ``node`` (its folder; live or stopped) into a new folder in ``target``, which is returned.
+
+    ``position`` is how far, at most: a running node gives what is durable; None = every whole line there is.
+    Raises Unknown(no_journal), JournalDamaged, OSError; then nothing is left in ``target``.
+    """
+    commits = node / JOURNAL / "commits"
+    if not DISK.list(commits):
+        raise Unknown(f"There is no journal in {node}.", code="no_journal", hint="Name a node's folder.")
+    DISK.make_folder(target)
+    before = newest_backup(target)
+    draft = target / f".{now.astimezone(UTC):%Y%m%dT%H%M%SZ}.part"
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        end = _copy_log(commits, draft / JOURNAL / "commits", position, before and before / JOURNAL / "commits")
+        _copy_snapshot(node / JOURNAL, draft / JOURNAL, end.position)
+        if (node / CARD).exists():
+            _write(draft / CARD, (node / CARD).read_bytes())
+        manifest = Manifest(
+            backup=FORMAT,
+            taken_at=now,
+            position=end.position,
+            hash=end.hash.decode(),
+            epoch=_epoch(node / JOURNAL),
+            files=tuple(_files(draft)),
+        )
+        _write(
+            draft / "manifest.json", msgspec.json.format(msgspec.json.encode(manifest.with_digest()), indent=1) + b"\n"
+        )
+        done = target / f"{now.astimezone(UTC):%Y%m%dT%H%M%SZ}-{end.position:016d}"
+        if done.exists():
+            raise Conflict(f"{done} is there already.", code="backup_exists", hint="Try again in a second.")
+        draft.rename(done)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    DISK.sync_folder(target)
+    return done
+
+
+def restore(source: Path, into: Path, *, at: int | None = None) -> int:
+    """Make the journal of a backup that of the node folder ``into``; the position it then has.
+
+    ``at``: not beyond this position; a transaction that reaches beyond it is left out whole. Raises
+    Conflict(folder_not_empty), Invalid(invalid_position), Unknown(no_backup), JournalDamaged (the backup is not what its
+    manifest says), OSError; then nothing of the journal is left in ``into``.
+    """
+    manifest = check_backup(source)
+    if at is not None and not 0 <= at <= manifest.position:
+        raise Invalid(
+            f"Position {at} is not in this backup.",
+            code="invalid_position",
+            hint=f"It holds positions up to {manifest.position}.",
+            field="at",
+        )
+    if any(name != CARD.name for name in DISK.list(into / "data")) or DISK.list(into / "run"):
+        raise Conflict(
+            f"{into} is in use: a node runs there, or has left its data.",
+            code="folder_not_empty",
+            hint="Restore into a new folder, or stop the node and move its data away first.",
+        )
+    draft = into / "data" / ".journal.part"
+    try:
+        end = _copy_log(source / JOURNAL / "commits", draft / "commits", at, None)
+        if at is None and (end.position, end.hash.decode()) != (manifest.position, manifest.hash):
+            raise damaged(source / "manifest.json", 0, f"it promises position {manifest.position}, not {end.position}")
+        _copy_snapshot(source / JOURNAL, draft, end.position)
+        _write(draft / "epoch", b"%d\n" % manifest.epoch)
+        report = verify(draft)
+        if report.damage is not None:
+            raise damaged(Path(report.damage.file), report.damage.byte, report.damage.message)
+        if (source / CARD).exists():
+            _write(into / CARD, (source / CARD).read_bytes())
+        draft.rename(into / JOURNAL)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    DISK.sync_folder(into / "data")
+    return end.position
+
+
+def check_backup(source: Path) -> Manifest:
+    """Every file is there as the manifest says. Raises Unknown(no_backup), JournalDamaged."""
+    manifest = read_manifest(source)
+    for file in manifest.files:
+        path = source / file.path
+        if not path.is_file() or path.stat().st_size != file.size or file_digest(DISK, path) != file.digest:
+            raise damaged(path, 0, "it is not what the manifest of this backup says")
+    known = {file.path for file in manifest.files}
+    for found in _files(source, digests=False):
+        if found.path not in known and found.path != "manifest.json":
+            raise damaged(source / found.path, 0, "the manifest of this backup does not have it")
+    return manifest
+
+
+def read_manifest(source: Path) -> Manifest:
+    """Raises Unknown(no_backup), JournalDamaged."""
+    path = source / "manifest.json"
+    try:
+        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise Unknown(
+            f"{source} is no backup.", code="no_backup", hint="Name the folder with manifest.json."
+        ) from error
+    except msgspec.DecodeError as error:
+        raise damaged(path, 0, f"it is no manifest of a backup ({error})") from error
+    if manifest.backup != FORMAT:
+        raise damaged(path, 0, f"it has format {manifest.backup}, this version reads {FORMAT}")
+    if manifest != manifest.with_digest():
+        raise damaged(path, 0, "it was changed: its digest does not fit")
+    return manifest
+
+
+def list_backups(target: Path) -> list[Path]:
+    """Oldest first, by name; nothing is said about what is in them."""
+    return [
+        target / name
+        for name in DISK.list(target)
+        if not name.startswith(".") and (target / name / "manifest.json").exists()
+    ]
+
+
+def newest_backup(target: Path) -> Path | None:
+    return next(reversed(list_backups(target)), None)
+
+
+# ------------------------------------------------------------------ copying
+
+
+def _copy_log(commits: Path, into: Path, position: int | None, before: Path | None) -> _End:
+    """Copy whole transactions up to ``position``, checking the chain and what was written. Raises JournalDamaged."""
+    end = _End()
+    DISK.make_folder(into)
+    segments = list_segments(DISK, commits)
+    for number, segment in enumerate(segments):
+        if position is not None and segment.first > position:
+            break
+        if segment.first != end.position + 1:
+            raise damaged(segment.path, 0, f"it should start at position {end.position + 1}")
+        sealed = read_seal(DISK, seal_path(segment.path)) if number + 1 < len(segments) else None
+        if sealed is not None and before is not None and _link(segment, sealed.digest, before, into):
+            end.position, end.hash = sealed.last, sealed.last_hash.encode()
+        else:
+            digest = _copy_segment(segment, into, position, end)
+            if sealed is not None and end.position == sealed.last and digest != sealed.digest:
+                raise damaged(segment.path, 0, "it is not what its seal says")
+        follows = number + 1 < len(segments) and (position is None or segments[number + 1].first <= position)
+        if sealed is not None and follows:  # the newest one goes on growing: no seal
+            _write(into / seal_path(segment.path).name, seal_path(segment.path).read_bytes())
+    DISK.sync_folder(into)
+    return end
+
+
+def _link(segment: Segment, digest: str, before: Path, into: Path) -> bool:
+    """Take a sealed segment over from the backup before, where that has the very same. Whether it did."""
+    known = before / segment.path.name
+    if not (before / seal_path(segment.path).name).exists() or file_digest(DISK, known) != digest:
+        return False
+    try:
+        os.link(known, into / segment.path.name)
+    except OSError:  # a file system without links
+        return False
+    return True
+
+
+def _copy_segment(segment: Segment, into: Path, position: int | None, end: _End) -> str:
+    """Its SHA-256. Raises JournalDamaged: for the source, and for a copy that does not read back."""
+    scan = SegmentScan(DISK, segment.path, end.hash)
+    digest, target, decoder = sha256(), into / segment.path.name, line_decoder()
+    handle = DISK.open(target, create=True)
+    try:
+        for block in scan.blocks():
+            data, lines = block.data, decode_block(decoder, block)
+            if position is not None and lines[-1].last > position:
+                lines = [line for line in lines if line.last <= position]
+                data = data[: block.offset_of(len(lines)) - block.offset]
+            append_all(DISK, handle, data)
+            digest.update(data)
+            if lines:
+                end.position, end.hash = lines[-1].last, lines[-1].hash.encode()
+            if len(data) < len(block.data):
+                break
+        DISK.fdatasync(handle)
+    finally:
+        DISK.close(handle)
+    if file_digest(DISK, target) != digest.hexdigest():
+        raise JournalDamaged(
+            f"{target} does not read back as it was written.",
+            hint="Check that disk; the journal itself is whole.",
+            file=str(target),
+            byte=0,
+        )
+    return digest.hexdigest()
+
+
+def _copy_snapshot(journal: Path, into: Path, position: int) -> None:
+    """The newest up to the position; a start that can't use it does without."""
+    usable = [path for at, path in list_snapshots(DISK, journal / "snapshots") if at <= position]
+    if usable:
+        try:
+            data = DISK.read(usable[-1])
+        except FileNotFoundError:  # a newer one came meanwhile
+            return
+        _write(into / "snapshots" / usable[-1].name, data)
+
+
+def _write(path: Path, data: bytes) -> None:
+    DISK.make_folder(path.parent)
+    handle = DISK.open(path, create=True)
+    try:
+        DISK.truncate(handle, 0)
+        for start in range(0, len(data), SCAN_BYTES):
+            append_all(DISK, handle, data[start : start + SCAN_BYTES])
+        DISK.fdatasync(handle)
+    finally:
+        DISK.close(handle)
+    DISK.sync_folder(path.parent)
+
+
+def _files(folder: Path, *, digests: bool = True) -> list[BackupFile]:
+    return [
+        BackupFile(str(path.relative_to(folder)), path.stat().st_size, file_digest(DISK, path) if digests else "")
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    ]
+
+
+def _epoch(journal: Path) -> int:
+    try:
+        return int((journal / "epoch").read_bytes())
+    except (FileNotFoundError, ValueError):
+        return 0

@@ -1,0 +1,106 @@
+"""When a running node backs itself up, and which backups it keeps.
+
+A backup is due an hour after the last, and after so many events; never when nothing happened since. Invariant: what the
+schedule removes are backups in its own folder that the retention does not keep, and only after a newer one was made.
+Trouble is logged, kept in ``trouble`` and tried again at the next time; it never ends the node.
+"""
+
+import logging
+import shutil
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+import anyio.to_thread
+import msgspec
+
+from nano.domain.errors import NanoError
+from nano.journal.backup import backup, list_backups, read_manifest
+from nano.journal.ledger import Ledger
+
+log = logging.getLogger("nano.journal")
+
+
+class BackupSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``folder`` "" = none are made. Of the last hours, days and weeks that have backups, the newest of each is kept."""
+
+    folder: str = ""
+    every_minutes: Annotated[int, msgspec.Meta(ge=1)] = 60
+    every_events: Annotated[int, msgspec.Meta(ge=1)] = 100_000
+    hourly: Annotated[int, msgspec.Meta(ge=0)] = 24
+    daily: Annotated[int, msgspec.Meta(ge=0)] = 7
+    weekly: Annotated[int, msgspec.Meta(ge=0)] = 4
+
+
+def kept(times: Sequence[datetime], settings: BackupSettings) -> set[datetime]:
+    """Which of the backups taken at these (aware) times are kept: the newest of each of the last hours, days and weeks."""
+    found: set[datetime] = set()
+    newest_first = sorted(times, reverse=True)
+    for count, span in (
+        (settings.hourly, lambda at: (at.date(), at.hour)),
+        (settings.daily, lambda at: at.date()),
+        (settings.weekly, lambda at: at.isocalendar()[:2]),
+    ):
+        seen: dict[object, datetime] = {}
+        for at in newest_first:
+            seen.setdefault(span(at), at)
+        found.update(list(seen.values())[:count])
+    return found | set(newest_first[:1])
+
+
+class BackupSchedule:
+    """``node`` is the node's folder; ``position`` and ``trouble`` tell of the last backup."""
+
+    def __init__(self, ledger: Ledger, node: Path, settings: BackupSettings, clock: Callable[[], datetime]) -> None:
+        self.position = 0
+        self.trouble = ""
+        self._ledger = ledger
+        self._node = node
+        self._settings = settings
+        self._target = Path(settings.folder)
+        self._clock = clock
+
+    async def run(self) -> None:
+        """Back up when it is due, until cancelled."""
+        last = await anyio.to_thread.run_sync(self._last)
+        if last is not None:
+            self.position = last[1]
+        every = timedelta(minutes=self._settings.every_minutes)
+        wait = every if last is None else last[0] + every - self._clock()
+        while True:
+            with anyio.move_on_after(max(0.0, wait.total_seconds())):
+                await self._ledger.feed.wait_for(self.position + self._settings.every_events)
+            if self._ledger.position > self.position:
+                await self.once()
+            if self.trouble:  # the number of events is reached already: only time counts now
+                await anyio.sleep(every.total_seconds())
+            wait = every
+
+    async def once(self) -> None:
+        """Back up now, and forget what is not kept. Does not raise for trouble with folders and disks."""
+        position = self._ledger.position
+        try:
+            done = await anyio.to_thread.run_sync(self._do, position, self._clock())
+        except (NanoError, OSError) as error:
+            self.trouble = str(error)
+            log.warning("journal.backup_failed position=%d reason=%s", position, error)
+            return
+        self.position, self.trouble = position, ""
+        log.info("journal.backup_made position=%d folder=%s", position, done)
+
+    def _do(self, position: int, now: datetime) -> Path:
+        done = backup(self._node, self._target, now=now, position=position)
+        backups = {read_manifest(path).taken_at: path for path in list_backups(self._target)}
+        for at in backups.keys() - kept(list(backups), self._settings):
+            shutil.rmtree(backups[at])
+        return done
+
+    def _last(self) -> tuple[datetime, int] | None:
+        try:
+            manifests = [read_manifest(path) for path in list_backups(self._target)]
+        except (NanoError, OSError) as error:
+            log.warning("journal.backups_unreadable folder=%s reason=%s", self._target, error)
+            return None
+        return max(((manifest.taken_at, manifest.position) for manifest in manifests), default=None)
