@@ -19,6 +19,7 @@ from nano.tools.replay.node import Node
 from nano.tools.replay.tracing import Place, facts_of, sessions_of
 
 LINKS_MAX: Final = 32  # a chain is short; one that goes in circles is a damaged one
+SESSIONS_MAX: Final = 5  # told of those somebody had open; the newest
 _FROM_DOMAIN: Final = {
     "guest.created": ("domain.created", ""),
     "guest.redefined": ("domain.redefined", ""),
@@ -178,7 +179,7 @@ class _Chain:
             yield _missing("frontend", "FrontEnd", f"the session {account} asked from")
             return
         found = list(sessions_of(frontend, account, at))
-        for fact in found:
+        for fact in found[-SESSIONS_MAX:]:
             yield _link("session", frontend, fact, certain=len(found) == 1)
         if not found:
             yield _missing("frontend", frontend.name, f"a session {account} had open then", found=True)

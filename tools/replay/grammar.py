@@ -19,6 +19,8 @@ RUN: Final = {
     "rebuild": "rebuild",
     "export": "export",
     "import": "rebuild",
+    "backup": "backups",
+    "restore": "backups",
 }
 EPILOG: Final = """\
 moments:
@@ -45,6 +47,11 @@ EXAMPLES: Final = {
     "stats": ("stats", "stats --by hour --top 5 -o json"),
     "export": ("export --redact incident.zip", "export --from 1200 --to 1300 --redact slice.zip"),
     "import": ("--bundle incident.zip import /var/tmp/core", "--bundle incident.zip import /var/tmp/core -o json"),
+    "backup": ("backup /mnt/backups/core", "backup /mnt/backups/core -o json"),
+    "restore": (
+        "--backup /mnt/backups/core restore /var/tmp/core",
+        "--backup /mnt/backups/core restore /var/tmp/core --at 10m",
+    ),
     "rebuild": ("rebuild /var/tmp/core", "rebuild /var/tmp/core -o json"),
     "why": ("why guest/web", "why guest/web.power --node /mnt/cell7 -o json"),
     "diff": ("diff --at 1h", "diff --at 1200 --at 1300 guest/web -o json"),
@@ -56,7 +63,7 @@ Add = Callable[..., Any]
 def build() -> Parser:
     parser = Parser(
         prog="nano-replay",
-        usage="nano-replay (--node DIR | --bundle FILE) VERB [options]",
+        usage="nano-replay (--node DIR | --backup DIR | --bundle FILE) VERB [options]",
         description="Read a node's journal: what happened, to what, what was true when, and whether it is whole.",
         epilog=EPILOG,
     )
@@ -115,6 +122,11 @@ def _add_making(verbs: "argparse._SubParsersAction[Parser]") -> None:
     export.add_argument("--to", dest="last", metavar="POSITION", type=_position, help="up to this transaction")
     imported = _verb(verbs, "import", "Make a node's folder of a bundle.", "INTO")
     imported.add_argument("into", metavar="INTO", type=Path, help="a folder that is not there yet, or empty")
+    backup = _verb(verbs, "backup", "Back up the journal of a node, live or stopped.", "TARGET")
+    backup.add_argument("target", metavar="TARGET", type=Path, help="the folder that holds this node's backups")
+    restore = _verb(verbs, "restore", "Make a backup the journal of a node's folder.", "INTO")
+    restore.add_argument("into", metavar="INTO", type=Path, help="a node's folder that has no data")
+    restore.add_argument("--at", metavar="MOMENT", help="not beyond this position or time (default: all of it)")
 
 
 def _position(text: str) -> int:
@@ -130,7 +142,7 @@ def _count(text: str) -> int:
 
 
 def _verb(verbs: "argparse._SubParsersAction[Parser]", name: str, about: str, words: str) -> Parser:
-    source = "--bundle FILE" if name == "import" else "--node DIR"
+    source = {"import": "--bundle FILE", "restore": "--backup DIR"}.get(name, "--node DIR")
     examples = "\n".join(
         f"  nano-replay {example}" if example.startswith("--") else f"  nano-replay --node S/core {example}"
         for example in EXAMPLES[name]
@@ -150,6 +162,10 @@ def _add_common(parser: argparse.ArgumentParser, place: str, default: object) ->
     parser.add_argument(
         "--bundle", type=Path, metavar="FILE", dest=f"bundle_{place}", action="append", default=default,
         help="a bundle made by export, instead of a node's folder",
+    )  # fmt: skip
+    parser.add_argument(
+        "--backup", type=Path, metavar="DIR", dest=f"backup_{place}", action="append", default=default,
+        help="a backup, or the newest of a folder of them, instead of a node's folder",
     )  # fmt: skip
     parser.add_argument(
         "-o", "--output", choices=("table", "json"), metavar="FORMAT", default=default, help="table, or json lines"

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from importlib import import_module
 
-from nano.domain.errors import NanoError
+from nano.domain.errors import Failure, NanoError
 from nano.tools.display import plain
 from nano.tools.display.terminal import Terminal, streams
 from nano.tools.nanoctl import exits
@@ -40,12 +40,18 @@ def run(words: Sequence[str], terminal: Terminal) -> int:
     except NanoError as error:
         terminal.out.flush()
         _tell(terminal, error, options.output)
-        return exits.exit_code(error)
+        code = exits.exit_code(error)
+        return exits.USAGE if code == exits.REFUSED else code
     except PermissionError as error:
         terminal.err.write(
             f"{error.filename} can't be read: {error.strerror}.\n  Run as the user who owns it. [no_access]\n"
         )
         return exits.RIGHTS
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _tell(terminal, Failure(f"{error.filename or 'A file'}: {error.strerror or error}."), options.output)
+        return exits.FAILED
     except KeyboardInterrupt:
         return exits.INTERRUPTED
     return code

@@ -1,7 +1,7 @@
-"""Where a journal is read from: a node's folder, or a bundle that is opened for as long as the program runs.
+"""Where a journal is read from: a node's folder, a backup, or a bundle that is opened for as long as the program runs.
 
-The first source is what a verb is about (a bundle before a node's folder); ``why`` takes further ones, for the rest
-of the chain.
+The first source is what a verb is about (a bundle before a backup before a node's folder); ``why`` takes further
+ones, for the rest of the chain.
 """
 
 from argparse import Namespace
@@ -17,19 +17,22 @@ SEVERAL: Final = frozenset({"why"})
 
 
 def open_sources(options: Namespace, stack: ExitStack) -> list[Node]:
-    """Raises Invalid(too_many_sources, no_bundle_named), and what a source raises that can't be opened."""
-    bundles, folders = _named(options, "bundle"), _named(options, "node")
+    """Raises Invalid(too_many_sources, no_bundle_named, no_backup_named), and what a source raises that can't be opened."""
+    bundles, backups, folders = (_named(options, source) for source in ("bundle", "backup", "node"))
+    if options.verb == "restore" and not backups:
+        raise Invalid("There is nothing to restore.", code="no_backup_named", hint="Name it: --backup DIR.")
     if options.verb == "import" and not bundles:
         raise Invalid("There is nothing to import.", code="no_bundle_named", hint="Name it: --bundle FILE.")
-    if not bundles and not folders:
+    if not bundles and not backups and not folders:
         folders = [default_state() / "core"]
-    if options.verb not in SEVERAL and len(bundles) + len(folders) > 1:
+    if options.verb not in SEVERAL and len(bundles) + len(backups) + len(folders) > 1:
         raise Invalid(
             f"{options.verb} reads one journal.",
             code="too_many_sources",
             hint="Name one of them; only why takes several.",
         )
     nodes = [_bundle(path.absolute(), stack) for path in bundles]
+    nodes += [_backup(folder.absolute()) for folder in backups]
     return nodes + [Node(folder.absolute()) for folder in folders]
 
 
@@ -37,6 +40,12 @@ def _bundle(path: Path, stack: ExitStack) -> Node:
     from nano.tools.replay.bundle import opened
 
     return stack.enter_context(opened(path))
+
+
+def _backup(folder: Path) -> Node:
+    from nano.tools.replay.backups import open_backup
+
+    return open_backup(folder)
 
 
 def _named(options: Namespace, source: str) -> list[Path]:

@@ -96,8 +96,10 @@ def test_help_tells_two_examples_for_each_verb(replay: Any) -> None:
 
 def test_nothing_is_written(replay: Any, node: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in node.rglob("*")}
-    for words in (("verify",), ("log",), ("state",), ("show", "guest/web"), ("stats",), ("diff", "--at", "5")):
-        replay(*words)
+    out = str(node.parents[1] / "out")
+    lines = ("verify", "log", "state", "show guest/web", "stats", "diff --at 5", "why zone/zone")
+    for line in (*lines, f"export {out}.zip", f"rebuild {out}", f"backup {out}s"):
+        assert replay(*line.split()).code == 0, line
     assert {path: path.stat().st_mtime_ns for path in node.rglob("*")} == before
 
 

@@ -1,0 +1,96 @@
+"""``backup`` and ``restore``, and ``--backup DIR`` as a source: the words around ``journal.backup``.
+
+A backup is laid out like a node's folder, so it is read in place, after every file was compared with its manifest. DIR is one
+backup, or the folder that holds several: then the newest is meant.
+"""
+
+from argparse import Namespace
+from pathlib import Path
+
+import msgspec
+
+from nano.domain.errors import Invalid, Unknown
+from nano.domain.naming import format_size
+from nano.journal.backup import backup, check_backup, newest_backup, read_manifest, restore
+from nano.tools.display import plain, words
+from nano.tools.display.card import print_fields
+from nano.tools.display.terminal import Terminal
+from nano.tools.display.text import Text
+from nano.tools.replay.moments import Moment, parse_moment
+from nano.tools.replay.node import Node
+
+
+def open_backup(folder: Path) -> Node:
+    """Raises Unknown(no_backup), JournalDamaged."""
+    found = folder if (folder / "manifest.json").exists() else newest_backup(folder)
+    if found is None:
+        raise Unknown(
+            f"There is no backup in {folder}.",
+            code="no_backup",
+            hint="Name a backup's folder, or the folder that holds several.",
+        )
+    check_backup(found)
+    node = Node(found)
+    node.is_copy = True
+    return node
+
+
+def run(terminal: Terminal, node: Node, options: Namespace) -> int:
+    return _restore(terminal, node, options) if options.verb == "restore" else _backup(terminal, node, options)
+
+
+def _backup(terminal: Terminal, node: Node, options: Namespace) -> int:
+    target: Path = options.target.absolute()
+    if node.is_copy or node.journal == node.folder:
+        raise Invalid(
+            "Only a node's own folder is backed up.",
+            code="no_node_folder",
+            hint="Name it: --node STATE/core, STATE/cell or STATE/frontend.",
+        )
+    if target.resolve().is_relative_to(node.folder.resolve()):
+        raise Invalid(
+            f"{target} lies inside {node.folder}, which is only read.",
+            code="folder_inside_source",
+            hint="Name a folder somewhere else, best on another disk.",
+        )
+    made = backup(node.folder, target, now=terminal.now())
+    manifest = read_manifest(made)
+    size = sum(file.size for file in manifest.files)
+    if options.output == "json":
+        told = {"done": True, "backup": str(made), "node": node.name, "kind": node.kind, "bytes": size}
+        terminal.data(plain.json_line({**msgspec.to_builtins(manifest), **told}))
+        return 0
+    terminal.write(Text(f"backup of {node.name}", "bold").append("  ").append(terminal.state("done", "made")))
+    fields: list[tuple[str, str | Text]] = [
+        ("in", str(made)),
+        ("position", str(manifest.position)),
+        ("size", f"{format_size(size)} in {words.plural(len(manifest.files), 'file')}"),
+        ("chain head", manifest.hash),
+    ]
+    print_fields(terminal, fields)
+    return 0
+
+
+def _restore(terminal: Terminal, node: Node, options: Namespace) -> int:
+    into: Path = options.into.absolute()
+    at = parse_moment(options.at, terminal.now(), terminal.zone) if options.at else None
+    position = restore(node.folder, into, at=None if at is None else _position(node, at))
+    if options.output == "json":
+        told = {"done": True, "into": str(into), "backup": str(node.folder), "node": node.name, "kind": node.kind}
+        terminal.data(plain.json_line({**told, "position": position}))
+        return 0
+    terminal.write(Text(f"journal of {node.name}", "bold").append("  ").append(terminal.state("done", "restored")))
+    print_fields(terminal, [("into", str(into)), ("from", str(node.folder)), ("position", str(position))])
+    return 0
+
+
+def _position(node: Node, moment: Moment) -> int:
+    """The last position at or before the moment."""
+    if moment.position is not None:
+        return moment.position
+    last = 0
+    for line in node.reader().lines():
+        if not moment.covers(line):
+            break
+        last = line.last
+    return last
