@@ -106,6 +106,7 @@ class Ledger:
         Raises JournalError, JournalDamaged, DiskFull.
         """
         await self._workers.run(self._open_and_fold)
+        self._journals.expect(self._versions)
         self._journals.start()
         self.feed.attach(self.history, self.log.position)
         self._engine = GroupCommit(self.log, self._durable, self._failed, self._workers)

@@ -7,13 +7,13 @@ It looks again LAG_S after a stretch, or at once when somebody waits (``flush``)
 Invariant: every file is a prefix of what the log says about its resource. ``resources/.mark`` says up to which
 position everything is written, and up to which it is also synced. After a crash of the process the first counts, after
 a crash of the machine (another boot id) the second. Before a file is first added to, its end is looked at; one that does
-not fit (torn, shorter, or gone) is cut or made anew. Trouble here never harms the commit log: it is
+not fit (torn, shorter, or gone) is cut or made anew; those that are gone also at a start. Trouble here never harms the commit log: it is
 logged and tried again.
 """
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -80,6 +80,11 @@ class ResourceJournals:
         self._ended = False
         self._trouble = False
         self._thread: threading.Thread | None = None
+        self._expected: list[str] = []
+
+    def expect(self, resources: Iterable[str]) -> None:
+        """Before ``start``: all resources that ever had an event; files of theirs that are gone are made anew."""
+        self._expected = list(resources)
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="nano-resource-journals", daemon=True)
@@ -131,6 +136,8 @@ class ResourceJournals:
                 self._resume()
                 self._ready = True
             self._follow()
+            if self._expected:
+                self._replace_missing()
             if self._closing:
                 self._sync(SYNC_AT_CLOSE_MAX)
             self._note_trouble(None)
@@ -183,6 +190,20 @@ class ResourceJournals:
                 if anew:
                     self._make_anew(anew)
                 self._write_mark()
+
+    def _replace_missing(self) -> None:
+        """Make those anew that were there once: somebody removed them."""
+        there = {
+            f"{kind}/{name.removesuffix('.jsonl')}"
+            for kind in self._disk.list(self.folder)
+            if not kind.startswith(".")
+            for name in self._disk.list(self.folder / kind)
+        }
+        gone = [resource for resource in self._expected if resource not in there]
+        if gone:
+            self._make_anew(gone)
+            self._write_mark()
+        self._expected = []
 
     def _add(self, resource: str, rows: Rows) -> bool:
         """Append the rows that are not there yet; False when the file does not fit and has to be made anew."""

@@ -149,3 +149,14 @@ async def test_rebuild_gives_the_same_bytes(tmp_path: Path) -> None:
     assert rebuild_resource_journals(tmp_path, clock=ticking()) == 12
     assert {name: journal(tmp_path, name).read_bytes() for name in "ab"} == whole
     assert verify(tmp_path).whole
+
+
+async def test_one_that_was_removed_by_hand_is_there_after_the_next_start(tmp_path: Path) -> None:
+    await run(tmp_path, 5, names="abc")
+    whole = {name: journal(tmp_path, name).read_bytes() for name in "abc"}
+    for name in "ac":
+        journal(tmp_path, name).unlink()
+    assert not verify(tmp_path).whole
+    await run(tmp_path, 0)
+    assert {name: journal(tmp_path, name).read_bytes() for name in "abc"} == whole
+    assert verify(tmp_path).whole
