@@ -85,7 +85,7 @@ def make_node(node: Node, folder: Path, clock: Callable[[], datetime]) -> Report
 class _SyncedLater(RealDisk):
     """For files that are nobody's yet and are made durable together before they become somebody's."""
 
-    def fdatasync(self, handle: int) -> None:
+    def fdatasync(self, handle: int) -> None:  # noqa: ARG002 (the port's name)
         return
 
 
