@@ -17,6 +17,7 @@ It does not know what commands mean (``Model``), how lines are kept (``CommitLog
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 import anyio
@@ -187,6 +188,12 @@ class Ledger:
     async def facts(self, after: int = 0, limit: int = 1_000, resource: str | None = None) -> list[Fact]:
         """Durable facts above ``after``: a position, or a version when a resource is named."""
         return await self.history.facts(after, limit, resource)
+
+    async def snapshot(self, up_to: int | datetime, above: int) -> Capture | None:
+        """The newest snapshot at or before a position or instant, and above a position: where a fold may begin."""
+        find = partial(self.snapshots.newest, up_to=up_to, above=above)
+        found = await self._workers.run(find)
+        return found[0] if found is not None else None
 
     # ------------------------------------------------------------------ staging
 

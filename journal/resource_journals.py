@@ -7,8 +7,8 @@ It looks again LAG_S after a stretch, or at once when somebody waits (``flush``)
 Invariant: every file is a prefix of what the log says about its resource. ``resources/.mark`` says up to which
 position everything is written, and up to which it is also synced. After a crash of the process the first counts, after
 a crash of the machine (another boot id) the second. Before a file is first added to, its end is looked at; one that does
-not fit (torn, shorter, or gone) is cut or made anew; those that are gone also at a start. Trouble here never harms the commit log: it is
-logged and tried again.
+not fit (torn, shorter, or gone) is cut or made anew. One that is gone is also made anew at a start. Trouble here never
+harms the commit log: it is logged and tried again.
 """
 
 import logging

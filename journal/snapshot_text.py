@@ -155,6 +155,14 @@ class SnapshotText:
         if tracking != capture.tracking or memory != capture.memory or any(map(tuple, (states, versions, receipts))):
             raise Unusable("it does not read back as what was captured")
 
+    def header_of(self, data: bytes) -> Header:
+        """The header in the first bytes of a snapshot. Raises Unusable."""
+        try:
+            with zstandard.ZstdDecompressor().stream_reader(BytesIO(data)) as reader:
+                return self.header(reader.read(1_000).partition(b"\n")[0])
+        except zstandard.ZstdError as error:
+            raise Unusable(f"it can't be decompressed ({error})") from error
+
     def header(self, text: bytes) -> Header:
         """Raises Unusable for text that is no header, or that of another format or code."""
         try:

@@ -15,6 +15,7 @@ import contextlib
 import logging
 import re
 from collections.abc import Callable
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -33,6 +34,7 @@ log = logging.getLogger("nano.journal")
 
 NAME: Final = re.compile(r"(\d{16})\.json\.zst")
 APPEND_BYTES: Final = 64 << 10
+HEAD_BYTES: Final = 256 << 10  # more than zstd needs to give the first line
 
 
 class SnapshotSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +44,7 @@ class SnapshotSettings(msgspec.Struct, frozen=True, kw_only=True):
     every_events: int = 100_000
     at_stop_events: int = 20_000
     retry_events: int = 10_000
-    keep: int = 2
+    keep: int = 12
 
 
 class Snapshots:
@@ -67,14 +69,24 @@ class Snapshots:
 
     # ------------------------------------------------------------------ at a start
 
-    def newest(self, *, up_to: int | None = None) -> tuple[Capture, Anchor] | None:
-        """The newest that can be used (at or before ``up_to``), and where the log goes on after it. Reads files; never raises."""
+    def newest(self, *, up_to: int | datetime | None = None, above: int = 0) -> tuple[Capture, Anchor] | None:
+        """The newest that can be used, and where the log goes on after it. Reads files; never raises.
+
+        ``up_to`` a position, or the time of the last line in it; only those ``above`` a position are looked at.
+        """
         if not self.possible:
             return None
         for position, path in reversed(list_snapshots(self._log.disk, self.folder)):
-            if up_to is not None and position > up_to:
+            if position <= above:
+                break
+            if isinstance(up_to, int) and position > up_to:
                 continue
             try:
+                if (
+                    isinstance(up_to, datetime)
+                    and self._text.header_of(self._log.disk.read(path, 0, HEAD_BYTES)).time > up_to
+                ):
+                    continue
                 capture = self._text.read(self._log.disk.read(path))
                 if capture.position != position:
                     raise Unusable(f"it is one of position {capture.position}")

@@ -28,7 +28,7 @@ from nano.journal.testing import BadDisk, Count, Counters, Make, numbered, ticki
 
 pytestmark = pytest.mark.anyio
 
-OFTEN = SnapshotSettings(every_events=5, at_stop_events=1, retry_events=2)
+OFTEN = SnapshotSettings(every_events=5, at_stop_events=1, retry_events=2, keep=2)
 AT_STOP = SnapshotSettings(every_events=1_000, at_stop_events=1)
 NEVER = SnapshotSettings(every_events=0)
 
