@@ -4,7 +4,7 @@
 A module there is a docstring (its first line is the title) and ``run() -> dict``: figures by name. A figure is a number or
 text, or ``{"value", "unit", "reach", "ok"}`` where something is to be reached; nested dicts become dotted names. Each runs in
 a process of its own, so that memory and caches of one do not colour the next. Files named ``test_*.py`` there are run by
-pytest-benchmark and their means are added. A ratio is measured within one run: it holds on other machines, a time does not.
+pytest-benchmark and their medians are added. A ratio is measured within one run: it holds on other machines, a time does not.
 
 It asserts nothing: a test may, on ratios.
 """
@@ -124,20 +124,20 @@ def _chosen(names: list[str]) -> list[Path]:
 
 def _measure(path: Path) -> Figures:
     if path.name.startswith("test_"):
-        return _pytest_means(path)
+        return _pytest_medians(path)
     command = [sys.executable, "-m", "nano.tools.bench", "--module", str(path)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=MODULE_TIMEOUT_S, check=True, cwd=ROOT)
     figures: Figures = json.loads(done.stdout.splitlines()[-1])
     return figures
 
 
-def _pytest_means(path: Path) -> Figures:
+def _pytest_medians(path: Path) -> Figures:
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "figures.json"
         command = [sys.executable, "-m", "pytest", "-q", str(path), "--benchmark-only", f"--benchmark-json={target}"]
         subprocess.run(command, stdout=sys.stderr, timeout=MODULE_TIMEOUT_S, check=True, cwd=ROOT)
         measured = json.loads(target.read_text())["benchmarks"]
-    return {run["name"].removeprefix("test_"): {"value": run["stats"]["mean"] * 1e6, "unit": "µs"} for run in measured}
+    return {run["name"].removeprefix("test_"): {"value": run["stats"]["median"] * 1e6, "unit": "µs"} for run in measured}
 
 
 def _load(path: Path) -> Figures:
