@@ -10,18 +10,21 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Final
 from urllib.parse import parse_qsl, quote, urlsplit
 
+import anyio
 from msgspec.structs import replace
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from nano.domain.errors import Forbidden, NanoError, TooLarge, Unauthenticated
+from nano.http.problems import BadRequest
 from nano.ui.doorman import Doorman, form_token
 from nano.ui.visit import THEMES, Visit
 from nano.ui.words import Words, choose
 
 BODY_BYTES_MAX: Final = 64 * 1024
 FIELDS_MAX: Final = 100
+FORM_SECONDS_MAX: Final = 20.0
 OPEN: Final = ("/login", "/welcome", "/health", "/preferences")  # and everything below /static/
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 SESSION_COOKIE: Final = "nano_session"
@@ -139,14 +142,17 @@ class Gate:
             raise _too_large()
         body = b""
         more = True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                break
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-            if len(body) > BODY_BYTES_MAX:
-                raise _too_large()
+        with anyio.move_on_after(FORM_SECONDS_MAX):
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    break
+                body += message.get("body", b"")
+                more = message.get("more_body", False)
+                if len(body) > BODY_BYTES_MAX:
+                    raise _too_large()
+        if more:
+            raise BadRequest("The form did not arrive whole.", code="form_incomplete", hint="Load the page again.")
         try:
             return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=FIELDS_MAX))
         except ValueError as error:

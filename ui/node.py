@@ -23,6 +23,7 @@ import nano
 from nano.domain.errors import Failure
 from nano.domain.office import Office
 from nano.domain.session import Lifetimes
+from nano.http.wire import BoundedProtocol
 from nano.journal.commit_log import CommitLog
 from nano.journal.feed import Feed
 from nano.journal.ledger import Ledger
@@ -134,6 +135,7 @@ class Listener(uvicorn.Server):
 def _server(app: object, settings: Settings) -> Listener:
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]  # an ASGI application
+        http=BoundedProtocol,
         log_config=None,
         access_log=False,
         lifespan="off",
