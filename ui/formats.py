@@ -54,6 +54,11 @@ class Formats:
             )
         )
 
+    def tick(self, at: datetime, is_day: bool) -> str:
+        """What a scale says at a tick: the day ("Nov 9", "11月9日") or the time of day."""
+        pattern = "HH:mm" if not is_day else "MMM d" if self.words.tag == "en" else "M月d日"
+        return str(format_datetime(as_time(at), pattern, locale=self.words.locale))
+
     def ago(self, at: datetime | str | None, now: datetime) -> str:
         """ "3 minutes ago"; the browser keeps it true."""
         if not at:

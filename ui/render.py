@@ -64,6 +64,7 @@ class Renderer:
             "moment": formats.moment,
             "clock": formats.clock,
             "day": formats.day,
+            "tick": formats.tick,
             "number": formats.number,
             "duration": formats.duration,
             "short": short,

@@ -124,6 +124,10 @@ PROBLEMS: Final = {
     "unknown_image": (N_("There is no such image."), N_("It may have been removed. The journal knows.")),
     "unknown_task": (N_("There is no such task."), N_("Old tasks are kept in the journal.")),
     "unknown_compute_pool": (N_("There is no such compute pool."), N_("It may have been deleted. The journal knows.")),
+    "invalid_at": (
+        N_("This moment is not in the journal."),
+        N_("Choose one between its first entry and now, as a position or as a time like 2026-11-21T03:10:53Z."),
+    ),
     "invalid_number": (N_("This is not a number that can be used."), N_("Use digits, within the limits shown.")),
     "guest_running": (N_("The guest is running."), N_("Stop it first.")),
     "guest_not_running": (N_("The guest is not running."), N_("Start it first.")),

@@ -1,4 +1,4 @@
-"""Guests: the table, one guest with its tabs, and what may be done with one."""
+"""Guests: the table (now, or as it was), one guest with its tabs, and what may be done with one."""
 
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -7,14 +7,17 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from nano.domain.errors import Invalid, NanoError, Unknown
-from nano.ui.mirror import Mirror, Row
+from nano.ui.mirror import Row
+from nano.ui.pages import past
 from nano.ui.pages.history import read_history
 from nano.ui.portal import Portal, back_path, explain, portal_of
+from nano.ui.visit import Visit
 from nano.ui.words import N_
 
 PAGE: Final = 30
 STATES: Final = ("running", "stopped", "paused", "creating", "deleting", "crashed", "lost", "missing")
 SORTS: Final = ("name", "state", "cell", "cores", "memory")
+FILTERS: Final = ("q", "state", "pool", "cell", "sort")
 TABS: Final = ("overview", "history", "settings")
 ACTIONS: Final = {
     "start": N_("%(name)s is being started"),
@@ -28,17 +31,46 @@ ACTIONS: Final = {
 
 async def guests(request: Request) -> Response:
     portal, visit = portal_of(request)
-    query = {name: request.query_params.get(name, "")[:64] for name in ("q", "state", "pool", "cell", "sort")}
+    query = {name: request.query_params.get(name, "")[:64] for name in FILTERS}
+    query["at"] = past.moment_text(request.query_params)
     number = request.query_params.get("page", "1")
-    context = table(portal.mirror, query, int(number) if number.isdigit() and len(number) < 6 else 1)
-    context |= {"usage": portal.usage, "watch": "guests"}
-    name = "guests/list.html" if request.query_params.get("part") == "list" else "guests.html"
-    return portal.page(visit, name, context)
+    page = int(number) if number.isdigit() and len(number) < 6 else 1
+    part = request.query_params.get("part", "")
+    if query["at"]:
+        return await _guests_then(portal, visit, request, query, page)
+    context = table(portal.mirror.all("guest"), query, page)
+    context |= {"usage": portal.usage, "watch": "guests", "past": None, "problem": None}
+    return portal.page(visit, "guests/list.html" if part == "list" else "guests.html", context)
 
 
-def table(mirror: Mirror, query: dict[str, str], number: int) -> dict[str, Any]:
+async def _guests_then(portal: Portal, visit: Visit, request: Request, query: dict[str, str], page: int) -> Response:
+    """The table as it was. The address always names the moment, so it can be shared; ``?part=then`` is all but the scale."""
+    if query["at"] == past.NOW or "seconds" in request.query_params:
+        if query["at"] == past.NOW:
+            query["at"] = str(await past.newest(portal, visit))
+        return RedirectResponse(_address(query), 303)
+    is_part = request.query_params.get("part") == "then"
+    rows: list[Row] = []
+    total, status = 0, 200
+    moment, problem = None, None
+    try:
+        rows, position, total = await past.guests_at(portal, visit, query["at"])
+        moment = await past.moment_at(portal, visit, query["at"], position, rows)
+    except NanoError as error:
+        if is_part:
+            return portal.refused(request, error)
+        problem, status = explain(error, visit.words), error.status
+    context = table(rows, query, page)
+    context |= {"usage": portal.usage, "watch": "", "past": moment, "problem": problem, "left_out": total - len(rows)}
+    if is_part:
+        return portal.page(visit, "guests/then.html", context)
+    context["scale"] = await past.scale(portal, visit)
+    return portal.page(visit, "guests.html", context, status=status)
+
+
+def table(rows: list[Row], query: dict[str, str], number: int) -> dict[str, Any]:
     """One page of the guests that match, the counts behind the chips, and addresses that keep the filters."""
-    scope = [guest for guest in mirror.all("guest") if _in_scope(guest, query)]
+    scope = [guest for guest in rows if _in_scope(guest, query)]
     counts = {state: sum(guest["state"] == state for guest in scope) for state in STATES}
     shown = [guest for guest in scope if not query["state"] or guest["state"] == query["state"]]
     sort = query["sort"].removeprefix("-")
@@ -48,13 +80,12 @@ def table(mirror: Mirror, query: dict[str, str], number: int) -> dict[str, Any]:
     number = max(1, min(number, pages))
 
     def link(**changes: str) -> str:
-        kept = {name: value for name, value in {**query, **changes}.items() if value}
-        return "/guests" + ("?" + urlencode(kept) if kept else "")
+        return _address({**query, **changes})
 
     return {
         "guests": shown[(number - 1) * PAGE : number * PAGE],
         "total": len(shown),
-        "everything": len(mirror.rows["guest"]),
+        "everything": len(rows),
         "counts": {state: count for state, count in counts.items() if count},
         "all_count": len(scope),
         "query": query,
@@ -65,6 +96,11 @@ def table(mirror: Mirror, query: dict[str, str], number: int) -> dict[str, Any]:
         "descending": query["sort"].startswith("-"),
         "first": (number - 1) * PAGE + 1,
     }
+
+
+def _address(query: dict[str, str]) -> str:
+    kept = {name: value for name, value in query.items() if value}
+    return "/guests" + ("?" + urlencode(kept, safe=":") if kept else "")
 
 
 def _in_scope(guest: Row, query: dict[str, str]) -> bool:
@@ -83,7 +119,7 @@ async def guest_row(request: Request) -> Response:
     guest = portal.mirror.get("guest", request.path_params["guest"])
     if guest is None:
         return Response("", media_type="text/html")
-    return portal.page(visit, "guests/row.html", {"guest": guest, "usage": portal.usage})
+    return portal.page(visit, "guests/row.html", {"guest": guest, "usage": portal.usage, "past": None})
 
 
 async def guest_menu(request: Request) -> Response:

@@ -80,6 +80,7 @@ def demo_core(pace_s: float = 1.2, now: datetime | None = None) -> FakeCore:
         _guest(core, dice, next(ids), images[number % 3], number, (name, state, cores, memory), begin, now)
     _tasks(core, ids, now)
     _pools(core)
+    core.settle()
     core.measure(measurements(core, dice, 0))
     return core
 
@@ -149,10 +150,14 @@ def _guest(
         changed_at=text_of(now - timedelta(hours=number * 2, minutes=7)),
     )
     spec = {"cores": cores, "memory": row["memory"], "disks": row["disks"]}
-    core.put("guest", row, "guest.requested", at=at, spec=spec, cell=cell)
-    core.put("guest", row, "guest.created", actor="", at=at + timedelta(seconds=4))
-    core.put("guest", row, "guest.work_started", at=at + timedelta(seconds=5), action="start")
-    core.put("guest", row, "guest.started", actor=f"cell/{cell}", at=at + timedelta(seconds=6), reason="start on order")
+    early = {**row, "agent": False, "addresses": []}
+    off, on = {**early, "state": "stopped"}, {**early, "state": "running"}
+    core.put("guest", {**early, "state": "creating"}, "guest.requested", at=at, spec=spec, cell=cell)
+    core.put("guest", {**off}, "guest.created", actor="", at=at + timedelta(seconds=4))
+    core.put("guest", {**off}, "guest.work_started", at=at + timedelta(seconds=5), action="start")
+    core.put("guest", on, "guest.started", actor=f"cell/{cell}", at=at + timedelta(seconds=6), reason="start on order")
+    if state == "lost":  # no event of its own: its cell went
+        core.rows["guest"][key] = row
     if state == "running":
         core.put(
             "guest",

@@ -20,6 +20,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from nano.ui.testing.fake_display import serve_display
+from nano.ui.testing.fake_past import list_at, settle
 
 Row = dict[str, Any]
 COLLECTIONS = {"guests": "guest", "cells": "cell", "compute-pools": "compute_pool", "images": "image", "tasks": "task"}
@@ -49,6 +50,7 @@ class FakeCore:
         self.tokens: dict[str, str] = {}
         self._moved = anyio.Event()
         self._told: list[Row] = []
+        self._then: dict[str, Row | None] = {}  # by command, the row that came of it
         self._work: list[tuple[Row, str]] = []
         self._given = anyio.Event()
         v2 = "/api/v2"
@@ -97,14 +99,15 @@ class FakeCore:
                 "event": {"type": event, **data},
             }
         )
-        kind, _, key = resource.partition("/")
-        self.tell(
-            {
-                "name": "change",
-                "id": len(self.facts),
-                "data": {**self.facts[-1], "type": event, "row": self._row(kind, key)},
-            }
-        )
+        row = self._row(*resource.split("/", 1))
+        self._then[self.facts[-1]["command_id"]] = copy.deepcopy(row)
+        told = {**self.facts[-1], "type": event, "row": row}
+        self.tell({"name": "change", "id": len(self.facts), "data": told})
+
+    def settle(self) -> None:
+        """Bring what was recorded so far into the order of its times; nobody may have listened yet."""
+        settle(self.facts)
+        self._told.clear()
 
     def measure(self, usage: Row) -> None:
         self.usage = usage
@@ -207,6 +210,11 @@ class FakeCore:
             return _problem(503, "core_unreachable", "Core is stopping.")
         kind = COLLECTIONS[request.path_params["collection"]]
         items = list(self.rows[kind].values())
+        if at := request.query_params.get("at"):
+            then = list_at(kind, at, self.facts, self._then)
+            if then is None:
+                return _problem(422, "invalid_at", f"There is no moment {at} in the journal.", "Choose another.")
+            return JSONResponse(then, headers={"x-nano-position": str(then["position"])})
         last = max((fact["position"] for fact in self.facts if fact["resource"].startswith(kind + "/")), default=0)
         page = {"items": items, "total": len(items), "next": None, "position": last}
         self.listed[kind] += 1
@@ -269,11 +277,8 @@ class FakeCore:
     async def _act(self, request: Request) -> Response:
         if refused := await self._refusal(request):
             return refused
-        kind, key, verb = (
-            COLLECTIONS[request.path_params["collection"]],
-            request.path_params["key"],
-            request.path_params["verb"],
-        )
+        asked = request.path_params
+        kind, key, verb = COLLECTIONS[asked["collection"]], asked["key"], asked["verb"]
         row = self._found(kind, key)
         if row is None:
             return _problem(404, f"unknown_{kind}", f"There is no {kind} {key}.")
@@ -303,10 +308,13 @@ class FakeCore:
 
     async def _journal(self, request: Request) -> Response:
         wanted = request.query_params
+        cursor = wanted.get("cursor", "")
+        below = int(cursor) if cursor.isdigit() else len(self.facts) + 1
         facts = [
             fact
             for fact in self.facts[::-1]
-            if fact["actor"] == wanted.get("actor", fact["actor"])
+            if fact["position"] < below
+            and fact["actor"] == wanted.get("actor", fact["actor"])
             and fact["event"]["type"].startswith(wanted.get("type", ""))
             and fact["resource"].startswith(wanted.get("resource", ""))
         ]

@@ -18,7 +18,7 @@ from nano.ui.testing.fake_core import FakeCore
 from nano.ui.testing.stage import measured_hour, stage
 
 WIDE, NARROW = (1440, 900), (390, 844)
-GUEST, TASK = "GUEST", "TASK"  # stand for ids of the demo
+GUEST, TASK, CRASH = "GUEST", "TASK", "CRASH"  # stand for ids and a position of the demo
 
 
 class Shot(NamedTuple):
@@ -35,6 +35,8 @@ SHOTS: Final = (
     Shot("dashboard-narrow", "/", NARROW),
     Shot("guests", "/guests"),
     Shot("guests-narrow-dark", "/guests", NARROW, "dark"),
+    Shot("past", f"/guests?at={CRASH}"),
+    Shot("past-narrow-dark-zh", f"/guests?at={CRASH}", NARROW, "dark", "zh-CN"),
     Shot("guest-dark", f"/guests/{GUEST}", theme="dark"),
     Shot("guest-narrow-zh", f"/guests/{GUEST}", NARROW, language="zh-CN"),
     Shot("history", f"/guests/{GUEST}?tab=history"),
@@ -68,7 +70,8 @@ async def _welcome(browser: Browser, portal: str, folder: Path) -> None:
 async def _take(browser: Browser, portal: str, shot: Shot, core: FakeCore, folder: Path) -> None:
     guest = next(row["id"] for row in core.rows["guest"].values() if row["name"] == "web-1")
     task = next(row["id"] for row in core.rows["task"].values() if row["state"] == "failed")
-    path = shot.path.replace(GUEST, guest).replace(TASK, task)
+    crash = next(fact["position"] for fact in core.facts if fact["event"]["type"] == "guest.crashed")
+    path = shot.path.replace(GUEST, guest).replace(TASK, task).replace(CRASH, str(crash))
     size = {"width": shot.size[0], "height": shot.size[1]}
     async with window(browser, portal, viewport=size, color_scheme=shot.theme, locale=shot.language) as page:
         await page.goto("/login")

@@ -81,7 +81,12 @@ async def stage(folder: Path, core: FakeCore, *, port: int = 0, usage: UsageRing
     core_socket = socket.create_server(("127.0.0.1", 0))
     address = f"http://127.0.0.1:{core_socket.getsockname()[1]}"
     config = uvicorn.Config(
-        core.app, log_config=None, lifespan="off", ws="websockets-sansio", timeout_graceful_shutdown=1
+        core.app,
+        log_config=None,
+        lifespan="off",
+        ws="websockets-sansio",
+        timeout_graceful_shutdown=1,
+        timeout_keep_alive=600,  # one that ends just as it is used again would look like a Core that is away
     )
     server = Listener(config)
     settings = Settings(listen=Listen(port=port or _free_port()))

@@ -2,6 +2,7 @@
 import "./door.js";
 import { live } from "./live.js";
 import { charts } from "./charts.js";
+import { past } from "./past.js";
 
 const words = JSON.parse(document.body.dataset.words);
 const byId = (id) => document.getElementById(id);
@@ -151,3 +152,4 @@ document.addEventListener("usage", (event) => {
 
 live();
 charts();
+past();
