@@ -26,6 +26,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 import msgspec
 
@@ -124,7 +125,8 @@ def stop(folder: Path) -> None:
 
 
 def uri_of(folder: Path) -> str:
-    return f"qemu:///system?socket={_reachable_run(folder.absolute()) / SOCKET}"
+    path = quote(os.fsencode(_reachable_run(folder.absolute()) / SOCKET))  # spaces and the like are no part of a URI
+    return f"qemu:///system?socket={path}"
 
 
 def guest_processes(folder: Path) -> list[int]:
