@@ -137,7 +137,9 @@ def _pytest_medians(path: Path) -> Figures:
         command = [sys.executable, "-m", "pytest", "-q", str(path), "--benchmark-only", f"--benchmark-json={target}"]
         subprocess.run(command, stdout=sys.stderr, timeout=MODULE_TIMEOUT_S, check=True, cwd=ROOT)
         measured = json.loads(target.read_text())["benchmarks"]
-    return {run["name"].removeprefix("test_"): {"value": run["stats"]["median"] * 1e6, "unit": "µs"} for run in measured}
+    return {
+        run["name"].removeprefix("test_"): {"value": run["stats"]["median"] * 1e6, "unit": "µs"} for run in measured
+    }
 
 
 def _load(path: Path) -> Figures:
