@@ -57,7 +57,7 @@ class CellOffer:
         if isinstance(message, Ping):
             return Ok()
         if isinstance(message, CancelCommand):
-            self._desk.cancel(message.command_id)
+            await self._desk.cancel(message.command_id)
             return Ok()
         return await self._desk.take(message)
 

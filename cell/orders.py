@@ -77,11 +77,12 @@ class OrderDesk:
             raise Refusal(order.error.message, code=order.error.code, hint=order.error.hint, undone=undone)
         return Ok(self._ledger.position, order.detail)
 
-    def cancel(self, order_id: str) -> None:
-        """Stop an order that is being carried out; it undoes what it did. Nothing when it is not running."""
+    async def cancel(self, order_id: str) -> None:
+        """Stop an order that is being carried out and wait until it has undone what it did. Nothing when none runs."""
         running = self._running.get(order_id)
         if running is not None:
             running.scope.cancel()
+            await running.ended.wait()
 
     async def progress(self, order_id: str) -> AsyncIterator[ProgressIs]:
         """How far a running order is, at each change, until it ends."""

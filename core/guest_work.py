@@ -33,7 +33,7 @@ from nano.transports.unwrap import plain_errors
 log = logging.getLogger("nano.core")
 
 UNDO_PATIENCE_S = 45.0  # how long undoing waits for a cell that is away, before it becomes a debt
-CANCEL_TIMEOUT_S = 5.0
+CANCEL_TIMEOUT_S = 30.0  # the cell answers when what it had begun is undone
 
 Tell = Callable[[str, int, str], None]  # task id, percent of the open step, step in words
 Serve = Callable[[Image], ImageSource]

@@ -5,6 +5,7 @@ from pathlib import Path
 import anyio
 import pytest
 
+from nano.cell.work import Work
 from nano.core.core import Core
 from nano.domain import guest_commands as gc
 from nano.domain.cell import AddCell
@@ -118,6 +119,31 @@ async def test_a_creation_can_be_cancelled(bed: Bed) -> None:
         task = await ended(core, task_id)
         assert task.state == "cancelled"
         assert left_on(bed, "one") == (0, 0)
+
+
+async def test_a_cancelled_creation_that_takes_time_to_undo_leaves_no_debt(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undo = Work.undo_create
+
+    async def slowly(self: Work, guest_id: str) -> tuple[str, ...]:
+        await anyio.sleep(0.3)
+        return await undo(self, guest_id)
+
+    monkeypatch.setattr(Work, "undo_create", slowly)
+    async with bed.zone("one") as (core, (cell,)):
+        await add(core, "one")
+        bed.host("one").hang_next("make_volumes")
+        receipt = await core.execute(blank("web"), actor="admin", command_id="create")
+        with anyio.fail_after(5):
+            while not cell.site.open_orders:
+                await cell.ledger.feed.wait_for(cell.ledger.position + 1)
+        task_id = task_of(receipt.facts)
+        await core.execute(CancelTask(task=task_id), actor="admin", command_id="cancel")
+        task = await ended(core, task_id)
+        assert task.state == "cancelled"
+        assert not any("can't be asked" in text for text in task.undone), task.undone
+        assert (await do(core, blank("next"), "next")).state == "done", "the cell owes nothing and takes guests"
 
 
 async def test_a_cell_killed_in_the_middle_undoes_and_says_so(bed: Bed) -> None:
