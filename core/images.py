@@ -56,7 +56,7 @@ async def inspect(path: Path) -> Inspection:
             code="image_not_qcow2",
             hint="Convert it to qcow2 first.",
         ) from error
-    if info.refers_elsewhere:
+    if info.refers_elsewhere or await _header_names_a_backing_file(path):
         raise Invalid(
             f"{path} leans on another file.",
             code="image_not_self_contained",
@@ -65,6 +65,13 @@ async def inspect(path: Path) -> Inspection:
     if not 0 < info.virtual_size <= DISK_MAX:
         raise Invalid(f"{path} says its disk has {info.virtual_size} bytes.", code="image_size_absurd")
     return Inspection("qcow2", found.st_size, info.virtual_size)
+
+
+async def _header_names_a_backing_file(path: Path) -> bool:
+    """Of a cut file qemu-img reads the missing name as zeros and says nothing; its header still points there.
+    Bytes 8 to 16 of a qcow2 header: backing_file_offset, 0 = none (QEMU docs/interop/qcow2)."""
+    async with await anyio.open_file(path, "rb") as file:
+        return any((await file.read(16))[8:16])
 
 
 def _digest(path: Path, size: int, progress: Callable[[int], None], stop: Callable[[], bool]) -> str:

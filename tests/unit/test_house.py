@@ -27,6 +27,13 @@ def test_no_source_file_is_too_long() -> None:
     assert not long, f"split these (at most {LINES_MAX} lines): {long}"
 
 
+def test_nothing_that_is_needed_is_ignored() -> None:
+    """A pattern of .gitignore that matches inside a room makes a clone that lacks a file (vendored ``dist/``, once)."""
+    command = ["git", "ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--", *ROOMS]
+    ignored = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    assert not [name for name in ignored if name and "__pycache__" not in name]
+
+
 def test_every_module_says_why_it_exists() -> None:
     silent = []
     for path in tracked("*.py"):
