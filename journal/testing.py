@@ -6,15 +6,22 @@ Counters are made, counted up and removed. Nothing in a node uses this module.
 import errno
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.lowlevel
+
 from nano.domain.errors import Conflict, Unknown
 from nano.domain.facts import Command, Context, Emitted, Event, Model, Rules, State
-from nano.journal.disk import RealDisk
+from nano.journal.commit_log import CommitLog
+from nano.journal.disk import Disk, RealDisk
+from nano.journal.feed import Feed
+from nano.journal.ledger import Ledger
 
 
 class Counter(State, frozen=True):
@@ -211,3 +218,30 @@ class BadDisk(RealDisk):
     def sync_folder(self, path: Path) -> None:
         self._fault("sync_folder", path)
         super().sync_folder(path)
+
+
+@asynccontextmanager
+async def opened(
+    folder: Path, disk: Disk | None = None, feed: Feed | None = None, clock: Callable[[], datetime] | None = None
+) -> AsyncIterator[Ledger]:
+    clock = clock or ticking()
+    log = CommitLog(folder / "journal", clock=clock, disk=disk)
+    async with Ledger.open(log, Counters(), clock=clock, new_id=numbered(), feed=feed or Feed()) as ledger:
+        yield ledger
+
+
+def values(ledger: Ledger) -> dict[str, int]:
+    assert isinstance(ledger.model, Counters)
+    return ledger.model.values()
+
+
+async def make_counters(ledger: Ledger, *names: str) -> None:
+    for name in names:
+        await ledger.execute(Make(name), actor="admin", command_id=f"make-{name}")
+
+
+async def reached(condition: Callable[[], bool]) -> None:
+    """Give the event loop its turns until the condition holds."""
+    with anyio.fail_after(10):
+        while not condition():
+            await anyio.lowlevel.checkpoint()

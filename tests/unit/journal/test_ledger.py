@@ -1,8 +1,5 @@
 """The ledger over a real folder, with a toy model."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from datetime import datetime
 from pathlib import Path
 
 import anyio
@@ -10,41 +7,12 @@ import pytest
 
 from nano.domain.errors import Conflict, JournalError, Stale, Unknown
 from nano.domain.facts import Change
-from nano.journal.commit_log import CommitLog
-from nano.journal.disk import Disk
 from nano.journal.feed import Feed
-from nano.journal.ledger import Ledger, Receipt
+from nano.journal.ledger import Receipt
 from nano.journal.reader import JournalReader
-from nano.journal.testing import BadDisk, Count, CountAll, Counters, Make, Remove, Spoil, numbered, ticking
+from nano.journal.testing import BadDisk, Count, CountAll, Make, Remove, Spoil, make_counters, opened, values
 
 pytestmark = pytest.mark.anyio
-
-
-@asynccontextmanager
-async def opened(
-    folder: Path, disk: Disk | None = None, feed: Feed | None = None, clock: Callable[[], datetime] | None = None
-) -> AsyncIterator[Ledger]:
-    clock = clock or ticking()
-    log = CommitLog(folder / "journal", clock=clock, disk=disk)
-    async with Ledger.open(log, Counters(), clock=clock, new_id=numbered(), feed=feed or Feed()) as ledger:
-        yield ledger
-
-
-def values(ledger: Ledger) -> dict[str, int]:
-    assert isinstance(ledger.model, Counters)
-    return ledger.model.values()
-
-
-async def made(ledger: Ledger, *names: str) -> None:
-    for name in names:
-        await ledger.execute(Make(name), actor="admin", command_id=f"make-{name}")
-
-
-async def reached(condition: Callable[[], bool]) -> None:
-    """Give the event loop its turns until the condition holds."""
-    with anyio.fail_after(10):
-        while not condition():
-            await anyio.lowlevel.checkpoint()
 
 
 async def test_a_command_becomes_facts_and_survives_a_restart(tmp_path: Path) -> None:
@@ -65,7 +33,7 @@ async def test_a_command_becomes_facts_and_survives_a_restart(tmp_path: Path) ->
 
 async def test_concurrent_commands_each_see_the_one_before(tmp_path: Path) -> None:
     async with opened(tmp_path) as ledger:
-        await made(ledger, "a")
+        await make_counters(ledger, "a")
         refused = []
 
         async def one(number: int) -> None:
@@ -85,7 +53,7 @@ async def test_concurrent_commands_each_see_the_one_before(tmp_path: Path) -> No
 async def test_commands_that_arrive_together_share_one_sync(tmp_path: Path) -> None:
     disk = BadDisk()
     async with opened(tmp_path, disk) as ledger:
-        await made(ledger, "a")
+        await make_counters(ledger, "a")
         before = disk.syncs
 
         async def one(number: int) -> None:
@@ -100,7 +68,7 @@ async def test_commands_that_arrive_together_share_one_sync(tmp_path: Path) -> N
 
 async def test_many_events_of_one_command_are_one_line(tmp_path: Path) -> None:
     async with opened(tmp_path) as ledger:
-        await made(ledger, "a", "b", "c")
+        await make_counters(ledger, "a", "b", "c")
         receipt = await ledger.execute(CountAll(2), actor="admin", command_id="all")
         assert [fact.position for fact in receipt.facts] == [4, 5, 6]
     lines = list(JournalReader(tmp_path / "journal").lines())
@@ -114,14 +82,14 @@ async def test_a_refusal_changes_nothing(tmp_path: Path) -> None:
         with pytest.raises(Unknown):
             await ledger.execute(Count("a"), actor="admin", command_id="1")
         assert ledger.position == 0
-        await made(ledger, "a")  # the refused one's id is free again
+        await make_counters(ledger, "a")  # the refused one's id is free again
         receipt = await ledger.execute(Count("a"), actor="admin", command_id="1")
         assert not receipt.repeated
 
 
 async def test_no_events_write_nothing(tmp_path: Path) -> None:
     async with opened(tmp_path) as ledger:
-        await made(ledger, "a")
+        await make_counters(ledger, "a")
         assert await ledger.execute(Count("a", 0), actor="admin", command_id="1") == Receipt(1)
         assert ledger.position == 1
 
@@ -129,7 +97,7 @@ async def test_no_events_write_nothing(tmp_path: Path) -> None:
 async def test_no_events_are_answered_after_what_they_were_decided_on(tmp_path: Path) -> None:
     disk = BadDisk()
     async with opened(tmp_path, disk) as ledger:
-        await made(ledger, "a")
+        await make_counters(ledger, "a")
         disk.hold()
         answered = []
 
@@ -151,7 +119,7 @@ async def test_nothing_is_published_or_answered_before_it_is_durable(tmp_path: P
     seen: list[Change] = []
     feed.add_listener(seen.extend)
     async with opened(tmp_path, disk, feed) as ledger:
-        await made(ledger, "a")
+        await make_counters(ledger, "a")
         disk.hold()
         done = anyio.Event()
 
@@ -171,7 +139,7 @@ async def test_nothing_is_published_or_answered_before_it_is_durable(tmp_path: P
 
 async def test_a_repeated_command_gets_its_first_receipt(tmp_path: Path) -> None:
     async with opened(tmp_path) as ledger:
-        await made(ledger, "a")
+        await make_counters(ledger, "a")
         first = await ledger.execute(Count("a", 3), actor="admin", command_id="1")
         for _ in range(2):
             again = await ledger.execute(Count("a", 3), actor="admin", command_id="1")
@@ -190,7 +158,7 @@ async def test_a_repeated_command_gets_its_first_receipt(tmp_path: Path) -> None
 async def test_a_repeated_command_waits_for_the_first_one(tmp_path: Path) -> None:
     disk = BadDisk()
     async with opened(tmp_path, disk) as ledger:
-        await made(ledger, "a")
+        await make_counters(ledger, "a")
         disk.hold()
         receipts = []
 
@@ -210,7 +178,7 @@ async def test_a_repeated_command_waits_for_the_first_one(tmp_path: Path) -> Non
 
 async def test_a_command_without_id_is_never_a_repeated_one(tmp_path: Path) -> None:
     async with opened(tmp_path) as ledger:
-        await made(ledger, "a")
+        await make_counters(ledger, "a")
         for _ in range(2):
             await ledger.execute(Count("a"), actor="admin", command_id="")
         assert values(ledger) == {"a": 2}
@@ -218,7 +186,7 @@ async def test_a_command_without_id_is_never_a_repeated_one(tmp_path: Path) -> N
 
 async def test_expect_refuses_another_version(tmp_path: Path) -> None:
     async with opened(tmp_path) as ledger:
-        await made(ledger, "a")
+        await make_counters(ledger, "a")
         await ledger.execute(Count("a"), actor="admin", command_id="1", expect=("counter/a", 1))
         with pytest.raises(Stale) as caught:
             await ledger.execute(Count("a"), actor="admin", command_id="2", expect=("counter/a", 1))
@@ -228,7 +196,7 @@ async def test_expect_refuses_another_version(tmp_path: Path) -> None:
 
 async def test_versions_count_on_after_a_resource_is_gone(tmp_path: Path) -> None:
     async with opened(tmp_path) as ledger:
-        await made(ledger, "a")
+        await make_counters(ledger, "a")
         await ledger.execute(Remove("a"), actor="admin", command_id="1")
         assert values(ledger) == {}
         receipt = await ledger.execute(Make("a"), actor="admin", command_id="2")
@@ -239,7 +207,7 @@ async def test_versions_count_on_after_a_resource_is_gone(tmp_path: Path) -> Non
 
 async def test_tracking_is_recorded_once_and_survives(tmp_path: Path) -> None:
     async with opened(tmp_path) as ledger:
-        await made(ledger, "a")
+        await make_counters(ledger, "a")
         for _ in range(2):  # the link sends it twice
             await ledger.execute(Count("a"), actor="core", command_id="", tracking=("cell/one", 7))
         assert (ledger.tracking("cell/one"), ledger.tracking("cell/two")) == (7, 0)
@@ -252,7 +220,7 @@ async def test_tracking_is_recorded_once_and_survives(tmp_path: Path) -> None:
 
 async def test_dry_run_changes_nothing(tmp_path: Path) -> None:
     async with opened(tmp_path) as ledger:
-        await made(ledger, "a")
+        await make_counters(ledger, "a")
         emitted = ledger.dry_run(Count("a", 5), actor="admin")
         assert [resource for resource, _ in emitted] == ["counter/a"]
         assert (values(ledger), ledger.position) == ({"a": 0}, 1)
@@ -261,7 +229,7 @@ async def test_dry_run_changes_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", ["type", "unlisted", "evolve"])
 async def test_a_bad_event_harms_neither_state_nor_log(tmp_path: Path, how: str) -> None:
     async with opened(tmp_path) as ledger:
-        await made(ledger, "a")
+        await make_counters(ledger, "a")
         await ledger.execute(Count("a", 3), actor="admin", command_id="1")
         model = ledger.model
         with pytest.raises(RuntimeError if how == "evolve" else JournalError):
@@ -276,7 +244,7 @@ async def test_a_bad_event_harms_neither_state_nor_log(tmp_path: Path, how: str)
 async def test_a_bad_event_keeps_what_is_on_its_way(tmp_path: Path) -> None:
     disk = BadDisk()
     async with opened(tmp_path, disk) as ledger:
-        await made(ledger, "a")
+        await make_counters(ledger, "a")
         disk.hold()
 
         async def one(number: int) -> None:

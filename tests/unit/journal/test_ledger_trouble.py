@@ -1,8 +1,6 @@
 """The ledger when things go wrong or pile up: failed writes, callers that give up, closing, clocks, limits, followers."""
 
 import errno
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,40 +9,18 @@ import pytest
 
 from nano.domain.errors import DiskFull, JournalDamaged, JournalError, TooLarge
 from nano.domain.facts import Change
-from nano.journal.commit_log import CommitLog
-from nano.journal.disk import Disk
 from nano.journal.feed import Feed
-from nano.journal.ledger import Ledger
-from nano.journal.testing import BadDisk, Count, CountAll, Counters, Make, numbered, ticking
+from nano.journal.testing import (
+    BadDisk,
+    Count,
+    CountAll,
+    make_counters,
+    opened,
+    reached,
+    values,
+)
 
 pytestmark = pytest.mark.anyio
-
-
-@asynccontextmanager
-async def opened(
-    folder: Path, disk: Disk | None = None, feed: Feed | None = None, clock: Callable[[], datetime] | None = None
-) -> AsyncIterator[Ledger]:
-    clock = clock or ticking()
-    log = CommitLog(folder / "journal", clock=clock, disk=disk)
-    async with Ledger.open(log, Counters(), clock=clock, new_id=numbered(), feed=feed or Feed()) as ledger:
-        yield ledger
-
-
-def values(ledger: Ledger) -> dict[str, int]:
-    assert isinstance(ledger.model, Counters)
-    return ledger.model.values()
-
-
-async def made(ledger: Ledger, *names: str) -> None:
-    for name in names:
-        await ledger.execute(Make(name), actor="admin", command_id=f"make-{name}")
-
-
-async def reached(condition: Callable[[], bool]) -> None:
-    """Give the event loop its turns until the condition holds."""
-    with anyio.fail_after(10):
-        while not condition():
-            await anyio.lowlevel.checkpoint()
 
 
 @pytest.mark.parametrize(("error", "raised"), [(errno.ENOSPC, DiskFull), (errno.EIO, JournalError)])
@@ -53,7 +29,7 @@ async def test_a_failed_write_throws_staged_state_away(tmp_path: Path, error: in
     seen: list[Change] = []
     feed.add_listener(seen.extend)
     async with opened(tmp_path, disk, feed) as ledger:
-        await made(ledger, "a")
+        await make_counters(ledger, "a")
         model = ledger.model
         failed = []
 
@@ -81,7 +57,7 @@ async def test_a_failed_write_throws_staged_state_away(tmp_path: Path, error: in
 async def test_a_failed_batch_takes_those_behind_it_along(tmp_path: Path) -> None:
     disk = BadDisk()
     async with opened(tmp_path, disk) as ledger:
-        await made(ledger, "a")
+        await make_counters(ledger, "a")
         failed = []
 
         async def one(number: int) -> None:
@@ -109,7 +85,7 @@ async def test_a_failed_batch_takes_those_behind_it_along(tmp_path: Path) -> Non
 async def test_a_caller_that_gives_up_does_not_disturb_the_others(tmp_path: Path) -> None:
     disk = BadDisk()
     async with opened(tmp_path, disk) as ledger:
-        await made(ledger, "a")
+        await make_counters(ledger, "a")
         disk.hold()
         with anyio.move_on_after(0):
             await ledger.execute(Count("a"), actor="admin", command_id="1")
@@ -129,7 +105,7 @@ async def test_closing_waits_for_what_was_accepted(tmp_path: Path) -> None:
     results = []
     async with anyio.create_task_group() as group:
         async with opened(tmp_path) as ledger:
-            await made(ledger, "a")
+            await make_counters(ledger, "a")
 
             async def one(number: int) -> None:
                 results.append(await ledger.execute(Count("a"), actor="admin", command_id=str(number)))
@@ -148,20 +124,20 @@ async def test_time_never_goes_backwards(tmp_path: Path) -> None:
     times = iter(datetime(2026, 11, 21, tzinfo=UTC) + timedelta(seconds=s) for s in (9, 5, 1, 20, 3, 2, 1, 1, 1))
     async with opened(tmp_path, clock=lambda: next(times)) as ledger:
         for name in "abcd":
-            await made(ledger, name)
+            await make_counters(ledger, name)
         seconds = [fact.at.second for fact in await ledger.facts()]
         assert seconds == [9, 9, 9, 20]
     async with opened(tmp_path) as ledger:  # its clock starts at 0 s
-        await made(ledger, "e")
+        await make_counters(ledger, "e")
         assert (await ledger.facts(after=4))[0].at.second == 20
 
 
 async def test_a_wrong_version_in_the_log_refuses_to_start(tmp_path: Path) -> None:
     from nano.journal.line import Body, Entry, encode_line, format_time
-    from nano.journal.testing import Counted, Made
+    from nano.journal.testing import Counted, Made, make_counters, opened
 
     async with opened(tmp_path) as ledger:
-        await made(ledger, "a")
+        await make_counters(ledger, "a")
         log = ledger.log
         events = (Entry("counter/a", 3, Counted(1)), Entry("counter/b", 1, Made("b")))
         text, digest = encode_line(log.hash, Body(2, format_time(datetime.now(UTC)), 1, "x", "", "", "", events))
@@ -175,7 +151,7 @@ async def test_a_wrong_version_in_the_log_refuses_to_start(tmp_path: Path) -> No
 
 async def test_history_by_position_and_by_resource(tmp_path: Path) -> None:
     async with opened(tmp_path) as ledger:
-        await made(ledger, "a", "b")
+        await make_counters(ledger, "a", "b")
         for number in range(5):
             await ledger.execute(CountAll(number + 1), actor="admin", command_id=str(number))
         everything = await ledger.facts()
@@ -189,7 +165,7 @@ async def test_history_by_position_and_by_resource(tmp_path: Path) -> None:
 
 async def test_a_command_with_too_many_events_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with opened(tmp_path) as ledger:
-        await made(ledger, "a", "b", "c")
+        await make_counters(ledger, "a", "b", "c")
         monkeypatch.setattr("nano.journal.ledger.LINE_BYTES_MAX", 400)
         with pytest.raises(TooLarge):
             await ledger.execute(CountAll(), actor="admin", command_id="")
@@ -199,7 +175,7 @@ async def test_a_command_with_too_many_events_is_refused(tmp_path: Path, monkeyp
 async def test_while_the_disk_is_full_nothing_is_staged_and_then_it_goes_on(tmp_path: Path) -> None:
     disk = BadDisk()
     async with opened(tmp_path, disk) as ledger:
-        await made(ledger, "a")
+        await make_counters(ledger, "a")
         disk.order("append", errno.ENOSPC)
         with pytest.raises(DiskFull):
             await ledger.execute(Count("a"), actor="admin", command_id="")
@@ -231,7 +207,7 @@ async def test_followers_get_whole_transactions_from_memory_and_from_disk(tmp_pa
     feed = Feed()
     async with opened(tmp_path, feed=feed) as ledger:
         names = [f"n{number}" for number in range(30)]
-        await made(ledger, *names)
+        await make_counters(ledger, *names)
         for _ in range(60):
             await ledger.execute(CountAll(), actor="admin", command_id="")
         last = ledger.position
@@ -259,14 +235,15 @@ async def last_of_each_batch(feed: Feed, after: int, last: int) -> list[int]:
 async def test_a_journal_that_can_not_be_read_back_says_so_to_all_who_look(tmp_path: Path) -> None:
     disk = BadDisk()
     async with opened(tmp_path, disk) as ledger:
-        await made(ledger, "a")
+        await make_counters(ledger, "a")
+        await ledger.facts(resource="counter/a")  # the resource journals have read it: the next read is the ledger's
         disk.order("append", errno.EIO)
         disk.order("read", errno.EIO)
         with pytest.raises(JournalError):
-            await made(ledger, "b")
+            await make_counters(ledger, "b")
         assert ledger.log.poisoned is not None, "whoever supervises the node looks here"
         with pytest.raises(JournalError, match="could not be read back") as refused:
-            await made(ledger, "c")
+            await make_counters(ledger, "c")
         assert refused.value.code == "journal_poisoned"
     async with opened(tmp_path) as ledger:
         assert values(ledger) == {"a": 0}
