@@ -17,16 +17,17 @@ import contextlib
 import errno
 import logging
 from collections.abc import Callable, Generator, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from nano.domain.errors import DiskFull, JournalError
-from nano.journal.anchor import Anchor
+from nano.domain.errors import DiskFull, JournalDamaged, JournalError
+from nano.journal.anchor import Anchor, find_anchor
 from nano.journal.disk import Disk, RealDisk, append_all, append_record, replace_file
-from nano.journal.line import NO_HASH, Line, format_time
+from nano.journal.line import BEGINNING, NO_HASH, Line, format_time
+from nano.journal.reader import READ_BYTES, L, read_lines
 from nano.journal.segments import (
     SEGMENT_BYTES_MAX,
     Block,
@@ -48,7 +49,6 @@ log = logging.getLogger("nano.journal")
 
 TORN_SHOWN_MAX: Final = 4096
 TRIAL_BYTES: Final = 64 << 10
-BEGINNING: Final = datetime.fromtimestamp(0, UTC)
 
 
 class CommitLog:
@@ -157,10 +157,20 @@ class CommitLog:
         except OSError as error:
             raise self.refusal(error, "write") from error
 
-    def place(self, number: int) -> tuple[Path, int]:
-        """File and byte of a line in the list that ``replay`` gave last."""
+    def lines(
+        self, decoder: "msgspec.json.Decoder[L]", after: int, *, read_bytes: int = READ_BYTES
+    ) -> Iterator[list[L]]:
+        """Durable lines that hold a position above ``after``, in order, in lists. Raises OSError, JournalDamaged."""
+        return read_lines(self.disk, self.segments, decoder, after, read_bytes=read_bytes)
+
+    def anchor(self, position: int, head: bytes, *, check_older: bool = True) -> Anchor:
+        """See ``find_anchor``."""
+        return find_anchor(self.disk, self._commits, position, head, check_older=check_older)
+
+    def damage(self, number: int, why: str) -> JournalDamaged:
+        """Names file and byte of a line in the list that ``replay`` gave last."""
         assert self._block is not None
-        return self._block.path, self._block.offset_of(number)
+        return damaged(self._block.path, self._block.offset_of(number), why)
 
     def close(self) -> None:
         """Let go of the file and the lock. May be called twice."""
@@ -227,7 +237,7 @@ class CommitLog:
             position, epoch, time = self.position + 1, self.epoch, self.time
             for number, line in enumerate(lines):
                 if line.position != position or line.epoch < epoch or line.time < time:
-                    raise damaged(*self.place(number), "position, epoch or time is out of order")
+                    raise self.damage(number, "position, epoch or time is out of order")
                 position += len(line.events)
                 epoch = line.epoch
                 time = line.time

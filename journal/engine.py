@@ -1,6 +1,6 @@
 """Group commit: a batch is whatever arrived while the last write and sync ran. No timer, no lock on the hot path.
 
-Everything here runs on the event loop but ``CommitLog.append``, which runs where the ``Workers`` say. A batch moves
+Everything here runs on the event loop but ``Log.append``, which runs where the ``Workers`` say. A batch moves
 waiting → flying → done; batches complete in order. A failed one takes everything behind it along, because what was
 decided behind it was decided on facts that do not exist.
 
@@ -15,7 +15,7 @@ import anyio
 
 from nano.domain.errors import JournalError, NanoError
 from nano.domain.facts import Change
-from nano.journal.commit_log import CommitLog
+from nano.journal.log import Log
 from nano.journal.workers import THREADS, Workers
 
 
@@ -40,7 +40,7 @@ class GroupCommit:
 
     def __init__(
         self,
-        commit_log: CommitLog,
+        commit_log: Log,
         durable: Callable[[Batch], None],
         failed: Callable[[NanoError], None],
         workers: Workers = THREADS,

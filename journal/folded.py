@@ -8,18 +8,16 @@ It does not read or write files, and knows nothing of what is durable.
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from nano.domain.errors import JournalDamaged
 from nano.domain.facts import Change, Emitted, Model, State
 from nano.domain.naming import require_name
-from nano.journal.commit_log import BEGINNING
-from nano.journal.line import Entry, Line
+from nano.journal.line import BEGINNING, Entry, Line
 from nano.journal.reader import facts_of
 from nano.journal.receipts import Receipts
-from nano.journal.segments import damaged
 
 
 class Capture(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,8 +56,10 @@ class Folded:
         self.receipts.clear()
         self.time, self.epoch = BEGINNING, 0
 
-    def fold(self, blocks: Iterable[list[Line[Any]]], place: Callable[[int], tuple[Path, int]] | None = None) -> None:
-        """Fold many lines. With ``place`` (file and byte of a line of the last block) versions are checked:
+    def fold(
+        self, blocks: Iterable[list[Line[Any]]], damage: Callable[[int, str], JournalDamaged] | None = None
+    ) -> None:
+        """Fold many lines. With ``damage`` (the error for a line of the last block) versions are checked:
         raises JournalDamaged."""
         versions = self.versions
         apply = self.model.apply
@@ -69,8 +69,8 @@ class Folded:
                 for entry in line.events:
                     resource = entry.resource
                     version = versions.get(resource, 0) + 1
-                    if entry.version != version and place is not None:
-                        raise damaged(*place(number), f"{resource} should have version {version}")
+                    if entry.version != version and damage is not None:
+                        raise damage(number, f"{resource} should have version {version}")
                     versions[resource] = version
                     apply(resource, entry.event, at)
                 if line.tracking is not None:

@@ -12,9 +12,9 @@ from typing import Final
 import msgspec
 
 from nano.domain.facts import Fact
-from nano.journal.commit_log import CommitLog
 from nano.journal.line import line_decoder
-from nano.journal.reader import facts_of, read_lines
+from nano.journal.log import Log
+from nano.journal.reader import facts_of
 from nano.journal.resource_files import read_facts, row_decoder
 from nano.journal.resource_journals import ResourceJournals
 from nano.journal.workers import THREADS, Workers
@@ -29,7 +29,7 @@ class LogHistory:
 
     def __init__(
         self,
-        commit_log: CommitLog,
+        commit_log: Log,
         journals: ResourceJournals,
         event_types: tuple[type, ...],
         workers: Workers = THREADS,
@@ -62,7 +62,7 @@ class LogHistory:
 
     def _transactions(self, after: int, last: int, limit: int) -> list[Fact]:
         found: list[Fact] = []
-        for lines in read_lines(self._log.disk, self._log.segments, self._lines, after):
+        for lines in self._log.lines(self._lines, after):
             for line in lines:
                 if line.position > last or len(found) >= limit:
                     return found
@@ -82,7 +82,6 @@ class LogHistory:
         return list(islice(wanted, limit))
 
     def _facts(self, after: int) -> Iterator[Fact]:
-        log_ = self._log
-        for lines in read_lines(log_.disk, log_.segments, self._lines, after):
+        for lines in self._log.lines(self._lines, after):
             for line in lines:
                 yield from facts_of(line)

@@ -11,7 +11,7 @@ the one before. Invariants:
   waiting fails with the reason;
 * a command id that was carried out is not carried out again.
 
-It does not know what commands mean (``Model``), how lines are kept (``CommitLog``) or who listens (``Feed``).
+It does not know what commands mean (``Model``), how lines are kept (``Log``) or who listens (``Feed``).
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -25,13 +25,13 @@ import msgspec
 
 from nano.domain.errors import JournalError, NanoError, Stale, TooLarge
 from nano.domain.facts import Change, Command, Context, Emitted, Fact, Model
-from nano.journal.commit_log import CommitLog
 from nano.journal.engine import Batch, GroupCommit, fresh
 from nano.journal.feed import Feed
 from nano.journal.folded import Capture, Folded
 from nano.journal.history import LogHistory
 from nano.journal.line import Body, Line, Tracked, encode_line, format_time, line_decoder
-from nano.journal.reader import facts_of, read_lines
+from nano.journal.log import Log
+from nano.journal.reader import facts_of
 from nano.journal.receipts import Receipt, Receipts, receipts_key
 from nano.journal.resource_journals import ResourceJournals
 from nano.journal.snapshots import Snapshots, SnapshotSettings
@@ -51,14 +51,14 @@ LINE_BYTES_MAX: Final = 16 << 20
 class Ledger:
     def __init__(
         self,
-        log: CommitLog,
+        log: Log,
         model: Model,
         *,
         clock: Callable[[], datetime],
         new_id: Callable[[], str],
         feed: Feed,
         workers: Workers = THREADS,
-        journals: Callable[[CommitLog], ResourceJournals] = ResourceJournals,
+        journals: Callable[[Log], ResourceJournals] = ResourceJournals,
         snapshots: SnapshotSettings = SNAPSHOTS,
     ) -> None:
         self.log = log
@@ -83,14 +83,14 @@ class Ledger:
     @asynccontextmanager
     async def open(
         cls,
-        log: CommitLog,
+        log: Log,
         model: Model,
         *,
         clock: Callable[[], datetime],
         new_id: Callable[[], str],
         feed: Feed,
         workers: Workers = THREADS,
-        journals: Callable[[CommitLog], ResourceJournals] = ResourceJournals,
+        journals: Callable[[Log], ResourceJournals] = ResourceJournals,
         snapshots: SnapshotSettings = SNAPSHOTS,
     ) -> "AsyncIterator[Ledger]":
         ports: dict[str, Any] = {"workers": workers, "journals": journals, "snapshots": snapshots}
@@ -328,7 +328,7 @@ class Ledger:
                 raise log_.refusal(error, "open") from error
             if not self._fold_from_snapshot():
                 self._folded.clear()
-                self._folded.fold(log_.replay(self._decoder), log_.place)
+                self._folded.fold(log_.replay(self._decoder), log_.damage)
         except BaseException:
             log_.close()
             raise
@@ -343,7 +343,7 @@ class Ledger:
         blocks = self.log.replay(self._decoder, anchor)
         try:
             self._folded.restore(capture)
-            self._folded.fold(blocks, self.log.place)
+            self._folded.fold(blocks, self.log.damage)
         except Exception as error:  # noqa: BLE001 (all of it is read next, and raises what is really wrong)
             self.snapshots.passed_over(self.snapshots.path(capture.position), error)
             blocks.close()
@@ -362,7 +362,7 @@ class Ledger:
         if (found := self.snapshots.newest(up_to=log_.position)) is not None:
             self._folded.restore(found[0])
             after = found[0].position
-        self._folded.fold(read_lines(log_.disk, log_.segments, self._decoder, after))
+        self._folded.fold(log_.lines(self._decoder, after))
         self._staged, self._hash = log_.position, log_.hash
 
     def _restore_model(self) -> None:
@@ -372,7 +372,7 @@ class Ledger:
         if (found := self.snapshots.newest(up_to=log_.position)) is not None:
             model.restore(found[0].states, found[0].memory)
             position = found[0].position
-        for lines in read_lines(log_.disk, log_.segments, self._decoder, position):
+        for lines in log_.lines(self._decoder, position):
             for line in lines:
                 for entry in line.events:
                     model.apply(entry.resource, entry.event, line.time)
@@ -390,4 +390,4 @@ class Ledger:
         return Receipt(line.last, tuple(facts_of(line)), repeated=True)
 
     def _line_at(self, position: int) -> Line[Any]:
-        return next(read_lines(self.log.disk, self.log.segments, self._decoder, position - 1))[0]
+        return next(self.log.lines(self._decoder, position - 1))[0]

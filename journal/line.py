@@ -22,6 +22,8 @@ import msgspec
 E = TypeVar("E")
 
 NO_HASH: Final = b"0" * 64
+BEGINNING: Final = datetime.fromtimestamp(0, UTC)
+"""The time of a log without lines."""
 _HASH_KEY: Final = b',"hash":"'
 HASH_TAIL: Final = len(_HASH_KEY) + 64 + 2
 """Bytes from the comma before "hash" to the closing brace; fixed, so that checking needs no parsing."""

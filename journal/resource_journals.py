@@ -23,7 +23,7 @@ import msgspec
 from nano.journal.commit_log import CommitLog
 from nano.journal.disk import Disk, append_all
 from nano.journal.line import RawLine, line_decoder
-from nano.journal.reader import read_lines
+from nano.journal.log import Log
 from nano.journal.resource_files import Rows, derive, read_tail, resource_path
 
 log = logging.getLogger("nano.journal")
@@ -59,7 +59,7 @@ def read_mark(disk: Disk, resources: Path) -> Mark:
 class ResourceJournals:
     """``start`` it on an open log, call ``moved`` after every durable batch, ``close`` it before the log."""
 
-    def __init__(self, commit_log: CommitLog, *, lag_s: float = LAG_S) -> None:
+    def __init__(self, commit_log: Log, *, lag_s: float = LAG_S) -> None:
         self.folder = commit_log.folder / "resources"
         self.written = 0
         self._log = commit_log
@@ -184,7 +184,7 @@ class ResourceJournals:
     def _follow(self) -> None:
         log_ = self._log
         while self.written < log_.position:
-            for lines in read_lines(self._disk, log_.segments, self._decoder, self.written, read_bytes=STRETCH_BYTES):
+            for lines in log_.lines(self._decoder, self.written, read_bytes=STRETCH_BYTES):
                 anew = [resource for resource, rows in derive(lines).items() if not self._add(resource, rows)]
                 self.written = lines[-1].last
                 if anew:
@@ -251,7 +251,7 @@ class ResourceJournals:
             path = resource_path(self.folder, resource)
             self._disk.make_folder(path.parent)
             self._cut(path, 0)
-        for lines in read_lines(self._disk, self._log.segments, self._decoder, 0, read_bytes=STRETCH_BYTES):
+        for lines in self._log.lines(self._decoder, 0, read_bytes=STRETCH_BYTES):
             for resource, rows in derive(line for line in lines if line.last <= self.written).items():
                 if resource in wanted:
                     self._append(resource_path(self.folder, resource), resource, b"".join(rows.texts))

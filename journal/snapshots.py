@@ -23,10 +23,10 @@ from typing import Final
 import msgspec
 
 from nano.domain.facts import Model
-from nano.journal.anchor import Anchor, NoAnchor, find_anchor
-from nano.journal.commit_log import CommitLog
+from nano.journal.anchor import Anchor, NoAnchor
 from nano.journal.disk import Disk, append_all
 from nano.journal.folded import Capture
+from nano.journal.log import Log
 from nano.journal.snapshot_text import SnapshotText, Unusable
 from nano.journal.workers import Workers, Writer
 
@@ -50,7 +50,7 @@ class SnapshotSettings(msgspec.Struct, frozen=True, kw_only=True):
 class Snapshots:
     """Those of one open log. ``position`` is that of the newest that counts, ``trouble`` why the last try failed."""
 
-    def __init__(self, commit_log: CommitLog, model: Model, settings: SnapshotSettings, workers: Workers) -> None:
+    def __init__(self, commit_log: Log, model: Model, settings: SnapshotSettings, workers: Workers) -> None:
         self.folder = commit_log.folder / "snapshots"
         self.position = 0
         self.trouble = ""
@@ -90,7 +90,7 @@ class Snapshots:
                 capture = self._text.read(self._log.disk.read(path))
                 if capture.position != position:
                     raise Unusable(f"it is one of position {capture.position}")
-                anchor = find_anchor(self._log.disk, self._log.folder / "commits", position, capture.hash)
+                anchor = self._log.anchor(position, capture.hash)
                 if (anchor.time, anchor.epoch) != (capture.time, capture.epoch):
                     raise Unusable("its time or epoch is not that of the log")
             except (Unusable, NoAnchor, OSError) as reason:
@@ -160,8 +160,7 @@ class Snapshots:
             self._remove_drafts()
             self._write(draft, capture)
             self._text.check(disk.read(draft), capture)
-            commits = self._log.folder / "commits"
-            find_anchor(disk, commits, capture.position, capture.hash, check_older=False)
+            self._log.anchor(capture.position, capture.hash, check_older=False)
             disk.rename(draft, self.path(capture.position))
             disk.sync_folder(self.folder)
             for _, path in list_snapshots(disk, self.folder)[: -max(1, self._settings.keep)]:

@@ -19,7 +19,6 @@ from nano.domain.errors import JournalError, NanoError
 from nano.journal.commit_log import CommitLog
 from nano.journal.disk import Disk
 from nano.journal.line import Body, Line, Tracked, encode_line, format_time, line_decoder
-from nano.journal.reader import read_lines
 from nano.journal.stored import entry_of, is_native, notification_of, resource_of, version_of
 
 ACTOR: Final = "eventsourcing"
@@ -160,8 +159,7 @@ class EventStore:
         return found
 
     def _blocks(self, first: int, read_bytes: int) -> Iterator[list[Line[Any]]]:
-        log = self._log
-        return read_lines(log.disk, log.segments, self._decoder, first - 1, read_bytes=read_bytes)
+        return self._log.lines(self._decoder, first - 1, read_bytes=read_bytes)
 
     def _notifications(self, first: int, last: int | None, topics: Sequence[str], limit: int) -> Iterator[Notification]:
         for lines in self._blocks(first, SMALL_READ_BYTES if limit <= 100 else 16 * SMALL_READ_BYTES):

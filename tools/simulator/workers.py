@@ -12,7 +12,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import anyio.lowlevel
 
-from nano.journal.commit_log import CommitLog
+from nano.journal.log import Log
 from nano.journal.resource_journals import IDLE_S, LAG_S, SYNC_AT_REST_MAX, ResourceJournals
 
 T = TypeVar("T")
@@ -66,7 +66,7 @@ class VirtualWorkers:
 class VirtualJournals(ResourceJournals):
     """Resource journals without their thread: a step LAG_S after something moved, a sync when nothing has for IDLE_S."""
 
-    def __init__(self, commit_log: CommitLog) -> None:
+    def __init__(self, commit_log: Log) -> None:
         super().__init__(commit_log)
         self._loop = asyncio.get_running_loop()
         self._planned: asyncio.TimerHandle | None = None
