@@ -4,10 +4,11 @@ Invariants. Lines are only ever appended, whole batches at a time; a batch count
 One process writes (file lock), and every opening has a higher epoch, kept in ``epoch`` and on every line.
 
 What a disk may do, and the answer:
-    torn last line at opening       cut, noted in ``repairs.jsonl`` and in the log of the node
+    torn last line or batch         cut at opening, noted in ``repairs.jsonl`` and in the log of the node (``torn``)
     anything else out of order      JournalDamaged with file and byte; nothing is touched
     write fails or is short         taken back (truncate + sync), DiskFull or JournalError; the log stays usable
-    sync fails, or taking back does the log is poisoned: no more appends; what the disk holds is unknown until a restart
+    sync fails, or taking back does the log is poisoned: no more appends; a restart takes what it can read, and writes
+                                    the newest batch once more before anything is built on it
 
 It does not know events, decisions or event loops: ``ledger`` gives it text. Calls are not thread-safe; one thread
 appends. Readers use ``segments`` up to each segment's ``size``, which is only moved when bytes are durable.
@@ -81,6 +82,7 @@ class CommitLog:
         self._lock: int | None = None
         self._handle: int | None = None
         self._block: Block | None = None
+        self._batch_at = 0  # where the newest batch begins in the newest segment, as found at opening
 
     def open(self) -> None:
         """Take the lock and a new epoch. Raises JournalError(journal_locked), DiskFull, JournalError."""
@@ -204,11 +206,12 @@ class CommitLog:
             self.position, self.hash, self.time, self.epoch = anchor[:4]
         for segment in self.segments:
             newest = segment is self.segments[-1]
+            self._batch_at = 0
             if anchor is not None and segment.first < anchor.first:
                 segment.size = segment.unread = self.disk.size(segment.path)
                 continue
             if anchor is not None and segment.first == anchor.first:
-                segment.unread = anchor.offset
+                segment.unread = self._batch_at = anchor.offset
             elif segment.first != self.position + 1:
                 raise damaged(segment.path, 0, f"it should start at position {self.position + 1}")
             scan = SegmentScan(self.disk, segment.path, self.hash, start=segment.unread)
@@ -242,6 +245,9 @@ class CommitLog:
                 epoch = line.epoch
                 time = line.time
             segment.note(lines[0].position, block.offset)
+            begins = next((number for number in reversed(range(len(lines))) if not lines[number].joined), None)
+            if begins is not None:
+                self._batch_at = block.offset_of(begins)
             self.position, self.epoch, self.time = position - 1, epoch, time
             yield lines
 
@@ -277,10 +283,12 @@ class CommitLog:
     def _begin(self) -> None:
         if not self.segments:
             self.segments.append(Segment(segment_path(self._commits, 1), 1))
-        path = self.segments[-1].path
-        self._handle = self.disk.open(path, create=True)
-        # A process killed between write and sync left lines that were read just now, and that nobody made durable.
-        self.disk.fdatasync(self._handle)
+        segment, start = self.segments[-1], self._batch_at
+        self._handle = self.disk.open(segment.path, create=True)
+        # The newest batch may have been read from the cache only: a process was killed before its sync, or the sync
+        # failed and the kernel calls the pages clean all the same. Syncing does not help against that, writing does.
+        newest = self.disk.read(segment.path, start, segment.size - start)
+        self.disk.overwrite(segment.path, start, newest)
         self.disk.sync_folder(self._commits)
 
     # ------------------------------------------------------------------ writing

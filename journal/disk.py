@@ -27,6 +27,10 @@ class Disk(Protocol):
 
     def fdatasync(self, handle: int) -> None: ...
 
+    def overwrite(self, path: Path, offset: int, data: bytes) -> None:
+        """Write over bytes that are there, and make the file durable."""
+        ...
+
     def truncate(self, handle: int, size: int) -> None: ...
 
     def close(self, handle: int) -> None: ...
@@ -75,6 +79,16 @@ class RealDisk:
 
     def fdatasync(self, handle: int) -> None:
         os.fdatasync(handle)
+
+    def overwrite(self, path: Path, offset: int, data: bytes) -> None:
+        handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC)  # with O_APPEND Linux would write at the end
+        try:
+            while data:
+                written = os.pwrite(handle, data, offset)
+                offset, data = offset + written, data[written:]
+            os.fdatasync(handle)
+        finally:
+            os.close(handle)
 
     def truncate(self, handle: int, size: int) -> None:
         os.ftruncate(handle, size)

@@ -253,6 +253,7 @@ class Ledger:
             digest,
             self._folded.address(emitted),
             Tracked(*tracking) if tracking is not None else None,
+            joined=bool(engine.waiting.lines),
         )
         text, line_hash = encode_line(self._hash, body)
         if len(text) > LINE_BYTES_MAX:

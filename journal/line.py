@@ -2,12 +2,13 @@
 
     {"position":17,"time":"2026-11-21T03:10:53.123456Z","epoch":1,"actor":"admin","command":"<command id>","cause":"",
      "digest":"<16 hex>","events":[{"resource":"guest/…","version":3,"event":{"type":"guest.started",…}}],
-     "tracking":{"upstream":"cell/…","position":44},"hash":"<64 hex>"}
+     "tracking":{"upstream":"cell/…","position":44},"joined":true,"hash":"<64 hex>"}
 
 (on one line, without spaces). ``position`` is that of the first event; a line without events (only tracking) carries
 the position its next event would have. ``hash`` is SHA-256 of the previous line's hash (hex text, 64 zeros before the
 first line) followed by this line's bytes up to, not including, ``,"hash":``. ``digest`` recognises a repeated command;
-``digest`` and ``tracking`` are left out when there is nothing to say.
+``digest`` and ``tracking`` are left out when there is nothing to say. ``joined`` is there when the line was written and
+synced together with the one before it, so that a start can tell what the newest batch was.
 
 This module knows the text of a line, not files.
 """
@@ -54,6 +55,7 @@ class Line(msgspec.Struct, Generic[E], frozen=True, kw_only=True, gc=False):
     digest: str = ""
     events: tuple[Entry[E], ...]
     tracking: Tracked | None = None
+    joined: bool = False
     hash: str
 
     @property
@@ -89,6 +91,7 @@ class Body(msgspec.Struct, omit_defaults=True, frozen=True, gc=False):
     digest: str = ""
     events: tuple[Entry[Any], ...] | None = None
     tracking: Tracked | None = None
+    joined: bool = False
 
 
 _encode = msgspec.json.Encoder().encode

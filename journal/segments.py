@@ -1,7 +1,7 @@
 """Files of a commit log: where they lie, how they are named, scanned and sealed.
 
-``commits/<first position>.jsonl`` holds whole lines and nothing else; only the newest segment may end in a torn line,
-because only there can a write have been cut short. A segment that is left gets a ``.seal`` beside it: digest of the
+``commits/<first position>.jsonl`` holds whole lines and nothing else; only the newest segment may end in a torn line
+or batch, because only there can a write have been cut short. A segment that is left gets a ``.seal`` beside it: digest of the
 file, last position, last hash, and the node's signature over these.
 
 Scanning checks the chain byte by byte and names file and byte of the first thing that is wrong. It repairs nothing.
@@ -18,6 +18,7 @@ import msgspec
 from nano.domain.errors import JournalDamaged
 from nano.journal.disk import Disk, replace_file
 from nano.journal.line import HASH_TAIL, NO_HASH, Line, check_chain
+from nano.journal.torn import is_torn_batch
 
 SEGMENT_BYTES_MAX: Final = 64 << 20
 SCAN_BYTES: Final = 1 << 20
@@ -140,11 +141,15 @@ class SegmentScan:
                 if followed:
                     whole = text[: wrong - self.end]
                     yield Block(self._path, self.end, whole, block.lines[:followed])
+                rest = self._disk.read(self._path, wrong)
+                if is_torn_batch(rest, wrong):
+                    self.end, self.torn = wrong, rest
+                    return
                 raise damaged(self._path, wrong, "the line does not follow the one before it")
             self.end += len(text)
             yield block
-        # a torn write leaves less than a line: one whole line and then a byte that is no newline was changed later
-        if len(self.torn) > HASH_TAIL and check_chain(self.hash, [self.torn[:-1]])[1]:
+        # a torn write leaves less than a line, or zeros: a whole line and then another byte than newline was changed later
+        if len(self.torn) > HASH_TAIL and self.torn[-1] and check_chain(self.hash, [self.torn[:-1]])[1]:
             raise damaged(self._path, self.end + len(self.torn) - 1, "a line should end here")
 
 

@@ -128,3 +128,51 @@ def test_a_line_that_was_read_at_opening_survives_the_loss_of_power() -> None:
         second.end()
         disk.lose_power()
         assert opened(session(disk))[1] == [1]
+
+
+def write_batch(log: CommitLog, count: int) -> None:
+    """Some lines with one sync, each longer than a sector."""
+    texts, digest = [], NO_HASH
+    for number in range(1, count + 1):
+        entry = Entry(f"counter/{number}", 1, Made("a" * 700))
+        body = Body(number, format_time(ticking()()), log.epoch, "x", "", "", "", (entry,), joined=number > 1)
+        text, digest = encode_line(digest, body)
+        texts.append(text)
+    log.append(b"".join(texts), 1, count, digest)
+
+
+def test_a_batch_with_holes_after_a_loss_of_power_is_cut_and_refuses_no_start() -> None:
+    kept, kinds = set(), set()
+    for seed in range(300):
+        disk = SimulatedDisk(Random(seed))
+        process = DiskSession(disk, lambda: None)
+        log, _ = opened(process)
+        disk.crash_at(2, after=False)  # the append has its effect, the sync has not
+        with pytest.raises(Exception, match="takes no more"):
+            write_batch(log, 4)
+        disk.lose_power()
+        kept.add(tuple(opened(session(disk))[1]))
+        kinds |= set(disk.failures)
+    assert kept == {(), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4)}
+    assert kinds == {"write torn", "write with holes"}
+
+
+def test_lines_that_a_failed_sync_left_readable_survive_once_they_were_read() -> None:
+    """The sync fails, the kernel goes on showing the lines and calls them clean; the next process reads them, answers with
+    them, and the power goes."""
+    readable = 0
+    for seed in range(100):
+        disk = SimulatedDisk(Random(seed))
+        process = session(disk)
+        log, _ = opened(process)
+        disk.fail_next("fdatasync", errno.EIO)
+        with pytest.raises(Exception, match="takes no more"):
+            write_batch(log, 3)
+        process.end()
+        second = session(disk)
+        _, positions = opened(second)
+        readable += len(positions)
+        second.end()
+        disk.lose_power()
+        assert opened(session(disk))[1] == positions
+    assert readable > 100

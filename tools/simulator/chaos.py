@@ -33,6 +33,7 @@ class Chaos:
             (5, "clock jump", self._clock_jump),
             (5, "disk full", self._disk_full),
             (8, "disk error", self._disk_error),
+            (3, "failed sync and power loss", self._failed_sync_and_power_loss),
             (8, "host fails", self._host_fails),
             (4, "host hangs", self._host_hangs),
             (4, "hypervisor away", self._hypervisor_away),
@@ -120,6 +121,14 @@ class Chaos:
     async def _disk_error(self) -> None:
         operation: Operation = self._random.choice(get_args(Operation))
         self._anyone().disk.fail_next(operation, self._random.choice(ERRORS), self._random.choice((1, 1, 1, 3)))
+
+    async def _failed_sync_and_power_loss(self) -> None:
+        """A disk on its way out: a sync fails, the node is started again, and a little later the machine goes down."""
+        machine = self._anyone()
+        machine.disk.fail_next("fdatasync", errno.EIO)
+        await self._while(10.0, 90.0)
+        machine.quick = False
+        machine.kill(power=True)
 
     async def _host_fails(self) -> None:
         trouble = self._some_cell().trouble

@@ -2,9 +2,9 @@
 
 ``SimulatedDisk`` is the device with the kernel's cache and outlives processes; a ``DiskSession`` is one process's use of
 it and implements ``journal.disk.Disk``. A killed process loses its handles and locks, its writes stay in the cache. Loss
-of power throws the cache away: of each file a random part of the unsynced operations has reached the device, the last
-of them perhaps torn (cut at any byte, or the length grown and the bytes zero); of each folder some first part of the
-unsynced names. Files and folders are independent of each other, so later writes may survive where earlier ones did not.
+of power throws the cache away: of each file a random part of what was not synced has reached the device (``Inode``), of
+each folder some first part of the unsynced names. Files and folders are independent of each other, so later writes may
+survive where earlier ones did not.
 
 Faults: ``full``, ``fail_next``, and ``crash_at``: the session dies before or after its n-th operation from now.
 """
@@ -18,47 +18,12 @@ from pathlib import Path
 from random import Random
 from typing import Literal
 
-Operation = Literal["open", "append", "fdatasync", "truncate", "read", "rename", "remove", "sync_folder", "lock"]
-Write = tuple[bytes | None, int]  # bytes to append, or None and the size to cut to
-Naming = tuple[Path, "Inode | None", Path | None]  # name, its file (None = the name goes), the name it had before
+from nano.tools.simulator.inode import Inode
 
-
-class Inode:
-    """``data`` is what processes see; ``durable`` what the device has; ``pending`` leads from one to the other."""
-
-    def __init__(self) -> None:
-        self.data = bytearray()
-        self.durable = bytearray()
-        self.pending: list[Write] = []
-
-    def write(self, operation: Write) -> None:
-        _apply(self.data, operation)
-        self.pending.append(operation)
-
-    def sync(self) -> None:
-        for operation in self.pending:
-            _apply(self.durable, operation)
-        self.pending.clear()
-
-    def lose_power(self, random: Random) -> None:
-        kept = random.randint(0, len(self.pending))
-        for operation in self.pending[:kept]:
-            _apply(self.durable, operation)
-        if kept < len(self.pending) and (data := self.pending[kept][0]):
-            torn = data[: random.randint(0, len(data))]
-            zeros = random.randint(0, len(data) - len(torn)) if random.random() < 0.3 else 0
-            self.durable += torn + bytes(zeros)
-        self.pending.clear()
-        self.data[:] = self.durable
-
-
-def _apply(data: bytearray, operation: Write) -> None:
-    added, size = operation
-    if added is None:
-        del data[size:]
-        data.extend(bytes(size - len(data)))
-    else:
-        data += added
+Operation = Literal[
+    "open", "append", "fdatasync", "overwrite", "truncate", "read", "rename", "remove", "sync_folder", "lock"
+]
+Naming = tuple[Path, Inode | None, Path | None]  # name, its file (None = the name goes), the name it had before
 
 
 def _name(names: dict[Path, Inode], naming: Naming) -> None:
@@ -108,14 +73,13 @@ class SimulatedDisk:
         self._pending_names.clear()
         self.names = dict(self._durable_names)
         for path in sorted(self.names):
-            self.names[path].lose_power(self.random)
+            if kind := self.names[path].lose_power(self.random):
+                self.failures[kind] += 1
         self._boots += 1
 
     def install(self, path: Path, data: bytes) -> None:
         """A file that was there before, safely."""
-        inode = Inode()
-        inode.data[:] = inode.durable[:] = data
-        self.names[path] = self._durable_names[path] = inode
+        self.names[path] = self._durable_names[path] = Inode(data)
 
     # ---- for sessions
 
@@ -202,10 +166,10 @@ class DiskSession:
         except OSError:
             part = self._disk.random.randint(0, len(data)) if self.alive else 0
             if part:  # some of it went in, as when a disk runs full
-                inode.write((bytes(data[:part]), 0))
+                inode.append(bytes(data[:part]))
                 return part
             raise
-        inode.write((bytes(data), 0))
+        inode.append(bytes(data))
         self._disk.after(self)
         return len(data)
 
@@ -214,17 +178,29 @@ class DiskSession:
         try:
             self._begin("fdatasync")
         except OSError:
-            if self.alive:  # the kernel drops what it could not write and marks it clean
-                inode.lose_power(self._disk.random)
+            if self.alive and inode.pending:
+                self._disk.failures[inode.fail_sync(self._disk.random)] += 1
             raise
         inode.sync()
         self._disk.after(self)
+
+    def overwrite(self, path: Path, offset: int, data: bytes) -> None:
+        inode = self._named(path)
+        self._begin("overwrite")
+        if data:
+            inode.overwrite(offset, bytes(data))
+        self._disk.after(self)
+        handle = self.open(path)
+        try:
+            self.fdatasync(handle)
+        finally:
+            self.close(handle)
 
     def truncate(self, handle: int, size: int) -> None:
         inode = self._inode(handle)
         self._begin("truncate")
         if len(inode.data) != size:
-            inode.write((None, size))
+            inode.cut(size)
         self._disk.after(self)
 
     def close(self, handle: int) -> None:
