@@ -20,6 +20,7 @@ from nano.domain.naming import require_name
 from nano.domain.site import Site
 from nano.hypervisor.libvirt_host import LibvirtHost
 from nano.hypervisor.virt_probe import VirtProbe, choose_virt_type
+from nano.journal.archive_schedule import archiving
 from nano.journal.commit_log import CommitLog
 from nano.journal.feed import Feed
 from nano.journal.ledger import Ledger
@@ -99,7 +100,7 @@ async def open_cell(folder: Path, settings: CellSettings) -> AsyncIterator[tuple
         host = await _open_host(folder, name, settings)
         try:
             cell = CellNode(name, ledger, site, host, images, now=time.monotonic)
-            async with cell.running():
+            async with cell.running(), archiving(ledger, settings.archive):
                 yield cell, Uplink(cell, identity, trust, settings)
         finally:
             await host.close()

@@ -6,6 +6,7 @@ from typing import Final, Literal
 import msgspec
 
 from nano.domain.settings import DomainSettings, parse_settings
+from nano.journal.archive_schedule import ArchiveSettings
 
 DEFAULTS: Final = """\
 # Settings of nano-cell. Changes take effect at its next start.
@@ -32,6 +33,10 @@ virt_type = "auto"
 bridge = "br0"
 # Folder for disks; empty = data/volumes of this node.
 volumes = ""
+
+[archive]
+# Of the finished segments of the journal (64 MiB each) so many stay plain text; older ones are compressed.
+plain_segments = 2
 """
 
 
@@ -51,6 +56,7 @@ class CellSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     domain: DomainSettings = DomainSettings()
     cell: CellIdentitySettings = CellIdentitySettings()
     hypervisor: HypervisorSettings = HypervisorSettings()
+    archive: ArchiveSettings = ArchiveSettings()
 
 
 def load_settings(folder: Path) -> CellSettings:

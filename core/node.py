@@ -17,6 +17,7 @@ from nano.domain.cell import Cell
 from nano.domain.errors import Failure, NanoError
 from nano.domain.image import Image
 from nano.domain.zone import Zone
+from nano.journal.archive_schedule import archiving
 from nano.journal.backup_schedule import BackupSchedule, BackupSettings
 from nano.journal.commit_log import CommitLog
 from nano.journal.feed import Feed
@@ -139,7 +140,7 @@ async def open_core(folder: Path, settings: CoreSettings) -> AsyncIterator[CoreN
     async with Ledger.open(journal, zone, clock=utc_now, new_id=new_id, feed=Feed()) as ledger:
         images = ImageUrls()
         core = Core(name, ledger, zone, clock=utc_now, source=images.source, generation=f"{ledger.log.epoch}")
-        async with core.running(), _backed_up(ledger, folder, settings.backup):
+        async with core.running(), _backed_up(ledger, folder, settings.backup), archiving(ledger, settings.archive):
             yield CoreNode(core, identity, settings, images)
 
 

@@ -7,6 +7,7 @@ import msgspec
 
 from nano.domain.limits import LIMITS, Limits
 from nano.domain.settings import DomainSettings, parse_settings
+from nano.journal.archive_schedule import ArchiveSettings
 from nano.journal.backup_schedule import BackupSettings
 
 DEFAULTS: Final = """\
@@ -47,6 +48,10 @@ every_events = 100000
 hourly = 24
 daily = 7
 weekly = 4
+
+[archive]
+# Of the finished segments of the journal (64 MiB each) so many stay plain text; older ones are compressed.
+plain_segments = 2
 """
 
 
@@ -71,6 +76,7 @@ class CoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     listen: ListenSettings = ListenSettings()
     placement: PlacementSettings = PlacementSettings()
     backup: BackupSettings = BackupSettings()
+    archive: ArchiveSettings = ArchiveSettings()
 
 
 def load_settings(folder: Path) -> CoreSettings:

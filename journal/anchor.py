@@ -3,8 +3,8 @@
 Lines begin with their position, so a segment can be searched by halves. An *anchor* is the end of a line whose hash is
 known from elsewhere (a snapshot): from there on the chain is checked as ever. Invariant: an anchor is only given when
 the text at that place says this position and this hash, the lines just before it (up to 16 KiB) follow one another, and
-every older segment is there, sealed, and as long as its seal says. What stands in those is not read again: that is
-what ``verify`` is for.
+every older segment is there, sealed, as long as its seal says, and begins with a line that follows the one that the
+seal before it names. What else stands in those is not read again: that is what ``verify`` is for.
 
 It repairs nothing and raises nothing about damage: without an anchor a start reads everything, and that names it.
 """
@@ -18,8 +18,9 @@ from typing import Final, NamedTuple
 import msgspec
 
 from nano.domain.errors import JournalDamaged
+from nano.journal.archive import read_text, text_size
 from nano.journal.disk import Disk
-from nano.journal.line import check_chain
+from nano.journal.line import NO_HASH, check_chain
 from nano.journal.segments import INDEX_BYTES, Segment, list_segments, read_seal, seal_path
 
 _POSITION: Final = re.compile(rb'\{"position":(\d{1,18}),')
@@ -72,16 +73,20 @@ def find_anchor(disk: Disk, commits: Path, position: int, head: bytes, *, check_
     ``check_older`` is for a start: on a running node a seal may be about to be written.
     """
     try:
-        segments = list_segments(disk, commits)
+        return _find(disk, commits, position, head, check_older=check_older)
     except JournalDamaged as error:
         raise NoAnchor(error.message) from error
+
+
+def _find(disk: Disk, commits: Path, position: int, head: bytes, *, check_older: bool) -> Anchor:
+    segments = list_segments(disk, commits)
     older = [segment for segment in segments if segment.first <= position]
     if not older:
         raise NoAnchor(f"the log holds nothing up to position {position}")
     last = older[-1]
     if check_older:
         _check_older(disk, segments, len(older) - 1)
-    size, seen = disk.size(last.path), False
+    size, seen = text_size(disk, last.path), False
     for line, end in _lines_from(disk, last.path, _search(disk, last.path, size, position), size):
         if line.last > position:
             break
@@ -95,22 +100,21 @@ def find_anchor(disk: Disk, commits: Path, position: int, head: bytes, *, check_
 
 
 def _check_older(disk: Disk, segments: list[Segment], count: int) -> None:
-    """Every segment before the one with the anchor is there, and as long as its seal says."""
-    following = 1
+    """Every segment before the one with the anchor is there, as long as its seal says, and followed by the next."""
+    following, head = 1, NO_HASH
     for segment in segments[: count + 1]:
         if segment.first != following:
             raise NoAnchor(f"{segment.path.name} should start at position {following}")
+        size = text_size(disk, segment.path)
+        next(_lines_from(disk, segment.path, 0, min(size, _STEP_BYTES), head), None)
         if segment is segments[count]:
             return
-        try:
-            seal = read_seal(disk, seal_path(segment.path))
-        except JournalDamaged as error:
-            raise NoAnchor(error.message) from error
+        seal = read_seal(disk, seal_path(segment.path))
         if seal is None:
             raise NoAnchor(f"{segment.path.name} has no seal")
-        if (seal.first, seal.size) != (segment.first, disk.size(segment.path)):
+        if (seal.first, seal.size) != (segment.first, size):
             raise NoAnchor(f"{segment.path.name} is not what its seal says")
-        following = seal.last + 1
+        following, head = seal.last + 1, seal.last_hash.encode()
 
 
 def _search(disk: Disk, path: Path, size: int, position: int) -> int:
@@ -119,7 +123,7 @@ def _search(disk: Disk, path: Path, size: int, position: int) -> int:
     while high - low > INDEX_BYTES:
         middle = (low + high) // 2
         start = _next_line(disk, path, middle, high)
-        found = _POSITION.match(disk.read(path, start, _HEAD_BYTES)) if start < high else None
+        found = _POSITION.match(read_text(disk, path, start, _HEAD_BYTES)) if start < high else None
         if found is not None and int(found[1]) <= position:
             low = start
         else:
@@ -130,7 +134,7 @@ def _search(disk: Disk, path: Path, size: int, position: int) -> int:
 def _next_line(disk: Disk, path: Path, offset: int, end: int) -> int:
     """Where the first line that begins after ``offset`` begins; ``end`` when none does before it."""
     while offset < end:
-        data = disk.read(path, offset, min(4096, end - offset))
+        data = read_text(disk, path, offset, min(4096, end - offset))
         cut = data.find(b"\n")
         if cut >= 0:
             return offset + cut + 1
@@ -140,10 +144,11 @@ def _next_line(disk: Disk, path: Path, offset: int, end: int) -> int:
     return end
 
 
-def _lines_from(disk: Disk, path: Path, offset: int, size: int) -> Iterator[tuple[_Head, int]]:
-    """Lines from ``offset`` on, which is the start of one, with the offset after each."""
-    rest, previous, read_to = b"", b"", offset
-    while read_to < size and (data := disk.read(path, read_to, min(_STEP_BYTES, size - read_to))):
+def _lines_from(disk: Disk, path: Path, offset: int, size: int, previous: bytes = b"") -> Iterator[tuple[_Head, int]]:
+    """Lines from ``offset`` on, which is the start of one, with the offset after each; ``previous`` is the hash of the
+    line before, where it is known."""
+    rest, read_to = b"", offset
+    while read_to < size and (data := read_text(disk, path, read_to, min(_STEP_BYTES, size - read_to))):
         read_to += len(data)
         *texts, rest = (rest + data).split(b"\n")
         for text in texts:

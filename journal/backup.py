@@ -21,10 +21,10 @@ from typing import Final
 import msgspec
 
 from nano.domain.errors import Conflict, Invalid, JournalDamaged, Unknown
+from nano.journal.archive import SCAN_BYTES, is_archive, text_digest
 from nano.journal.disk import RealDisk, append_all
 from nano.journal.line import NO_HASH, line_decoder
 from nano.journal.segments import (
-    SCAN_BYTES,
     Segment,
     SegmentScan,
     damaged,
@@ -33,6 +33,7 @@ from nano.journal.segments import (
     list_segments,
     read_seal,
     seal_path,
+    segment_path,
 )
 from nano.journal.snapshots import list_snapshots
 from nano.journal.verify import verify
@@ -216,7 +217,11 @@ def _copy_log(commits: Path, into: Path, position: int | None, before: Path | No
         if sealed is not None and before is not None and _link(segment, sealed.digest, before, into):
             end.position, end.hash = sealed.last, sealed.last_hash.encode()
         else:
-            digest = _copy_segment(segment, into, position, end)
+            whole = sealed is not None and (position is None or sealed.last <= position)
+            if whole and is_archive(segment.path):
+                digest = _copy_archive(segment, into, end)
+            else:
+                digest = _copy_segment(segment, into, position, end)
             if sealed is not None and end.position == sealed.last and digest != sealed.digest:
                 raise damaged(segment.path, 0, "it is not what its seal says")
         follows = number + 1 < len(segments) and (position is None or segments[number + 1].first <= position)
@@ -229,7 +234,7 @@ def _copy_log(commits: Path, into: Path, position: int | None, before: Path | No
 def _link(segment: Segment, digest: str, before: Path, into: Path) -> bool:
     """Take a sealed segment over from the backup before, where that has the very same. Whether it did."""
     known = before / segment.path.name
-    if not (before / seal_path(segment.path).name).exists() or file_digest(DISK, known) != digest:
+    if not known.exists() or not (before / seal_path(known).name).exists() or text_digest(DISK, known) != digest:
         return False
     try:
         os.link(known, into / segment.path.name)
@@ -241,7 +246,7 @@ def _link(segment: Segment, digest: str, before: Path, into: Path) -> bool:
 def _copy_segment(segment: Segment, into: Path, position: int | None, end: _End) -> str:
     """Its SHA-256. Raises JournalDamaged: for the source, and for a copy that does not read back."""
     scan = SegmentScan(DISK, segment.path, end.hash)
-    digest, target, decoder = sha256(), into / segment.path.name, line_decoder()
+    digest, target, decoder = sha256(), segment_path(into, segment.first), line_decoder()
     handle = DISK.open(target, create=True)
     try:
         for block in scan.blocks():
@@ -265,6 +270,24 @@ def _copy_segment(segment: Segment, into: Path, position: int | None, end: _End)
             file=str(target),
             byte=0,
         )
+    return digest.hexdigest()
+
+
+def _copy_archive(segment: Segment, into: Path, end: _End) -> str:
+    """The same for one that is archived: as it is, then read back whole. SHA-256 of its text."""
+    target, digest, decoder = into / segment.path.name, sha256(), line_decoder()
+    handle, offset = DISK.open(target, create=True), 0
+    try:
+        while data := DISK.read(segment.path, offset, SCAN_BYTES):
+            append_all(DISK, handle, data)
+            offset += len(data)
+        DISK.fdatasync(handle)
+    finally:
+        DISK.close(handle)
+    for block in SegmentScan(DISK, target, end.hash).blocks():
+        digest.update(block.data)
+        last = decode_block(decoder, block)[-1]
+        end.position, end.hash = last.last, last.hash.encode()
     return digest.hexdigest()
 
 

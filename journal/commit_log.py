@@ -26,6 +26,7 @@ import msgspec
 
 from nano.domain.errors import DiskFull, JournalDamaged, JournalError
 from nano.journal.anchor import Anchor, find_anchor
+from nano.journal.archive import text_size
 from nano.journal.disk import Disk, RealDisk, append_all, append_record, replace_file
 from nano.journal.line import BEGINNING, NO_HASH, Line, format_time
 from nano.journal.reader import READ_BYTES, L, read_lines
@@ -208,7 +209,7 @@ class CommitLog:
             newest = segment is self.segments[-1]
             self._batch_at = 0
             if anchor is not None and segment.first < anchor.first:
-                segment.size = segment.unread = self.disk.size(segment.path)
+                segment.size = segment.unread = text_size(self.disk, segment.path)
                 continue
             if anchor is not None and segment.first == anchor.first:
                 segment.unread = self._batch_at = anchor.offset

@@ -12,6 +12,7 @@ import msgspec
 
 from nano.domain.facts import Fact
 from nano.journal.anchor import offset_near
+from nano.journal.archive import read_text
 from nano.journal.disk import Disk, RealDisk
 from nano.journal.line import NO_HASH, Line, line_decoder
 from nano.journal.segments import Segment, SegmentScan, damaged, decode_block, list_segments
@@ -59,7 +60,7 @@ def _texts(disk: Disk, path: Path, offset: int, end: int, read_bytes: int) -> It
     """Whole lines from ``offset`` to ``end``, about ``read_bytes`` at a time."""
     rest = b""
     while offset < end:
-        data = disk.read(path, offset, min(read_bytes, end - offset))
+        data = read_text(disk, path, offset, min(read_bytes, end - offset))
         if not data:
             raise damaged(path, offset, "the file is shorter than it was")
         offset += len(data)
@@ -95,6 +96,7 @@ class JournalReader:
         self.offset = 0
         self._disk: Disk = disk or RealDisk()
         self._decoder: LineDecoder = line_decoder(event_types)
+        self._first = 0  # of the segment that is being read
         self._resume = 0
 
     def lines(self) -> Iterator[Line[Any]]:
@@ -102,12 +104,13 @@ class JournalReader:
         segments = list_segments(self._disk, self.folder / "commits")
         for number, segment in enumerate(segments):
             newest = number == len(segments) - 1
-            if segment.path != self.path:
+            if segment.first != self._first:
                 if segment.first <= self.position:
                     continue  # read by an earlier call
                 if segment.first != self.position + 1:
                     raise damaged(segment.path, 0, f"it should start at position {self.position + 1}")
-                self.path, self._resume = segment.path, 0
+                self._first, self._resume = segment.first, 0
+            self.path = segment.path  # it may have been archived since
             yield from self._segment_lines(newest)
 
     def facts(self) -> Iterator[Fact]:

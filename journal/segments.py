@@ -2,7 +2,8 @@
 
 ``commits/<first position>.jsonl`` holds whole lines and nothing else; only the newest segment may end in a torn line
 or batch, because only there can a write have been cut short. A segment that is left gets a ``.seal`` beside it: digest of the
-file, last position, last hash, and the node's signature over these.
+file, last position, last hash, and the node's signature over these. Older sealed ones are compressed
+(``archive``).
 
 Scanning checks the chain byte by byte and names file and byte of the first thing that is wrong. It repairs nothing.
 """
@@ -16,12 +17,12 @@ from typing import Any, Final, NamedTuple, Protocol
 import msgspec
 
 from nano.domain.errors import JournalDamaged
+from nano.journal.archive import SCAN_BYTES, is_archive, read_text
 from nano.journal.disk import Disk, replace_file
 from nano.journal.line import HASH_TAIL, NO_HASH, Line, check_chain
 from nano.journal.torn import is_torn_batch
 
 SEGMENT_BYTES_MAX: Final = 64 << 20
-SCAN_BYTES: Final = 1 << 20
 INDEX_BYTES: Final = 16 << 10
 _DIGITS: Final = 16
 
@@ -85,12 +86,13 @@ def segment_path(commits: Path, first: int) -> Path:
 
 def list_segments(disk: Disk, commits: Path) -> list[Segment]:
     """Every segment of the folder, oldest first. Raises JournalDamaged for a file that has no place there."""
-    segments = []
+    segments: list[Segment] = []
     for name in disk.list(commits):
         stem, _, suffix = name.partition(".")
-        if suffix == "jsonl" and stem.isdigit():
-            segments.append(Segment(commits / name, int(stem)))
-        elif suffix not in ("seal", "seal.new"):
+        if suffix in ("jsonl", "jsonl.zst") and stem.isdigit():
+            if not segments or segments[-1].first != int(stem):  # of both forms the plain one counts
+                segments.append(Segment(commits / name, int(stem)))
+        elif suffix not in ("seal", "seal.new", "jsonl.new.zst"):
             raise damaged(commits / name, 0, "it is no segment and no seal")
     segments.sort(key=lambda segment: segment.first)
     return segments
@@ -126,7 +128,7 @@ class SegmentScan:
         """Blocks of about SCAN_BYTES. Raises JournalDamaged at the first line that does not follow, after what is whole
         before it was given."""
         read_to = self.end
-        while data := self._disk.read(self._path, read_to, SCAN_BYTES):
+        while data := read_text(self._disk, self._path, read_to, SCAN_BYTES):
             read_to += len(data)
             cut = data.rfind(b"\n") + 1
             if not cut:
@@ -177,7 +179,7 @@ def file_digest(disk: Disk, path: Path) -> str:
 
 
 def seal_path(segment: Path) -> Path:
-    return segment.with_suffix(".seal")
+    return segment.with_name(segment.name.partition(".")[0] + ".seal")
 
 
 def write_seal(disk: Disk, path: Path, seal: Seal, signer: Signer | None) -> None:
@@ -200,8 +202,9 @@ def read_seal(disk: Disk, path: Path) -> Seal | None:
 
 
 def damaged(path: Path, offset: int, why: str) -> JournalDamaged:
+    """``offset`` is a byte of the file, or of the text of an archived segment."""
     return JournalDamaged(
-        f"The journal is damaged: {path}, byte {offset}: {why}.",
+        f"The journal is damaged: {path}, byte {offset}{' of its text' if is_archive(path) else ''}: {why}.",
         hint="Nothing was changed. Run nano-replay verify, and restore this file from a backup or a replica.",
         file=str(path),
         byte=offset,

@@ -9,6 +9,7 @@ lag behind the log. Neither is damage.
 """
 
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import msgspec
@@ -25,7 +26,6 @@ from nano.journal.segments import (
     SegmentScan,
     damaged,
     decode_block,
-    file_digest,
     list_segments,
     read_seal,
     seal_path,
@@ -106,7 +106,9 @@ class _Verification:
             scan = SegmentScan(self._disk, segment.path, self.hash)
             if segment.first != self.position + 1:
                 raise damaged(segment.path, 0, f"it should start at position {self.position + 1}")
+            digest = sha256()
             for block in scan.blocks():
+                digest.update(block.data)
                 self._check_block(block)
                 self._compare(block, written)
                 self.hash = scan.hash
@@ -114,7 +116,7 @@ class _Verification:
             if number < len(segments) - 1:
                 if scan.torn:
                     raise damaged(segment.path, scan.end, "the last line is cut short, and a newer segment exists")
-                self._check_seal(segment, scan)
+                self._check_seal(segment, scan, digest.hexdigest())
             else:
                 self.pending = len(scan.torn)
                 self._end = (segment.path, scan.end + self.pending)
@@ -140,7 +142,7 @@ class _Verification:
             self.lines += 1
             self._before = line
 
-    def _check_seal(self, segment: Segment, scan: SegmentScan) -> None:
+    def _check_seal(self, segment: Segment, scan: SegmentScan, digest: str) -> None:
         path = seal_path(segment.path)
         seal = read_seal(self._disk, path)
         if seal is None:  # a crash came before it; the next start writes it
@@ -149,7 +151,7 @@ class _Verification:
             first=segment.first,
             last=self.position,
             size=scan.end,
-            digest=file_digest(self._disk, segment.path),
+            digest=digest,
             last_hash=scan.hash.decode(),
         )
         if seal.signed_bytes() != is_so.signed_bytes():

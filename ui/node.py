@@ -24,6 +24,7 @@ from nano.domain.errors import Failure
 from nano.domain.office import Office
 from nano.domain.session import Lifetimes
 from nano.http.wire import BoundedProtocol
+from nano.journal.archive_schedule import ArchiveSchedule
 from nano.journal.commit_log import CommitLog
 from nano.journal.feed import Feed
 from nano.journal.ledger import Ledger
@@ -113,6 +114,7 @@ async def run_frontend(
                 address = _write_endpoint(folder, settings.listen.host, listener.getsockname()[1])
                 group.start_soon(follower.run)
                 group.start_soon(doorman.run)
+                group.start_soon(ArchiveSchedule(ledger, settings.archive).run)
                 ready(f"portal at {address}")
                 try:
                     await anyio.sleep_forever()

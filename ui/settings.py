@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from nano.domain.settings import DomainSettings, parse_settings
+from nano.journal.archive_schedule import ArchiveSettings
 
 DEFAULTS: Final = """\
 # Nano FrontEnd: the portal. Restart nano-frontend after a change.
@@ -38,6 +39,9 @@ absolute_hours = 12      # and after so long in any case
 failures_per_account = 10   # wrong passwords until an account must wait
 failures_per_address = 30   # wrong passwords until an address must wait
 window_minutes = 5          # how long that wait, and the counting, lasts
+
+[archive]
+plain_segments = 2          # finished segments of the journal (64 MiB each) that stay plain; older ones are compressed
 """
 
 
@@ -70,6 +74,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     core: CoreAccess = CoreAccess()
     session: SessionLimits = SessionLimits()
     login: LoginLimits = LoginLimits()
+    archive: ArchiveSettings = ArchiveSettings()
 
 
 def load_settings(folder: Path) -> Settings:

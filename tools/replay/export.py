@@ -23,6 +23,7 @@ import nano
 from nano.domain.errors import Invalid
 from nano.domain.naming import format_size
 from nano.domain.schema import describe
+from nano.journal.archive import text_size
 from nano.journal.disk import RealDisk
 from nano.journal.line import NO_HASH, Body, Entry, Line, Tracked, encode_line, format_time, line_decoder
 from nano.journal.segments import SegmentScan, damaged, decode_block, list_segments, seal_path, segment_path
@@ -222,7 +223,7 @@ class _Export:
             first = start.position + 1 if start and not chain.count else int(path.name.partition(".")[0])
             size = self._add(archive, f"commits/{segment_path(Path(), first).name}", map(chain.text, of_segment))
             seal = seal_path(path)
-            if self._redactor is None and size == path.stat().st_size and seal.is_file():
+            if self._redactor is None and size == text_size(RealDisk(), path) and seal.is_file():
                 self._add(archive, f"commits/{seal.name}", iter([seal.read_bytes()]))
         return chain
 

@@ -18,7 +18,7 @@ from nano.domain.errors import DiskFull, Failure, Invalid, JournalDamaged
 from nano.journal.disk import Disk, RealDisk, append_all
 from nano.journal.line import NO_HASH, line_decoder
 from nano.journal.resource_journals import rebuild_resource_journals
-from nano.journal.segments import Block, SegmentScan, damaged, decode_block, list_segments, seal_path
+from nano.journal.segments import Block, SegmentScan, damaged, decode_block, list_segments, seal_path, segment_path
 from nano.journal.verify import Report, verify
 from nano.tools.replay.checking import certificate_check
 from nano.tools.replay.node import Node, is_resource
@@ -96,7 +96,7 @@ def copy_log(disk: Disk, source: Path, target: Path) -> None:
     segments = list_segments(disk, source)
     for number, segment in enumerate(segments):
         scan = SegmentScan(disk, segment.path, previous)
-        handle = disk.open(target / segment.path.name, create=True)
+        handle = disk.open(segment_path(target, segment.first), create=True)
         try:
             for block in scan.blocks():
                 _require_names(block)

@@ -14,8 +14,11 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from nano.domain.naming import format_size
+from nano.journal.archive import text_size
+from nano.journal.disk import RealDisk
 from nano.journal.line import Line, format_time
 from nano.journal.reader import JournalReader
+from nano.journal.segments import list_segments
 from nano.tools.display import plain, words
 from nano.tools.display.card import print_fields
 from nano.tools.display.sentences import subject
@@ -60,11 +63,11 @@ def sized(reader: JournalReader) -> Iterator[Sized]:
             yield Sized(before[0], _end(before[1], reader) - before[2])
         before = (line, reader.path, reader.offset)
     if before is not None:
-        yield Sized(before[0], before[1].stat().st_size - before[2])
+        yield Sized(before[0], text_size(RealDisk(), before[1]) - before[2])
 
 
 def _end(path: Path, reader: JournalReader) -> int:
-    return reader.offset if reader.path == path else path.stat().st_size
+    return reader.offset if reader.path == path else text_size(RealDisk(), path)
 
 
 class Stats:
@@ -141,7 +144,7 @@ def _no_transactions(row: Row) -> Row:
 
 
 def segments(node: Node) -> int:
-    return sum(1 for _ in (node.journal / "commits").glob("*.jsonl*"))
+    return len(list_segments(RealDisk(), node.journal / "commits"))
 
 
 def _largest(found: "dict[str, Sum]", name: str, top: int | None, by: str) -> list[Row]:
