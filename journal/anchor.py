@@ -22,6 +22,7 @@ from nano.journal.archive import read_text, text_size
 from nano.journal.disk import Disk
 from nano.journal.line import NO_HASH, check_chain
 from nano.journal.segments import INDEX_BYTES, Segment, list_segments, read_seal, seal_path
+from nano.journal.small_files import UNREADABLE
 
 _POSITION: Final = re.compile(rb'\{"position":(\d{1,18}),')
 _HEAD_BYTES: Final = 32
@@ -154,7 +155,7 @@ def _lines_from(disk: Disk, path: Path, offset: int, size: int, previous: bytes 
         for text in texts:
             try:
                 line = _heads.decode(text)
-            except msgspec.DecodeError as error:
+            except UNREADABLE as error:
                 raise NoAnchor(f"{path.name}, byte {offset}, is no line") from error
             if previous and not check_chain(previous, [text])[1]:
                 raise NoAnchor(f"{path.name}, byte {offset}, does not follow the line before it")

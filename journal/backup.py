@@ -23,6 +23,8 @@ import msgspec
 from nano.domain.errors import Conflict, Invalid, JournalDamaged, Unknown
 from nano.journal.archive import SCAN_BYTES, is_archive, text_digest
 from nano.journal.disk import RealDisk, append_all
+from nano.journal.epoch import NAME as EPOCH
+from nano.journal.epoch import epoch_text, read_epoch
 from nano.journal.line import NO_HASH, line_decoder
 from nano.journal.segments import (
     Segment,
@@ -35,6 +37,7 @@ from nano.journal.segments import (
     seal_path,
     segment_path,
 )
+from nano.journal.small_files import UNREADABLE
 from nano.journal.snapshots import list_snapshots
 from nano.journal.verify import verify
 
@@ -141,7 +144,7 @@ def restore(source: Path, into: Path, *, at: int | None = None) -> int:
         if at is None and (end.position, end.hash.decode()) != (manifest.position, manifest.hash):
             raise damaged(source / "manifest.json", 0, f"it promises position {manifest.position}, not {end.position}")
         _copy_snapshot(source / JOURNAL, draft, end.position)
-        _write(draft / "epoch", b"%d\n" % manifest.epoch)
+        _write(draft / EPOCH, epoch_text(manifest.epoch))
         report = verify(draft)
         if report.damage is not None:
             raise damaged(Path(report.damage.file), report.damage.byte, report.damage.message)
@@ -178,7 +181,7 @@ def read_manifest(source: Path) -> Manifest:
         raise Unknown(
             f"{source} is no backup.", code="no_backup", hint="Name the folder with manifest.json."
         ) from error
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise damaged(path, 0, f"it is no manifest of a backup ({error})") from error
     if manifest.backup != FORMAT:
         raise damaged(path, 0, f"it has format {manifest.backup}, this version reads {FORMAT}")
@@ -325,6 +328,6 @@ def _files(folder: Path, *, digests: bool = True) -> list[BackupFile]:
 
 def _epoch(journal: Path) -> int:
     try:
-        return int((journal / "epoch").read_bytes())
-    except (FileNotFoundError, ValueError):
+        return read_epoch(DISK, journal)
+    except JournalDamaged:
         return 0

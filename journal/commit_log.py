@@ -28,6 +28,7 @@ from nano.domain.errors import DiskFull, JournalDamaged, JournalError
 from nano.journal.anchor import Anchor, find_anchor
 from nano.journal.archive import text_size
 from nano.journal.disk import Disk, RealDisk, append_all, append_record, replace_file
+from nano.journal.epoch import read_epoch, write_epoch
 from nano.journal.line import BEGINNING, NO_HASH, Line, format_time
 from nano.journal.reader import READ_BYTES, L, read_lines
 from nano.journal.segments import (
@@ -98,7 +99,8 @@ class CommitLog:
                     hint="Stop the other node, or give this one a state folder of its own.",
                     file=str(self.folder / "lock"),
                 ) from error
-            self._take_epoch()
+            self.epoch = read_epoch(self.disk, self.folder) + 1
+            write_epoch(self.disk, self.folder, self.epoch)
         except OSError as error:
             self.close()
             raise self.refusal(error, "open") from error
@@ -184,20 +186,6 @@ class CommitLog:
 
     # ------------------------------------------------------------------ opening
 
-    def _take_epoch(self) -> None:
-        path = self.folder / "epoch"
-        try:
-            text = self.disk.read(path)
-        except FileNotFoundError:
-            text = b"0"
-        if not text.strip().isdigit():
-            raise damaged(path, 0, "it does not hold a number")
-        self._write_epoch(int(text) + 1)
-
-    def _write_epoch(self, epoch: int) -> None:
-        replace_file(self.disk, self.folder / "epoch", b"%d\n" % epoch)
-        self.epoch = epoch
-
     def _replay(self, decoder: msgspec.json.Decoder[Line[Any]], anchor: Anchor | None) -> Iterator[list[Line[Any]]]:
         self.position, self.hash, self.time, self.poisoned = 0, NO_HASH, BEGINNING, None
         self.segments = list_segments(self.disk, self._commits)
@@ -228,7 +216,7 @@ class CommitLog:
                 self._check_seal(segment, scan)
         if self.epoch >= top_epoch:
             top_epoch = self.epoch + 1
-            self._write_epoch(top_epoch)
+            write_epoch(self.disk, self.folder, top_epoch)
         self.epoch = top_epoch
         self._block = None
 

@@ -9,14 +9,13 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
-import msgspec
-
 from nano.domain.facts import Fact
 from nano.journal.line import line_decoder
 from nano.journal.log import Log
 from nano.journal.reader import facts_of
 from nano.journal.resource_files import read_facts, row_decoder
 from nano.journal.resource_journals import ResourceJournals
+from nano.journal.small_files import UNREADABLE
 from nano.journal.workers import THREADS, Workers
 
 log = logging.getLogger("nano.journal")
@@ -76,7 +75,7 @@ class LogHistory:
         if self._journals.flush():
             try:
                 return read_facts(self._log.disk, self._journals.folder, resource, self._rows, after, limit)
-            except (OSError, msgspec.DecodeError) as error:
+            except (OSError, *UNREADABLE) as error:
                 log.warning("journal.resource_journal_unreadable resource=%s error=%s", resource, error)
         wanted = (fact for fact in self._facts(0) if fact.resource == resource and fact.version > after)
         return list(islice(wanted, limit))

@@ -16,6 +16,7 @@ import msgspec
 from nano.domain.facts import Fact
 from nano.journal.disk import Disk
 from nano.journal.line import RawLine
+from nano.journal.small_files import UNREADABLE
 
 E = TypeVar("E")
 
@@ -93,7 +94,7 @@ def read_tail(disk: Disk, path: Path) -> Tail | None:
         return None
     try:
         place = _place_of(data[begin:cut])
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
     return Tail(place.position, place.version, start + cut + 1, size)
 
@@ -106,7 +107,7 @@ def row_decoder(event_types: tuple[type, ...]) -> msgspec.json.Decoder[Row[Any]]
 def read_facts(
     disk: Disk, resources: Path, resource: str, decoder: msgspec.json.Decoder[Row[Any]], after: int, limit: int
 ) -> list[Fact]:
-    """Up to ``limit`` facts of the resource with a version above ``after``. Raises msgspec.DecodeError."""
+    """Up to ``limit`` facts of the resource with a version above ``after``. Raises one of UNREADABLE."""
     try:
         data = disk.read(resource_path(resources, resource))
     except FileNotFoundError:

@@ -25,6 +25,7 @@ from nano.journal.disk import Disk, append_all
 from nano.journal.line import RawLine, line_decoder
 from nano.journal.log import Log
 from nano.journal.resource_files import Rows, derive, read_tail, resource_path
+from nano.journal.small_files import UNREADABLE, checked, with_check
 
 log = logging.getLogger("nano.journal")
 
@@ -49,11 +50,22 @@ class Mark(msgspec.Struct, frozen=True):
     boot: str = ""
 
 
-def read_mark(disk: Disk, resources: Path) -> Mark:
+def mark_text(mark: Mark) -> bytes:
+    return with_check(msgspec.json.encode(mark))
+
+
+def read_mark(disk: Disk, resources: Path) -> Mark | None:
+    """The mark, one that claims nothing where there is none, None where it is not what was written.
+
+    Its file is not synced: loss of power may leave nothing but zeros of it. That is as good as none.
+    """
     try:
-        return msgspec.json.decode(disk.read(resources / ".mark"), type=Mark)
-    except (FileNotFoundError, msgspec.DecodeError):
+        data = disk.read(resources / ".mark")
+        return msgspec.json.decode(checked(data), type=Mark) if data.strip(b"\0") else Mark()
+    except FileNotFoundError:
         return Mark()
+    except (*UNREADABLE, ValueError):
+        return None
 
 
 class ResourceJournals:
@@ -174,7 +186,7 @@ class ResourceJournals:
         """Decide where to go on, from the mark."""
         self._disk.make_folder(self.folder)
         self._boot = self._disk.boot_id()
-        mark = read_mark(self._disk, self.folder)
+        mark = read_mark(self._disk, self.folder) or Mark()
         self.written = mark.written if mark.boot == self._boot else mark.synced
         self._synced = mark.synced
         if max(mark.written, mark.synced) > self._log.position:
@@ -275,7 +287,7 @@ class ResourceJournals:
         try:
             self._disk.truncate(handle, 0)
             mark = mark or Mark(self.written, self._synced, self._boot)
-            append_all(self._disk, handle, msgspec.json.encode(mark) + b"\n")
+            append_all(self._disk, handle, mark_text(mark))
         finally:
             self._disk.close(handle)
         self._disk.rename(draft, self.folder / ".mark")

@@ -20,6 +20,7 @@ from nano.domain.errors import JournalDamaged
 from nano.journal.archive import SCAN_BYTES, is_archive, read_text
 from nano.journal.disk import Disk, replace_file
 from nano.journal.line import HASH_TAIL, NO_HASH, Line, check_chain
+from nano.journal.small_files import UNREADABLE, checked, with_check
 from nano.journal.torn import is_torn_batch
 
 SEGMENT_BYTES_MAX: Final = 64 << 20
@@ -160,11 +161,11 @@ def decode_block(decoder: msgspec.json.Decoder[Line[Any]], block: Block) -> list
     raises JournalDamaged(journal_unreadable)."""
     try:
         return decoder.decode_lines(block.data)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         for number, text in enumerate(block.lines):
             try:
                 decoder.decode(text)
-            except msgspec.DecodeError as error:
+            except UNREADABLE as error:
                 raise _unreadable(block.path, block.offset_of(number), error) from error
         raise
 
@@ -186,7 +187,7 @@ def write_seal(disk: Disk, path: Path, seal: Seal, signer: Signer | None) -> Non
     if signer is not None:
         signature = signer.sign(seal.signed_bytes()).hex()
         seal = msgspec.structs.replace(seal, key=signer.key_id, signature=signature)
-    replace_file(disk, path, msgspec.json.encode(seal) + b"\n")
+    replace_file(disk, path, with_check(msgspec.json.encode(seal)))
 
 
 def read_seal(disk: Disk, path: Path) -> Seal | None:
@@ -196,8 +197,8 @@ def read_seal(disk: Disk, path: Path) -> Seal | None:
     except FileNotFoundError:
         return None
     try:
-        return msgspec.json.decode(data, type=Seal)
-    except msgspec.DecodeError as error:
+        return msgspec.json.decode(checked(data), type=Seal)
+    except (*UNREADABLE, ValueError) as error:
         raise damaged(path, 0, f"it is no seal ({error})") from error
 
 
@@ -211,7 +212,7 @@ def damaged(path: Path, offset: int, why: str) -> JournalDamaged:
     )
 
 
-def _unreadable(path: Path, offset: int, error: msgspec.DecodeError) -> JournalDamaged:
+def _unreadable(path: Path, offset: int, error: Exception) -> JournalDamaged:
     return JournalDamaged(
         f"The journal {path}, byte {offset}, holds a line that this version can't read: {error}.",
         code="journal_unreadable",

@@ -5,6 +5,9 @@
     {"versions":{…}}, {"tracking":{…}}, {"memory":{…}}, {"receipts":[[…]]}
     {"digest":"<SHA-256 over all the text before>"}
 
+After the compressed text, in a frame that zstd skips, follows SHA-256 over the file: decompressing alone would let some
+changed bits pass, because not every bit of a compressed text matters.
+
 Invariant: what reads back is equal to what was captured, order included. Text is made and read in pieces of some
 hundred entries: other threads get their turn in between, and no second copy of everything is held.
 
@@ -28,15 +31,19 @@ import nano
 from nano.domain.facts import Model, State, kind_of
 from nano.journal.folded import Capture
 from nano.journal.line import format_time
+from nano.journal.small_files import UNREADABLE
 
 T = TypeVar("T")
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 LEVEL: Final = 3
 STATES_A_PART: Final = 250
 PLAIN_A_PART: Final = 2_500
 READ_BYTES: Final = 1 << 20
 PART_BYTES_MAX: Final = 64 << 20
+HEAD_BYTES: Final = 256 << 10  # more than zstd needs to give the first line
+TRAILER: Final = b"\x5e\x2a\x4d\x18\x20\0\0\0"  # a skippable frame of 32 bytes
+TRAILER_BYTES: Final = len(TRAILER) + 32
 
 
 class Unusable(Exception):
@@ -98,6 +105,13 @@ class SnapshotText:
 
     def write(self, capture: Capture) -> Iterator[bytes]:
         """Its compressed text, in pieces."""
+        file = sha256()
+        for piece in self._compressed(capture):
+            file.update(piece)
+            yield piece
+        yield TRAILER + file.digest()
+
+    def _compressed(self, capture: Capture) -> Iterator[bytes]:
         compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True).compressobj()
         digest = sha256()
         for part in self._parts_of(capture):
@@ -128,10 +142,13 @@ class SnapshotText:
 
     def read(self, data: bytes) -> Capture:
         """What was captured. Raises Unusable."""
+        self.header_of(data)
+        require_whole(data)
         return self._take(self._texts(data))
 
     def check(self, data: bytes, capture: Capture) -> None:
         """Raises Unusable unless ``data`` says exactly what was captured."""
+        require_whole(data)
         texts = self._texts(data)
         header = self.header(next(texts))
         expected = (capture.position, capture.hash.decode(), capture.time, capture.epoch)
@@ -157,21 +174,13 @@ class SnapshotText:
 
     def header_of(self, data: bytes) -> Header:
         """The header in the first bytes of a snapshot. Raises Unusable."""
-        try:
-            with zstandard.ZstdDecompressor().stream_reader(BytesIO(data)) as reader:
-                return self.header(reader.read(1_000).partition(b"\n")[0])
-        except zstandard.ZstdError as error:
-            raise Unusable(f"it can't be decompressed ({error})") from error
+        return self.header(_first_line(data))
 
     def header(self, text: bytes) -> Header:
         """Raises Unusable for text that is no header, or that of another format or code."""
-        try:
-            found = msgspec.json.decode(text, type=_Format).snapshot
-            if found != FORMAT:
-                raise Unusable(f"it has format {found}, this version reads {FORMAT}")
-            header = msgspec.json.decode(text, type=Header)
-        except msgspec.DecodeError as error:
-            raise Unusable(f"its header can't be read ({error})") from error
+        header = _header(text)
+        if isinstance(header, _Format):
+            raise Unusable(f"it has format {header.snapshot}, this version reads {FORMAT}")
         if header.code != self.code:
             raise Unusable("it was made by another version of this node's code")
         return header
@@ -205,7 +214,7 @@ class SnapshotText:
     def _decode(self, text: bytes) -> Any:
         try:
             return self._part.decode(text)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise Unusable(f"a part of it can't be read ({error})") from error
 
     def _states(self, part: Any) -> Iterator[tuple[str, State]]:
@@ -231,10 +240,43 @@ class SnapshotText:
             raise Unusable(f"it can't be decompressed ({error})") from error
         try:
             end = msgspec.json.decode(before, type=_End)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise Unusable("it is cut short") from error
         if rest or end.digest != digest.hexdigest():
             raise Unusable("its digest does not fit its text")
+
+
+def require_whole(data: bytes) -> None:
+    """Raises Unusable unless the file has every bit as it was written."""
+    if data[-TRAILER_BYTES:] != TRAILER + sha256(data[:-TRAILER_BYTES]).digest():
+        raise Unusable("it is not what was written")
+
+
+def whole_header(data: bytes) -> Header | None:
+    """Checks a whole file without its model: its header, None where it has another format. Raises Unusable."""
+    if data[-TRAILER_BYTES:].startswith(TRAILER):
+        require_whole(data)
+    header = _header(_first_line(data))
+    if isinstance(header, _Format):
+        return None
+    require_whole(data)
+    return header
+
+
+def _first_line(data: bytes) -> bytes:
+    try:
+        with zstandard.ZstdDecompressor().stream_reader(BytesIO(data[:HEAD_BYTES])) as reader:
+            return bytes(reader.read(1_000)).partition(b"\n")[0]
+    except zstandard.ZstdError as error:
+        raise Unusable(f"it can't be decompressed ({error})") from error
+
+
+def _header(text: bytes) -> Header | _Format:
+    try:
+        found = msgspec.json.decode(text, type=_Format)
+        return found if found.snapshot != FORMAT else msgspec.json.decode(text, type=Header)
+    except UNREADABLE as error:
+        raise Unusable(f"its header can't be read ({error})") from error
 
 
 def _pieces(items: Iterable[T], size: int) -> Iterator[list[T]]:

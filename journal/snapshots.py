@@ -27,14 +27,13 @@ from nano.journal.anchor import Anchor, NoAnchor
 from nano.journal.disk import Disk, append_all
 from nano.journal.folded import Capture
 from nano.journal.log import Log
-from nano.journal.snapshot_text import SnapshotText, Unusable
+from nano.journal.snapshot_text import HEAD_BYTES, SnapshotText, Unusable
 from nano.journal.workers import Workers, Writer
 
 log = logging.getLogger("nano.journal")
 
 NAME: Final = re.compile(r"(\d{16})\.json\.zst")
 APPEND_BYTES: Final = 64 << 10
-HEAD_BYTES: Final = 256 << 10  # more than zstd needs to give the first line
 
 
 class SnapshotSettings(msgspec.Struct, frozen=True, kw_only=True):

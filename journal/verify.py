@@ -1,8 +1,10 @@
 """Checks a whole journal folder: is it what was written, and do all its parts say the same?
 
 Read-only and lock-free, so it may run beside a live node. It checks the hash chain, positions, times, epochs, that
-each resource's versions count up from 1, seals (digest, last position and hash, signature when a key is given), and that
-every resource journal says what the commit log says. It stops at the first thing that is wrong and names file and byte.
+each resource's versions count up from 1, seals (digest, last position and hash, signature when a key is given), that
+every resource journal says what the commit log says, and that every snapshot has each bit as it was written and the
+hash that the log has at its position. It names file and byte of the first thing that is wrong; damage of a snapshot or of
+the mark of the resource journals only when the log itself is whole.
 
 A live node's tail is still growing: a last line without newline is counted as ``pending``, and resource journals may
 lag behind the log. Neither is damage.
@@ -16,9 +18,10 @@ import msgspec
 
 from nano.domain.errors import JournalDamaged
 from nano.journal.disk import Disk, RealDisk
+from nano.journal.epoch import read_epoch
 from nano.journal.line import NO_HASH, Line, RawLine, line_decoder
 from nano.journal.resource_files import derive, read_tail, resource_path
-from nano.journal.resource_journals import read_mark
+from nano.journal.resource_journals import Mark, read_mark
 from nano.journal.segments import (
     Block,
     Seal,
@@ -30,6 +33,8 @@ from nano.journal.segments import (
     read_seal,
     seal_path,
 )
+from nano.journal.snapshot_text import Unusable, whole_header
+from nano.journal.snapshots import list_snapshots
 
 CheckSignature = Callable[[bytes, bytes, str], bool]
 """(signature, signed bytes, key id) → whether the signature is good."""
@@ -44,6 +49,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     segments: int
     seals: int
     resource_rows: int
+    snapshots: int = 0
     pending_bytes: int
     hash: str
     damage: "Damage | None" = None
@@ -75,6 +81,7 @@ def verify(folder: Path, *, disk: Disk | None = None, check_signature: CheckSign
         segments=work.segments,
         seals=work.seals,
         resource_rows=work.rows,
+        snapshots=work.snapshots,
         pending_bytes=work.pending,
         hash=work.hash.decode(),
         damage=damage,
@@ -83,7 +90,7 @@ def verify(folder: Path, *, disk: Disk | None = None, check_signature: CheckSign
 
 class _Verification:
     def __init__(self, folder: Path, disk: Disk, check_signature: CheckSignature | None) -> None:
-        self.position = self.lines = self.segments = self.seals = self.rows = self.pending = 0
+        self.position = self.lines = self.segments = self.seals = self.rows = self.pending = self.snapshots = 0
         self.hash = NO_HASH
         self.versions: dict[str, int] = {}
         self._folder = folder
@@ -95,11 +102,14 @@ class _Verification:
         self._resources = folder / "resources"
         self._offsets: dict[str, int] = {}  # how far each resource journal was compared
         self._end: tuple[Path, int] | None = None
+        self._heads: dict[int, tuple[Path, str]] = {}  # what snapshots say: position -> file, hash of its line
+        self._noted: list[JournalDamaged] = []
         self._behind: set[str] = set()  # resource journals that end before the log does
 
     def run(self) -> None:
         commits = self._folder / "commits"
-        mark = read_mark(self._disk, self._resources)
+        self._read_snapshots()
+        mark = self._read_mark()
         written = mark.written if mark.boot == self._disk.boot_id() else mark.synced
         segments = list_segments(self._disk, commits)
         for number, segment in enumerate(segments):
@@ -121,6 +131,45 @@ class _Verification:
                 self.pending = len(scan.torn)
                 self._end = (segment.path, scan.end + self.pending)
         self._check_rest()
+        self._check_epoch()
+        for position, (path, _) in self._heads.items():
+            if position > self.position:
+                self._note(path, "it is of a position that the commit log does not have")
+        if self._noted:
+            raise self._noted[0]
+
+    def _note(self, path: Path, why: str) -> None:
+        """Damage of something derived: told when the log itself was found whole."""
+        self._noted.append(damaged(path, 0, why))
+
+    def _check_epoch(self) -> None:
+        epoch = read_epoch(self._disk, self._folder)
+        if self._before is not None and 0 < epoch < self._before.epoch:
+            raise damaged(self._folder / "epoch", 0, "it is behind the commit log")
+
+    def _read_mark(self) -> Mark:
+        mark = read_mark(self._disk, self._resources)
+        if mark is None:
+            self._note(self._resources / ".mark", "it is not what was written")
+        return mark or Mark()
+
+    def _read_snapshots(self) -> None:
+        """Every bit of theirs as written; what they say of the log is compared on the way. Older formats are passed over."""
+        for position, path in list_snapshots(self._disk, self._folder / "snapshots"):
+            try:
+                header = whole_header(self._disk.read(path))
+            except FileNotFoundError:  # a live node keeps the last few
+                continue
+            except Unusable as error:
+                self._note(path, str(error))
+                continue
+            if header is None:
+                continue
+            if header.position == position:
+                self._heads[position] = (path, header.hash)
+                self.snapshots += 1
+            else:
+                self._note(path, f"it is one of position {header.position}")
 
     def _check_block(self, block: Block) -> None:
         for number, line in enumerate(decode_block(self._lines, block)):
@@ -139,6 +188,9 @@ class _Verification:
                     )
                 self.versions[entry.resource] = version
             self.position += len(line.events)
+            head = self._heads.get(self.position)
+            if head is not None and line.events and head[1] != line.hash:
+                self._note(head[0], f"it is of another journal: position {self.position} has another hash in it")
             self.lines += 1
             self._before = line
 

@@ -29,6 +29,7 @@ from typing import Final
 import msgspec
 
 from nano.domain.errors import DiskFull, JournalDamaged, Unknown
+from nano.journal.small_files import UNREADABLE
 from nano.tools.replay.node import KINDS, TELLING, Node, is_resource
 from nano.transports.node_files import NodeCard
 
@@ -149,7 +150,7 @@ class _Opening:
                     byte=info.header_offset,
                 )
             manifest = msgspec.json.decode(text, type=Manifest)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise self.lie(MANIFEST, f"it is no manifest ({error})") from error
         if manifest.node.kind not in KINDS:
             raise self.lie(MANIFEST, f"there is no kind of node {manifest.node.kind!r}")
@@ -191,7 +192,7 @@ class _Opening:
             node = Node(folder)
             node.is_copy = True
             node.begin()
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise self.lie("node.json", f"it can't be read ({error})") from error
         reader = node.reader()
         transactions = 0

@@ -99,6 +99,7 @@ def _print(terminal: Terminal, node: Node, report: Report, *, signed: bool) -> N
         ("transactions", str(report.lines)),
         ("resources", f"{report.resources}, {report.resource_rows} rows in their journals"),
         ("segments", f"{report.segments}, {seals}{' with their signatures' if signed and report.seals else ''}"),
+        ("snapshots", str(report.snapshots)),
         ("chain head", report.hash),
     ]
     if report.pending_bytes:

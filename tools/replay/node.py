@@ -15,6 +15,7 @@ from nano.domain.errors import Invalid, Unknown
 from nano.domain.facts import Model
 from nano.journal.reader import JournalReader
 from nano.journal.segments import damaged
+from nano.journal.small_files import UNREADABLE
 from nano.transports.node_files import NodeCard
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class Node:
         if self.start is not None:
             try:
                 fold.restore(self.start)
-            except (msgspec.DecodeError, AttributeError, TypeError, ValueError, KeyError) as error:
+            except (*UNREADABLE, AttributeError, TypeError, ValueError, KeyError) as error:
                 raise damaged(self.journal / "start.json", 0, f"it can't be folded on ({error})") from error
         return fold
 
@@ -115,7 +116,7 @@ class Node:
             return msgspec.json.decode(path.read_bytes(), type=Start)
         except FileNotFoundError:
             return None
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise damaged(path, 0, f"it is no start of a slice ({error})") from error
 
     @property
@@ -129,7 +130,7 @@ class Node:
             card = msgspec.json.decode(path.read_bytes(), type=NodeCard)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise Invalid(
                 f"{path} can't be read: {error}.", code="invalid_node_card", hint="Restart the node."
             ) from error

@@ -10,8 +10,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from nano.domain import guest_commands as gc
 from nano.domain.cell import AddCell, DescribeCell, MeetCell
 from nano.domain.facts import Command, Context, kind_of
@@ -25,7 +23,7 @@ from nano.journal.folded import Folded
 from nano.journal.line import Body, encode_line, format_time, line_decoder
 from nano.journal.receipts import Receipts, receipts_key
 from nano.journal.resource_files import resource_path
-from nano.journal.resource_journals import Mark
+from nano.journal.resource_journals import Mark, mark_text
 from nano.journal.snapshots import Snapshots, SnapshotSettings
 from nano.journal.workers import THREADS
 from nano.tools.simulator.bed import numbered_ids
@@ -103,7 +101,7 @@ class FilledJournal:
         for resource in self._folded.versions:
             disk.close(disk.open(resource_path(resources, resource), create=True))
         mark = Mark(self._position, self._position, disk.boot_id())
-        replace_file(disk, resources / ".mark", msgspec.json.encode(mark))
+        replace_file(disk, resources / ".mark", mark_text(mark))
         self._log.close()
 
     def _watch(self, ended: threading.Event) -> None:
