@@ -6,20 +6,21 @@ again joins the running one or gets the journaled outcome. What was open when th
 """
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 
 import anyio
 import anyio.abc
 
-from nano.cell.work import REACHED, Work
+from nano.cell.handlers import Family, Handler
+from nano.cell.work import REACHED
 from nano.domain.errors import Conflict, DiskFull, JournalError, NanoError, Refusal, Unknown
 from nano.domain.guest import Power
-from nano.domain.host_domain import CloseOrder, FailOrder, TakeOrder
+from nano.domain.host_domain import CloseOrder, FailOrder
 from nano.domain.order import Order
 from nano.domain.site import Site
 from nano.domain.task import Problem
 from nano.journal.ledger import Ledger
-from nano.transports.messages import CreateDomain, Message, Ok, PowerDomain, ProgressIs, RedefineDomain, RemoveDomain
+from nano.transports.messages import GuestOrder, Message, Ok, ProgressIs
 
 log = logging.getLogger("nano.cell")
 
@@ -45,10 +46,11 @@ class Running:
 
 
 class OrderDesk:
-    def __init__(self, ledger: Ledger, site: Site, work: Work) -> None:
+    def __init__(self, ledger: Ledger, site: Site, *families: Family) -> None:
         self._ledger = ledger
         self._site = site
-        self._work = work
+        self._by_message = {message: one for family in families for message, one in family.handlers().items()}
+        self._by_kind = {handler.kind: handler for handler in self._by_message.values()}
         self._running: dict[str, Running] = {}
         self._tasks: anyio.abc.TaskGroup | None = None
 
@@ -61,11 +63,14 @@ class OrderDesk:
 
     async def take(self, message: Message) -> Ok:
         """Carry out an order, or join or repeat its outcome. Raises what it failed with; ``undone`` is in the context."""
-        order_id, take, act = self._read(message)
+        handler = self._handler(message)
+        assert isinstance(message, GuestOrder)
+        order_id = message.command_id
         if self._order(order_id) is None:
             with anyio.CancelScope(shield=True):  # whoever asked may give up meanwhile; what is taken must be begun
+                take = handler.taken(message)
                 await self._ledger.execute(take, actor=ACTOR, command_id=f"{order_id}/take", cause=f"order/{order_id}")
-                self._begin(order_id, act)
+                self._begin(order_id, handler, message)
         running = self._running.get(order_id)
         if running is not None:
             await running.ended.wait()
@@ -105,41 +110,25 @@ class OrderDesk:
         order = self._site.get(f"order/{order_id}")
         return order if isinstance(order, Order) else None
 
-    def _read(self, message: Message) -> tuple[str, TakeOrder, Callable[[Running], Awaitable[CloseOrder]]]:
-        work = self._work
-        if isinstance(message, CreateDomain):
-            key = message.command_id
-            taken = TakeOrder(id=key, kind="create", guest_id=message.guest_id, spec=message.spec)
-            return key, taken, lambda running: work.create(key, message, running.tell)
-        if isinstance(message, RemoveDomain):
-            key = message.command_id
-            taken = TakeOrder(id=key, kind="remove", guest_id=message.guest_id)
-            return key, taken, lambda running: work.remove(key, message.guest_id)
-        if isinstance(message, PowerDomain):
-            key = message.command_id
-            taken = TakeOrder(id=key, kind="power", guest_id=message.guest_id, action=message.action)
-            return key, taken, lambda running: work.power(key, message)
-        if isinstance(message, RedefineDomain):
-            key = message.command_id
-            taken = TakeOrder(id=key, kind="redefine", guest_id=message.guest_id)
-            return key, taken, lambda running: work.redefine(key, message.guest_id)
-        raise Unknown(f"A cell knows no order {type(message).__name__}.", code="unknown_order")
+    def _handler(self, message: Message) -> Handler:
+        handler = self._by_message.get(type(message))  # type: ignore[arg-type]
+        if handler is None:
+            raise Unknown(f"A cell knows no order {type(message).__name__}.", code="unknown_order")
+        return handler
 
-    def _begin(self, order_id: str, act: Callable[[Running], Awaitable[CloseOrder]]) -> None:
+    def _begin(self, order_id: str, handler: Handler, message: GuestOrder) -> None:
         if order_id in self._running:
             return
         if self._tasks is None:
             raise Conflict("The cell is still starting.", code="cell_starting", hint="Try again in a moment.")
         running = self._running[order_id] = Running()
-        self._tasks.start_soon(self._carry_out, order_id, running, act)
+        self._tasks.start_soon(self._carry_out, order_id, running, handler, message)
 
-    async def _carry_out(
-        self, order_id: str, running: Running, act: Callable[[Running], Awaitable[CloseOrder]]
-    ) -> None:
+    async def _carry_out(self, order_id: str, running: Running, handler: Handler, message: GuestOrder) -> None:
         outcome: CloseOrder | FailOrder | None = None
         try:
             with running.scope:
-                outcome = await self._attempt(order_id, running, act)
+                outcome = await self._attempt(order_id, running, handler, message)
             if outcome is None:
                 cancelled = NanoError("The order was cancelled.", code="task_cancelled")
                 outcome = await self._give_up(order_id, cancelled)
@@ -152,10 +141,10 @@ class OrderDesk:
             running.moved.set()
 
     async def _attempt(
-        self, order_id: str, running: Running, act: Callable[[Running], Awaitable[CloseOrder]]
+        self, order_id: str, running: Running, handler: Handler, message: GuestOrder
     ) -> CloseOrder | FailOrder:
         try:
-            return await act(running)
+            return await handler.act(message, running.tell)
         except JournalError:
             raise
         except NanoError as error:
@@ -170,12 +159,11 @@ class OrderDesk:
     async def _give_up(self, order_id: str, error: NanoError) -> FailOrder:
         order = self._order(order_id)
         assert order is not None
-        undone: tuple[str, ...] = ()
-        if order.kind == "create":
-            with anyio.CancelScope(shield=True):
-                undone = await self._work.undo_create(order.guest_id)
+        failed = FailOrder(id=order_id, error=Problem(error.code, error.message, error.hint))
+        with anyio.CancelScope(shield=True):
+            failed = await self._by_kind[order.kind].undo(order, failed)
         log.warning("order failed id=%s kind=%s code=%s reason=%s", order_id, order.kind, error.code, error.message)
-        return FailOrder(id=order_id, error=Problem(error.code, error.message, error.hint), undone=undone)
+        return failed
 
     async def _close(self, order_id: str, outcome: CloseOrder | FailOrder) -> None:
         """Record what became of it, as soon as the disk takes it: the host has changed already. Raises JournalError when
@@ -196,7 +184,7 @@ class OrderDesk:
     async def _recover(self) -> None:
         for order in list(self._site.open_orders.values()):
             try:
-                outcome: CloseOrder | FailOrder | None = await self._work.resume(order)
+                outcome: CloseOrder | FailOrder | None = await self._by_kind[order.kind].resume(order)
             except JournalError:
                 raise
             except NanoError as error:

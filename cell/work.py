@@ -1,28 +1,37 @@
 """Work: what each kind of order does on the host. Every action is safe to repeat; the desk journals around it."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 
 import anyio
+import msgspec
 
+from nano.cell.handlers import Handler, Tell
 from nano.cell.image_cache import ImageCache
 from nano.domain.errors import DeadlineExceeded, HostError, NanoError, Unknown
 from nano.domain.guest import Power
-from nano.domain.host_domain import CloseOrder, HostDomain
+from nano.domain.host_domain import (
+    CloseOrder,
+    DomainCreated,
+    DomainDiscarded,
+    DomainRedefined,
+    DomainRemoved,
+    FailOrder,
+    HostDomain,
+    TakeOrder,
+)
 from nano.domain.order import Order
 from nano.domain.site import Site
 from nano.hypervisor.host import Host
 from nano.journal.feed import Feed
-from nano.transports.messages import CreateDomain, PowerDomain
+from nano.transports.messages import CreateDomain, GuestOrder, PowerDomain, RedefineDomain, RemoveDomain
 from nano.transports.unwrap import plain_errors
 
 log = logging.getLogger("nano.cell")
 
 PRESS_AGAIN_S = 10.0  # a guest that is still booting loses the first press of its power button
 REACHED: dict[str, Power] = {"start": "running", "stop": "stopped", "force_stop": "stopped"}
-
-Tell = Callable[[int, str], None]
 
 
 class Work:
@@ -32,25 +41,36 @@ class Work:
         self._images = images
         self._feed = feed
 
-    async def create(self, order_id: str, order: CreateDomain, tell: Tell) -> CloseOrder:
+    def handlers(self) -> Mapping[type[GuestOrder], Handler]:
+        return {
+            CreateDomain: Handler("create", self.create, take=_take_create, undo=self.undo_create),
+            RemoveDomain: Handler("remove", self.remove, resume=lambda order: self._remove(order.id, order.guest_id)),
+            PowerDomain: Handler("power", self.power, take=_take_power, resume=self._resume_power),
+            RedefineDomain: Handler(
+                "redefine", self.redefine, resume=lambda order: self._redefine(order.id, order.guest_id)
+            ),
+        }
+
+    async def create(self, order: CreateDomain, tell: Tell) -> CloseOrder:
+        created = CloseOrder(id=order.command_id, events=(DomainCreated(),))
         if order.source is None:
             # Neither needs the other: a domain may be defined before its volumes are there.
             with plain_errors():
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._make_volumes, order, None, tell)
                     tasks.start_soon(self._host.define, order.guest_id, order.spec)
-            return CloseOrder(id=order_id)
+            return created
         image = await self._images.get(order.source, lambda percent: tell(percent // 2, "fetch image"))
         await self._make_volumes(order, image, lambda percent, step: tell(50 + percent // 2, step))
         await self._host.define(order.guest_id, order.spec)
-        return CloseOrder(id=order_id)
+        return created
 
     async def _make_volumes(self, order: CreateDomain, image: Path | None, tell: Tell) -> None:
         await self._host.make_volumes(order.guest_id, order.spec, image, lambda percent: tell(percent, "make disks"))
 
-    async def undo_create(self, guest_id: str) -> tuple[str, ...]:
+    async def undo_create(self, order: Order, failed: FailOrder) -> FailOrder:
         """Take back whatever of it is on the host, as far as the host lets us; what can't be is said."""
-        undone: list[str] = []
+        guest_id, undone = order.guest_id, list[str]()
         try:
             if any(domain.guest_id == guest_id for domain in await self._host.domains()):
                 await self._host.destroy(guest_id)
@@ -60,9 +80,13 @@ class Work:
         except NanoError as error:
             log.error("undo incomplete guest=%s code=%s reason=%s", guest_id, error.code, error.message)
             undone.append(f"not everything could be taken back: {error.message}")
-        return tuple(undone)
+        discarded = DomainDiscarded(reason=failed.error.message)
+        return msgspec.structs.replace(failed, events=(discarded,), undone=tuple(undone))
 
-    async def remove(self, order_id: str, guest_id: str) -> CloseOrder:
+    async def remove(self, order: RemoveDomain, tell: Tell) -> CloseOrder:  # noqa: ARG002
+        return await self._remove(order.command_id, order.guest_id)
+
+    async def _remove(self, order_id: str, guest_id: str) -> CloseOrder:
         undone = []
         if any(domain.guest_id == guest_id for domain in await self._host.domains()):
             await self._host.destroy(guest_id)
@@ -70,10 +94,10 @@ class Work:
             undone.append("domain undefined")
         removed = await self._host.remove_volumes(guest_id)
         undone += [f"volume {name} removed" for name in removed]
-        return CloseOrder(id=order_id, removed=tuple(removed), detail="\n".join(undone))
+        return CloseOrder(id=order_id, events=(DomainRemoved(volumes=tuple(removed)),), detail="\n".join(undone))
 
-    async def power(self, order_id: str, order: PowerDomain) -> CloseOrder:
-        host, guest_id = self._host, order.guest_id
+    async def power(self, order: PowerDomain, tell: Tell) -> CloseOrder:  # noqa: ARG002
+        host, guest_id, order_id = self._host, order.guest_id, order.command_id
         if order.action == "stop":
             await self._press_until_off(guest_id, order.timeout_s)
             return CloseOrder(id=order_id, power="stopped")
@@ -106,7 +130,10 @@ class Work:
                 return
             await self._feed.wait_for(self._feed.position + 1)
 
-    async def redefine(self, order_id: str, guest_id: str) -> CloseOrder:
+    async def redefine(self, order: RedefineDomain, tell: Tell) -> CloseOrder:  # noqa: ARG002
+        return await self._redefine(order.command_id, order.guest_id)
+
+    async def _redefine(self, order_id: str, guest_id: str) -> CloseOrder:
         domain = self._site.get(f"domain/{guest_id}")
         if not isinstance(domain, HostDomain):
             raise Unknown(f"This cell has no domain {guest_id}.", code="unknown_domain")
@@ -117,18 +144,12 @@ class Work:
                 hint="Delete the guest, or restore its disks first.",
             )
         await self._host.define(guest_id, domain.spec)
-        return CloseOrder(id=order_id)
+        return CloseOrder(id=order_id, events=(DomainRedefined(),))
 
-    async def resume(self, order: Order) -> CloseOrder | None:
-        """An order that was open when the cell stopped, completed if the host shows or allows it; None = undo it."""
-        if order.kind == "remove":
-            return await self.remove(order.id, order.guest_id)
-        if order.kind == "redefine":
-            return await self.redefine(order.id, order.guest_id)
-        if order.kind == "power":
-            wanted = REACHED.get(order.action)
-            if wanted is not None and await self._power_of(order.guest_id) == wanted:
-                return CloseOrder(id=order.id, power=wanted)
+    async def _resume_power(self, order: Order) -> CloseOrder | None:
+        wanted = REACHED.get(order.action)
+        if wanted is not None and await self._power_of(order.guest_id) == wanted:
+            return CloseOrder(id=order.id, power=wanted)
         return None
 
     async def _power_of(self, guest_id: str) -> Power:
@@ -136,3 +157,11 @@ class Work:
             if domain.guest_id == guest_id:
                 return domain.state
         return "missing"
+
+
+def _take_create(order: CreateDomain) -> TakeOrder:
+    return TakeOrder(id=order.command_id, kind="create", guest_id=order.guest_id, spec=order.spec)
+
+
+def _take_power(order: PowerDomain) -> TakeOrder:
+    return TakeOrder(id=order.command_id, kind="power", guest_id=order.guest_id, action=order.action)

@@ -11,6 +11,7 @@ import anyio
 
 import nano
 from nano.core.cells import CellDesk
+from nano.core.guest_steps import GuestSteps
 from nano.core.guest_work import GuestWork, Serve
 from nano.core.images import ImageWork
 from nano.core.past import Past
@@ -44,7 +45,8 @@ class Core:
         self.cells = CellDesk(ledger, zone, self.usage)
         zone.loads = self.usage.loads
         tell = self.views.set_progress
-        sagas = GuestWork(zone, self.cells, source, tell).sagas() | ImageWork(zone, tell).sagas()
+        steps = GuestSteps(zone, self.cells, tell)
+        sagas = GuestWork(steps, source).sagas() | ImageWork(zone, tell).sagas()
         self._runner = TaskRunner(ledger, zone, clock, sagas)
 
     @asynccontextmanager

@@ -8,12 +8,13 @@ when it returns, and gets no new guests before.
 """
 
 from datetime import datetime
+from typing import Final
 
 import msgspec
 
 from nano.domain.compute_pool import pool_named
 from nano.domain.errors import Conflict, Forbidden, Unknown
-from nano.domain.facts import Command, Context, Emitted, Event, Model
+from nano.domain.facts import Command, Context, Emitted, Event, Model, Rules
 from nano.domain.naming import require_name
 
 
@@ -292,3 +293,31 @@ def evolve_debt_recorded(state: Cell, event: CellDebtRecorded, at: datetime) -> 
 
 def evolve_debt_settled(state: Cell, event: CellDebtSettled, at: datetime) -> Cell:
     return msgspec.structs.replace(state, debts=tuple(debt for debt in state.debts if debt != event.guest_id))
+
+
+RULES: Final = Rules(
+    decide={
+        AddCell: decide_add,
+        EnableCell: decide_enable,
+        DisableCell: decide_disable,
+        MeetCell: decide_meet,
+        LoseCell: decide_lose,
+        DescribeCell: decide_describe,
+        FaultCell: decide_fault,
+        SettleDebt: decide_settle_debt,
+    },
+    evolve={
+        CellDiscovered: evolve_discovered,
+        CellConnected: evolve_connected,
+        CellDisconnected: evolve_disconnected,
+        CellDescribed: evolve_described,
+        CellAdded: evolve_added,
+        CellEnabled: evolve_enabled,
+        CellDisabled: evolve_disabled,
+        CellRemoved: evolve_removed,
+        CellFaulted: evolve_faulted,
+        CellDebtRecorded: evolve_debt_recorded,
+        CellDebtSettled: evolve_debt_settled,
+    },
+    states={"cell": Cell},
+)

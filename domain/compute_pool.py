@@ -1,11 +1,12 @@
 """Compute pool: a named set of cells that guests are placed on (features M01, M02)."""
 
 from datetime import datetime
+from typing import Final
 
 import msgspec
 
 from nano.domain.errors import Conflict, Invalid, Unknown
-from nano.domain.facts import Command, Context, Emitted, Event, Model
+from nano.domain.facts import Command, Context, Emitted, Event, Model, Rules
 from nano.domain.naming import require_name
 
 DEFAULT_POOL = "default"
@@ -140,3 +141,14 @@ def evolve_modified(state: ComputePool, event: ComputePoolModified, at: datetime
 
 def evolve_deleted(state: ComputePool, event: ComputePoolDeleted, at: datetime) -> None:
     return None
+
+
+RULES: Final = Rules(
+    decide={CreateComputePool: decide_create, ModifyComputePool: decide_modify},
+    evolve={
+        ComputePoolCreated: evolve_created,
+        ComputePoolModified: evolve_modified,
+        ComputePoolDeleted: evolve_deleted,
+    },
+    states={"compute_pool": ComputePool},
+)

@@ -84,6 +84,20 @@ class Rules(NamedTuple):
     def event_types(self) -> tuple[type[Event], ...]:
         return tuple(self.evolve)
 
+    @classmethod
+    def joined(cls, *parts: "Rules") -> "Rules":
+        """The tables of several modules as one model's. Raises ValueError when two answer for the same thing."""
+        decide: dict[type[Command], Decide] = {}
+        evolve: dict[type[Event], Evolve] = {}
+        states: dict[str, type[State]] = {}
+        for part in parts:
+            if twice := decide.keys() & part.decide.keys() or evolve.keys() & part.evolve.keys():
+                raise ValueError(f"Two rules for {sorted(kind.__name__ for kind in twice)}.")
+            decide |= part.decide
+            evolve |= part.evolve
+            states |= part.states
+        return cls(decide, evolve, states)
+
 
 class Model:
     """States by resource name, and whatever indexes a subclass keeps beside them.

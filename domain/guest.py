@@ -7,11 +7,11 @@ the model is also its reservation on the cell: a guest that is not there reserve
 """
 
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
-from nano.domain.facts import Event
+from nano.domain.facts import Event, Rules
 from nano.domain.machine import MachineSpec
 
 Power = Literal["stopped", "running", "paused", "crashed", "missing"]
@@ -32,6 +32,7 @@ class Guest(msgspec.Struct, frozen=True, kw_only=True):
     addresses: tuple[str, ...] = ()
     task: str = ""
     note: str = ""  # why it last changed power, in words
+    pending: tuple[str, ...] = ()  # fields of the spec that take effect at its next start
 
     @property
     def name(self) -> str:
@@ -59,7 +60,7 @@ class GuestCreateUndone(Event, frozen=True, tag="guest.create_undone"):
 
 
 class GuestWorkStarted(Event, frozen=True, tag="guest.work_started"):
-    """A task took hold of the guest. action: start, stop, force_stop, reboot, force_reboot, redefine, delete."""
+    """A task took hold of the guest; ``action`` is what it does, as in the task's kind."""
 
     action: str
     task: str
@@ -98,6 +99,13 @@ class GuestVanished(Event, frozen=True, tag="guest.vanished"):
 
 class GuestRedefined(Event, frozen=True, tag="guest.redefined"):
     """Its domain was defined again from the journal."""
+
+
+class GuestChanged(Event, frozen=True, kw_only=True, tag="guest.changed"):
+    """It is made of this now, as its cell has it; ``pending`` names the fields that take effect at its next start."""
+
+    spec: MachineSpec
+    pending: tuple[str, ...] = ()
 
 
 class GuestAgentChanged(Event, frozen=True, tag="guest.agent_changed"):
@@ -156,6 +164,7 @@ def _power(state: Guest, power: Power, reason: str, at: datetime) -> Guest:
         changed_at=at,
         agent=state.agent if on else False,
         addresses=state.addresses if on else (),
+        pending=state.pending if on else (),
     )
 
 
@@ -183,9 +192,36 @@ def evolve_redefined(state: Guest, event: GuestRedefined, at: datetime) -> Guest
     return _power(state, "stopped", "defined again from the journal", at)
 
 
+def evolve_changed(state: Guest, event: GuestChanged, at: datetime) -> Guest:
+    return msgspec.structs.replace(state, spec=event.spec, pending=event.pending, changed_at=at)
+
+
 def evolve_agent_changed(state: Guest, event: GuestAgentChanged, at: datetime) -> Guest:
     return msgspec.structs.replace(state, agent=event.connected, addresses=event.addresses if event.connected else ())
 
 
 def evolve_console_opened(state: Guest, event: GuestConsoleOpened, at: datetime) -> Guest:
     return state
+
+
+RULES: Final = Rules(
+    decide={},
+    evolve={
+        GuestRequested: evolve_requested,
+        GuestCreated: evolve_created,
+        GuestCreateUndone: evolve_create_undone,
+        GuestWorkStarted: evolve_work_started,
+        GuestWorkEnded: evolve_work_ended,
+        GuestDeleted: evolve_deleted,
+        GuestStarted: evolve_started,
+        GuestStopped: evolve_stopped,
+        GuestPaused: evolve_paused,
+        GuestCrashed: evolve_crashed,
+        GuestVanished: evolve_vanished,
+        GuestRedefined: evolve_redefined,
+        GuestChanged: evolve_changed,
+        GuestAgentChanged: evolve_agent_changed,
+        GuestConsoleOpened: evolve_console_opened,
+    },
+    states={"guest": Guest},
+)

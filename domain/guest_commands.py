@@ -1,38 +1,30 @@
 """What may be asked of guests, and the decisions.
 
-Every work on a guest is a task: the decision opens the task and gives it hold of the guest in one transaction, so no
-guest is ever in between without an owner. The commands at the end are the tasks' own: they settle guest and task together.
+Every work on a guest is a task that holds it (``guest_hold``). The commands at the end are the creation's own: they settle
+guest and task together.
 """
 
 import zlib
-from datetime import timedelta
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-from nano.domain.cell import Cell, CellDebtRecorded
+from nano.domain.cell import CellDebtRecorded
 from nano.domain.compute_pool import DEFAULT_POOL, pool_named
 from nano.domain.errors import Conflict, NoCapacity, Unknown
-from nano.domain.facts import Command, Context, Emitted, Event
-from nano.domain.guest import (
-    Guest,
-    GuestConsoleOpened,
-    GuestCreateUndone,
-    GuestDeleted,
-    GuestRequested,
-    GuestWorkEnded,
-    GuestWorkStarted,
-)
+from nano.domain.facts import Command, Context, Emitted, Rules
+from nano.domain.guest import GuestConsoleOpened, GuestCreateUndone, GuestRequested, GuestWorkEnded
+from nano.domain.guest_hold import open_events, require_power, take_hold, task_for
 from nano.domain.guest_size import check_hardware, check_size
 from nano.domain.image import find_image
 from nano.domain.limits import LIMITS
 from nano.domain.machine import Hardware, MachineSpec
 from nano.domain.naming import require_name
 from nano.domain.placement import Need
-from nano.domain.task import Problem, TaskEnded, TaskStarted, TaskStepStarted, end_step, open_task
+from nano.domain.task import Problem, TaskEnded, end_step, open_task
 
 if TYPE_CHECKING:
     from nano.domain.zone import Zone
 
-PLANS: dict[str, tuple[str, ...]] = {
+PLANS: Final[dict[str, tuple[str, ...]]] = {
     "start": ("start",),
     "stop": ("stop",),
     "force_stop": ("force stop",),
@@ -123,16 +115,6 @@ class AbandonCreate(Command, frozen=True, kw_only=True, tag="guest.abandon_creat
     debt: bool = False
 
 
-class EndWork(Command, frozen=True, tag="guest.end_work"):
-    task: str
-
-
-class AbandonWork(Command, frozen=True, kw_only=True, tag="guest.abandon_work"):
-    task: str
-    error: Problem
-    cancelled: bool = False
-
-
 def decide_create(zone: "Zone", command: CreateGuest, context: Context) -> list[Emitted]:
     name = require_name(command.name, "guest name")
     if name in zone.guest_ids:
@@ -168,8 +150,8 @@ def decide_create(zone: "Zone", command: CreateGuest, context: Context) -> list[
         task=task_id,
     )
     plan = (MADE, STARTED) if command.start else (MADE,)
-    task = _task(context, task_id, "guest.create", guest_id, name, plan, LIMITS.create_deadline)
-    return [Emitted(f"guest/{guest_id}", requested), *_open_task(task)]
+    task = task_for(context, task_id, "guest.create", guest_id, name, plan, LIMITS.create_deadline)
+    return [Emitted(f"guest/{guest_id}", requested), *open_events(task)]
 
 
 def choose_cell(zone: "Zone", pool: str, need: Need, wanted: str) -> str:
@@ -199,63 +181,6 @@ def free_mac(zone: "Zone", context: Context) -> str:
     )
 
 
-def _task(
-    context: Context, task_id: str, kind: str, guest_id: str, name: str, plan: tuple[str, ...], limit: timedelta
-) -> TaskStarted:
-    return TaskStarted(
-        id=task_id,
-        kind=kind,
-        target=f"guest/{guest_id}",
-        target_name=name,
-        actor=context.actor,
-        command_id=context.command_id,
-        plan=plan,
-        deadline_at=context.at + limit,
-    )
-
-
-def _open_task(started: TaskStarted) -> list[Emitted]:
-    """The task with its first step, so that nothing more has to be written before the work begins."""
-    return [Emitted(f"task/{started.id}", started), Emitted(f"task/{started.id}", TaskStepStarted(started.plan[0]))]
-
-
-def take_hold(zone: "Zone", guest: Guest, action: str, context: Context) -> list[Emitted]:
-    """Open the task for an action and give it hold of the guest."""
-    if guest.task:
-        raise Conflict(
-            f"Guest {guest.name} is busy with another task.",
-            code="guest_busy",
-            hint="Wait for that task to end, or cancel it.",
-            task=guest.task,
-        )
-    cell = zone.get(f"cell/{guest.cell}")
-    if not isinstance(cell, Cell) or not cell.online:
-        raise Conflict(
-            f"Cell {guest.cell} of guest {guest.name} is offline.",
-            code="cell_offline",
-            hint="Bring the cell back first.",
-            cell=guest.cell,
-        )
-    task_id = context.new_id()
-    limit = LIMITS.delete_deadline if action == "delete" else LIMITS.power_deadline
-    started = _task(context, task_id, f"guest.{action}", guest.id, guest.name, PLANS[action], limit)
-    return [Emitted(f"guest/{guest.id}", GuestWorkStarted(action, task_id)), *_open_task(started)]
-
-
-def require_power(guest: Guest, allowed: tuple[str, ...], verb: str) -> None:
-    if guest.phase != "ready":
-        raise Conflict(
-            f"Guest {guest.name} is {guest.phase}.", code="guest_not_ready", hint="Wait for its task to end."
-        )
-    if guest.power not in allowed:
-        raise Conflict(
-            f"Guest {guest.name} is {guest.power} and can't be {verb}.",
-            code=f"guest_{guest.power}",
-            hint=f"It must be {' or '.join(allowed)}.",
-            state=guest.power,
-        )
-
-
 _POWER_RULES: dict[type[Command], tuple[str, tuple[str, ...], str]] = {
     StartGuest: ("start", ("stopped", "crashed"), "started"),
     StopGuest: ("stop", ("running",), "stopped"),
@@ -275,7 +200,7 @@ def decide_power(
     guest = zone.find_guest(command.guest)
     if not guest.task:
         require_power(guest, allowed, verb)
-    return take_hold(zone, guest, action, context)
+    return take_hold(zone, guest, action, context, plan=PLANS[action])
 
 
 def decide_delete(zone: "Zone", command: DeleteGuest, context: Context) -> list[Emitted]:
@@ -287,7 +212,7 @@ def decide_delete(zone: "Zone", command: DeleteGuest, context: Context) -> list[
             hint="Stop it first, or force the deletion.",
             state=guest.power,
         )
-    return take_hold(zone, guest, "delete", context)
+    return take_hold(zone, guest, "delete", context, plan=PLANS["delete"], limit=LIMITS.delete_deadline)
 
 
 def decide_open_console(zone: "Zone", command: OpenConsole, context: Context) -> list[Emitted]:
@@ -312,22 +237,14 @@ def decide_abandon_create(zone: "Zone", command: AbandonCreate, context: Context
     return [*events, Emitted(f"task/{task.id}", TaskEnded(outcome, error=command.error, undone=command.undone))]
 
 
-def decide_end_work(zone: "Zone", command: EndWork, context: Context) -> list[Emitted]:
-    task = open_task(zone, command.task)
-    steps = [event for name in task.plan for event in end_step(task, name)]
-    ended = Emitted(f"task/{task.id}", TaskEnded("done"))
-    if zone.get(task.resource) is None:  # deleted when its cell said so
-        return [*steps, ended]
-    settled: Event = GuestDeleted() if task.kind == "guest.delete" else GuestWorkEnded(task.id)
-    return [*steps, Emitted(task.resource, settled), ended]
-
-
-def decide_abandon_work(zone: "Zone", command: AbandonWork, context: Context) -> list[Emitted]:
-    task = open_task(zone, command.task)
-    if zone.get(task.resource) is None:  # too late to give it up: it is done
-        return decide_end_work(zone, EndWork(command.task), context)
-    outcome: Literal["failed", "cancelled"] = "cancelled" if command.cancelled else "failed"
-    return [
-        Emitted(task.resource, GuestWorkEnded(task.id, error=command.error.message)),
-        Emitted(f"task/{task.id}", TaskEnded(outcome, error=command.error)),
-    ]
+RULES: Final = Rules(
+    decide={
+        CreateGuest: decide_create,
+        **dict.fromkeys(_POWER_RULES, decide_power),
+        DeleteGuest: decide_delete,
+        OpenConsole: decide_open_console,
+        EndCreate: decide_end_create,
+        AbandonCreate: decide_abandon_create,
+    },
+    evolve={},
+)

@@ -5,14 +5,15 @@ defined again; one that was removed on order is gone.
 """
 
 from datetime import datetime
+from typing import Final
 
 import msgspec
 
 from nano.domain.errors import Conflict, Unknown
-from nano.domain.facts import Command, Context, Emitted, Event, Model
+from nano.domain.facts import Command, Context, Emitted, Event, Model, Rules
 from nano.domain.guest import Power
 from nano.domain.machine import MachineSpec
-from nano.domain.order import Order, OrderDone, OrderFailed, OrderKind, OrderTaken
+from nano.domain.order import Order, OrderDone, OrderFailed, OrderTaken
 from nano.domain.task import Problem
 
 
@@ -24,6 +25,7 @@ class HostDomain(msgspec.Struct, frozen=True, kw_only=True):
     power: Power = "stopped"
     agent: bool = False
     addresses: tuple[str, ...] = ()
+    pending: tuple[str, ...] = ()  # fields of the spec that take effect at its next start
 
 
 class DomainRequested(Event, frozen=True, kw_only=True, tag="domain.requested"):
@@ -49,6 +51,13 @@ class DomainRedefined(Event, frozen=True, tag="domain.redefined"):
     pass
 
 
+class DomainChanged(Event, frozen=True, kw_only=True, tag="domain.changed"):
+    """Defined as this spec says from now on; ``pending`` names the fields that take effect at its next start."""
+
+    spec: MachineSpec
+    pending: tuple[str, ...] = ()
+
+
 class DomainVanished(Event, frozen=True, tag="domain.vanished"):
     reason: str
 
@@ -64,26 +73,30 @@ class DomainAgentChanged(Event, frozen=True, tag="domain.agent_changed"):
 
 
 class TakeOrder(Command, frozen=True, kw_only=True, tag="order.take"):
-    """``spec`` goes with kind create only."""
+    """``spec`` goes with kind create only. ``arguments``: what resuming or undoing it has to know; never a secret."""
 
     id: str
-    kind: OrderKind
+    kind: str
     guest_id: str
     action: str = ""
+    arguments: dict[str, str] = {}
     spec: MachineSpec | None = None
 
 
 class CloseOrder(Command, frozen=True, kw_only=True, tag="order.close"):
-    """The work was done; ``removed`` names the volumes a remove order deleted. ``power``: what the host shows now."""
+    """The work was done. ``events`` are what happened to the domain by it; ``power``: what the host shows now."""
 
     id: str
-    removed: tuple[str, ...] = ()
+    events: tuple[Event, ...] = ()
     power: Power | None = None
     detail: str = ""
 
 
 class FailOrder(Command, frozen=True, kw_only=True, tag="order.fail"):
+    """It failed, and what it had done was undone. ``events`` are what happened to the domain all the same."""
+
     id: str
+    events: tuple[Event, ...] = ()
     error: Problem
     undone: tuple[str, ...] = ()
 
@@ -114,7 +127,13 @@ def decide_take(model: Model, command: TakeOrder, context: Context) -> list[Emit
     resource = f"domain/{command.guest_id}"
     taken = Emitted(
         f"order/{command.id}",
-        OrderTaken(id=command.id, kind=command.kind, guest_id=command.guest_id, action=command.action),
+        OrderTaken(
+            id=command.id,
+            kind=command.kind,
+            guest_id=command.guest_id,
+            action=command.action,
+            arguments=command.arguments,
+        ),
     )
     if command.kind == "create":
         if domain is not None or command.spec is None:
@@ -138,26 +157,18 @@ def decide_close(model: Model, command: CloseOrder, context: Context) -> list[Em
     order = _order(model, command.id)
     resource = f"domain/{order.guest_id}"
     domain = model.get(resource)
-    events: list[Emitted] = []
-    if order.kind == "create":
-        events.append(Emitted(resource, DomainCreated()))
-    elif order.kind == "remove" and domain is not None:
-        events.append(Emitted(resource, DomainRemoved(volumes=command.removed)))
-    elif order.kind == "redefine":
-        events.append(Emitted(resource, DomainRedefined()))
-    elif command.power is not None and isinstance(domain, HostDomain) and domain.power != command.power:
-        events.append(
-            Emitted(resource, DomainPowerChanged(command.power, f"{order.action.replace('_', ' ')} on order"))
-        )
+    events = [Emitted(resource, event) for event in command.events if domain is not None]
+    if command.power is not None and isinstance(domain, HostDomain) and domain.power != command.power:
+        why = f"{(order.action or order.kind).replace('_', ' ')} on order"
+        events.append(Emitted(resource, DomainPowerChanged(command.power, why)))
     return [*events, Emitted(f"order/{order.id}", OrderDone(detail=command.detail))]
 
 
 def decide_fail(model: Model, command: FailOrder, context: Context) -> list[Emitted]:
     order = _order(model, command.id)
-    events = [Emitted(f"order/{order.id}", OrderFailed(error=command.error, undone=command.undone))]
-    if order.kind == "create":
-        events.insert(0, Emitted(f"domain/{order.guest_id}", DomainDiscarded(reason=command.error.message)))
-    return events
+    resource = f"domain/{order.guest_id}"
+    happened = [Emitted(resource, event) for event in command.events if model.get(resource) is not None]
+    return [*happened, Emitted(f"order/{order.id}", OrderFailed(error=command.error, undone=command.undone))]
 
 
 def decide_observe(model: Model, command: ObserveDomain, context: Context) -> list[Emitted]:
@@ -196,6 +207,10 @@ def evolve_redefined(state: HostDomain, event: DomainRedefined, at: datetime) ->
     return msgspec.structs.replace(state, power="stopped", changed_at=at)
 
 
+def evolve_changed(state: HostDomain, event: DomainChanged, at: datetime) -> HostDomain:
+    return msgspec.structs.replace(state, spec=event.spec, pending=event.pending, changed_at=at)
+
+
 def evolve_vanished(state: HostDomain, event: DomainVanished, at: datetime) -> HostDomain:
     return msgspec.structs.replace(state, power="missing", agent=False, addresses=(), changed_at=at)
 
@@ -203,10 +218,33 @@ def evolve_vanished(state: HostDomain, event: DomainVanished, at: datetime) -> H
 def evolve_power(state: HostDomain, event: DomainPowerChanged, at: datetime) -> HostDomain:
     if event.power in ("running", "paused"):
         return msgspec.structs.replace(state, power=event.power, changed_at=at)
-    return msgspec.structs.replace(state, power=event.power, agent=False, addresses=(), changed_at=at)
+    return msgspec.structs.replace(state, power=event.power, agent=False, addresses=(), pending=(), changed_at=at)
 
 
 def evolve_agent(state: HostDomain, event: DomainAgentChanged, at: datetime) -> HostDomain:
     return msgspec.structs.replace(
         state, agent=event.connected, addresses=event.addresses if event.connected else (), changed_at=at
     )
+
+
+RULES: Final = Rules(
+    decide={
+        TakeOrder: decide_take,
+        CloseOrder: decide_close,
+        FailOrder: decide_fail,
+        ObserveDomain: decide_observe,
+        ObserveAgent: decide_observe_agent,
+    },
+    evolve={
+        DomainRequested: evolve_requested,
+        DomainCreated: evolve_created,
+        DomainDiscarded: evolve_gone,
+        DomainRemoved: evolve_gone,
+        DomainRedefined: evolve_redefined,
+        DomainChanged: evolve_changed,
+        DomainVanished: evolve_vanished,
+        DomainPowerChanged: evolve_power,
+        DomainAgentChanged: evolve_agent,
+    },
+    states={"domain": HostDomain},
+)

@@ -4,12 +4,12 @@ Registering is a task: the file is inspected in a restricted process and its dig
 """
 
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 from nano.domain.errors import Conflict, Invalid, Unknown
-from nano.domain.facts import Command, Context, Emitted, Event, Model
+from nano.domain.facts import Command, Context, Emitted, Event, Model, Rules
 from nano.domain.limits import LIMITS
 from nano.domain.naming import require_name
 from nano.domain.task import Problem, Task, TaskEnded, TaskStarted, end_step, open_task
@@ -160,3 +160,19 @@ def evolve_refused(state: Image, event: ImageRefused, at: datetime) -> None:
 
 def evolve_forgotten(state: Image, event: ImageForgotten, at: datetime) -> None:
     return None
+
+
+RULES: Final = Rules(
+    decide={
+        RegisterImage: decide_register,
+        FinishRegister: decide_finish_register,
+        FailRegister: decide_fail_register,
+    },
+    evolve={
+        ImageRequested: evolve_requested,
+        ImageRegistered: evolve_registered,
+        ImageRefused: evolve_refused,
+        ImageForgotten: evolve_forgotten,
+    },
+    states={"image": Image},
+)

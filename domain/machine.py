@@ -4,6 +4,8 @@
 renderer of domain XML. All sizes are bytes.
 """
 
+from typing import Literal
+
 import msgspec
 
 MEBI = 1 << 20
@@ -15,6 +17,9 @@ MEMORY_MAX = 4096 * GIBI
 DISK_MIN = 1 * MEBI
 DISK_MAX = 64 * 1024 * GIBI
 DISKS_MAX = 16
+
+Priority = Literal["high", "medium", "low"]
+PRIORITIES: tuple[Priority, ...] = ("high", "medium", "low")
 
 
 HARDWARE_MODELS: dict[str, tuple[str, ...]] = {
@@ -36,8 +41,27 @@ class Hardware(msgspec.Struct, frozen=True):
     tablet: str = "usb"
 
 
-class MachineSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """One virtual machine. ``disks[0]`` is the system disk, cloned from ``image`` (an image id) or blank when that is empty."""
+class DiskLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What all disks of a guest may do in a second; bytes and operations, 0 = no limit."""
+
+    read_bytes: int = 0
+    write_bytes: int = 0
+    read_operations: int = 0
+    write_operations: int = 0
+
+
+class NetworkLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What a guest may take in and send out in a second, in bytes; 0 = no limit."""
+
+    receive_bytes: int = 0
+    send_bytes: int = 0
+
+
+class MachineSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One virtual machine. ``disks[0]`` is the system disk, cloned from ``image`` (an image id) or blank when that is empty.
+
+    Fields with their defaults are not written: a field added later leaves journals and digests as they are.
+    """
 
     name: str
     cores: int
@@ -47,6 +71,20 @@ class MachineSpec(msgspec.Struct, frozen=True, kw_only=True):
     image: str = ""
     autostart: bool = False
     hardware: Hardware = Hardware()
+    priority: Priority = "high"
+    disk_limits: DiskLimits = DiskLimits()
+    network_limits: NetworkLimits = NetworkLimits()
+    volumes: tuple[int, ...] = ()  # the number in each disk's file name; empty = 0, 1, 2 …
+    more_macs: tuple[str, ...] = ()  # of network interfaces beyond the first
+    media: str = ""  # id of the media image in its drive
+
+    @property
+    def volume_numbers(self) -> tuple[int, ...]:
+        return self.volumes or tuple(range(len(self.disks)))
+
+    @property
+    def macs(self) -> tuple[str, ...]:
+        return (self.mac, *self.more_macs)
 
     @property
     def disk_total(self) -> int:

@@ -5,21 +5,20 @@ order is answered from here, and every order still open when a Cell starts is co
 """
 
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
-from nano.domain.facts import Event
+from nano.domain.facts import Event, Rules
 from nano.domain.task import Problem
-
-OrderKind = Literal["create", "remove", "power", "redefine"]
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
     id: str
-    kind: OrderKind
+    kind: str  # what the cell's table of orders calls it: create, remove, power, redefine, …
     guest_id: str
     action: str = ""  # of a power order: start, stop, force_stop, reboot, force_reboot
+    arguments: dict[str, str] = {}  # what resuming or undoing it has to know
     state: Literal["open", "done", "failed"] = "open"
     error: Problem | None = None
     undone: tuple[str, ...] = ()
@@ -29,9 +28,10 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
 class OrderTaken(Event, frozen=True, kw_only=True, tag="order.taken"):
     id: str
-    kind: OrderKind
+    kind: str
     guest_id: str
     action: str = ""
+    arguments: dict[str, str] = {}
 
 
 class OrderDone(Event, frozen=True, tag="order.done"):
@@ -44,7 +44,14 @@ class OrderFailed(Event, frozen=True, tag="order.failed"):
 
 
 def evolve_taken(state: Order | None, event: OrderTaken, at: datetime) -> Order:
-    return Order(id=event.id, kind=event.kind, guest_id=event.guest_id, action=event.action, taken_at=at)
+    return Order(
+        id=event.id,
+        kind=event.kind,
+        guest_id=event.guest_id,
+        action=event.action,
+        arguments=event.arguments,
+        taken_at=at,
+    )
 
 
 def evolve_done(state: Order, event: OrderDone, at: datetime) -> Order:
@@ -53,3 +60,10 @@ def evolve_done(state: Order, event: OrderDone, at: datetime) -> Order:
 
 def evolve_failed(state: Order, event: OrderFailed, at: datetime) -> Order:
     return msgspec.structs.replace(state, state="failed", error=event.error, undone=event.undone)
+
+
+RULES: Final = Rules(
+    decide={},
+    evolve={OrderTaken: evolve_taken, OrderDone: evolve_done, OrderFailed: evolve_failed},
+    states={"order": Order},
+)

@@ -5,15 +5,16 @@ read (the tracking), so nothing is taken twice or missed. A fact about a guest t
 cell, changes nothing.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from nano.domain import host_domain as hd
-from nano.domain.facts import Command, Context, Emitted, Event
+from nano.domain.facts import Command, Context, Emitted, Event, Rules
 from nano.domain.guest import (
     Guest,
     GuestAgentChanged,
+    GuestChanged,
     GuestCrashed,
     GuestCreated,
     GuestDeleted,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 Reported = (
     hd.DomainCreated
     | hd.DomainRedefined
+    | hd.DomainChanged
     | hd.DomainVanished
     | hd.DomainPowerChanged
     | hd.DomainAgentChanged
@@ -75,6 +77,8 @@ def _translate(guest: Guest, event: Reported, *, fresh: bool) -> Event | None:
         return None
     if isinstance(event, hd.DomainRedefined):
         return GuestRedefined()
+    if isinstance(event, hd.DomainChanged):
+        return GuestChanged(spec=event.spec, pending=event.pending)
     if isinstance(event, hd.DomainVanished):
         return GuestVanished(event.reason)
     if isinstance(event, hd.DomainPowerChanged):
@@ -83,3 +87,6 @@ def _translate(guest: Guest, event: Reported, *, fresh: bool) -> Event | None:
         return GuestAgentChanged(event.connected, event.addresses)
     # A removal can't be taken back, so it counts from here on, whatever becomes of the task that asked for it.
     return GuestDeleted() if guest.phase == "deleting" else GuestVanished("its domain was removed")
+
+
+RULES: Final = Rules(decide={RecordReport: decide_report}, evolve={})

@@ -10,29 +10,7 @@ from nano.domain.facts import Model, Rules, State
 ORDERS_KEPT: Final = 10_000  # closed orders held in memory for answering repeats; Core stops repeating long before
 
 
-SITE_RULES: Final = Rules(
-    decide={
-        hd.TakeOrder: hd.decide_take,
-        hd.CloseOrder: hd.decide_close,
-        hd.FailOrder: hd.decide_fail,
-        hd.ObserveDomain: hd.decide_observe,
-        hd.ObserveAgent: hd.decide_observe_agent,
-    },
-    evolve={
-        hd.DomainRequested: hd.evolve_requested,
-        hd.DomainCreated: hd.evolve_created,
-        hd.DomainDiscarded: hd.evolve_gone,
-        hd.DomainRemoved: hd.evolve_gone,
-        hd.DomainRedefined: hd.evolve_redefined,
-        hd.DomainVanished: hd.evolve_vanished,
-        hd.DomainPowerChanged: hd.evolve_power,
-        hd.DomainAgentChanged: hd.evolve_agent,
-        od.OrderTaken: od.evolve_taken,
-        od.OrderDone: od.evolve_done,
-        od.OrderFailed: od.evolve_failed,
-    },
-    states={"domain": hd.HostDomain, "order": od.Order},
-)
+SITE_RULES: Final = Rules.joined(hd.RULES, od.RULES)
 
 
 class Site(Model):

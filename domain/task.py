@@ -9,12 +9,12 @@ between steps is shown live and never journaled.
 """
 
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 from nano.domain.errors import Conflict, Unknown
-from nano.domain.facts import Command, Context, Emitted, Event, Model
+from nano.domain.facts import Command, Context, Emitted, Event, Model, Rules
 
 TaskState = Literal["running", "cancelling", "undoing", "done", "failed", "cancelled"]
 ENDED: frozenset[str] = frozenset({"done", "failed", "cancelled"})
@@ -222,3 +222,17 @@ def _close_open(
         else step
         for step in steps
     )
+
+
+RULES: Final = Rules(
+    decide={CancelTask: decide_cancel, StartStep: decide_start_step, BeginUndo: decide_begin_undo},
+    evolve={
+        TaskStarted: evolve_started,
+        TaskStepStarted: evolve_step_started,
+        TaskStepEnded: evolve_step_ended,
+        TaskCancelRequested: evolve_cancel_requested,
+        TaskUndoing: evolve_undoing,
+        TaskEnded: evolve_ended,
+    },
+    states={"task": Task},
+)

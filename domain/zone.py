@@ -15,6 +15,7 @@ from nano.domain import cell as ce
 from nano.domain import compute_pool as cp
 from nano.domain import guest as gu
 from nano.domain import guest_commands as gc
+from nano.domain import guest_hold as gh
 from nano.domain import image as im
 from nano.domain import report as rp
 from nano.domain import task as ta
@@ -93,93 +94,17 @@ def decide_forget_image(zone: "Zone", command: im.ForgetImage, context: Context)
     return [Emitted(f"image/{image.id}", im.ImageForgotten())]
 
 
-ZONE_RULES: Final = Rules(
+RULES: Final = Rules(
     decide={
         FoundZone: decide_found,
-        cp.CreateComputePool: cp.decide_create,
-        cp.ModifyComputePool: cp.decide_modify,
         cp.DeleteComputePool: decide_delete_pool,
-        ce.AddCell: ce.decide_add,
         ce.RemoveCell: decide_remove_cell,
-        ce.EnableCell: ce.decide_enable,
-        ce.DisableCell: ce.decide_disable,
-        ce.MeetCell: ce.decide_meet,
-        ce.LoseCell: ce.decide_lose,
-        ce.DescribeCell: ce.decide_describe,
-        ce.FaultCell: ce.decide_fault,
-        ce.SettleDebt: ce.decide_settle_debt,
-        im.RegisterImage: im.decide_register,
         im.ForgetImage: decide_forget_image,
-        im.FinishRegister: im.decide_finish_register,
-        im.FailRegister: im.decide_fail_register,
-        gc.CreateGuest: gc.decide_create,
-        gc.StartGuest: gc.decide_power,
-        gc.StopGuest: gc.decide_power,
-        gc.ForceStopGuest: gc.decide_power,
-        gc.RebootGuest: gc.decide_power,
-        gc.ForceRebootGuest: gc.decide_power,
-        gc.RedefineGuest: gc.decide_power,
-        gc.DeleteGuest: gc.decide_delete,
-        gc.OpenConsole: gc.decide_open_console,
-        gc.EndCreate: gc.decide_end_create,
-        gc.AbandonCreate: gc.decide_abandon_create,
-        gc.EndWork: gc.decide_end_work,
-        gc.AbandonWork: gc.decide_abandon_work,
-        rp.RecordReport: rp.decide_report,
-        ta.CancelTask: ta.decide_cancel,
-        ta.StartStep: ta.decide_start_step,
-        ta.BeginUndo: ta.decide_begin_undo,
     },
-    evolve={
-        ZoneFounded: evolve_founded,
-        cp.ComputePoolCreated: cp.evolve_created,
-        cp.ComputePoolModified: cp.evolve_modified,
-        cp.ComputePoolDeleted: cp.evolve_deleted,
-        ce.CellDiscovered: ce.evolve_discovered,
-        ce.CellConnected: ce.evolve_connected,
-        ce.CellDisconnected: ce.evolve_disconnected,
-        ce.CellDescribed: ce.evolve_described,
-        ce.CellAdded: ce.evolve_added,
-        ce.CellEnabled: ce.evolve_enabled,
-        ce.CellDisabled: ce.evolve_disabled,
-        ce.CellRemoved: ce.evolve_removed,
-        ce.CellFaulted: ce.evolve_faulted,
-        ce.CellDebtRecorded: ce.evolve_debt_recorded,
-        ce.CellDebtSettled: ce.evolve_debt_settled,
-        im.ImageRequested: im.evolve_requested,
-        im.ImageRegistered: im.evolve_registered,
-        im.ImageRefused: im.evolve_refused,
-        im.ImageForgotten: im.evolve_forgotten,
-        gu.GuestRequested: gu.evolve_requested,
-        gu.GuestCreated: gu.evolve_created,
-        gu.GuestCreateUndone: gu.evolve_create_undone,
-        gu.GuestWorkStarted: gu.evolve_work_started,
-        gu.GuestWorkEnded: gu.evolve_work_ended,
-        gu.GuestDeleted: gu.evolve_deleted,
-        gu.GuestStarted: gu.evolve_started,
-        gu.GuestStopped: gu.evolve_stopped,
-        gu.GuestPaused: gu.evolve_paused,
-        gu.GuestCrashed: gu.evolve_crashed,
-        gu.GuestVanished: gu.evolve_vanished,
-        gu.GuestRedefined: gu.evolve_redefined,
-        gu.GuestAgentChanged: gu.evolve_agent_changed,
-        gu.GuestConsoleOpened: gu.evolve_console_opened,
-        ta.TaskStarted: ta.evolve_started,
-        ta.TaskStepStarted: ta.evolve_step_started,
-        ta.TaskStepEnded: ta.evolve_step_ended,
-        ta.TaskCancelRequested: ta.evolve_cancel_requested,
-        ta.TaskUndoing: ta.evolve_undoing,
-        ta.TaskEnded: ta.evolve_ended,
-    },
-    states={
-        "zone": ZoneInfo,
-        "compute_pool": cp.ComputePool,
-        "cell": ce.Cell,
-        "image": im.Image,
-        "guest": gu.Guest,
-        "task": ta.Task,
-    },
+    evolve={ZoneFounded: evolve_founded},
+    states={"zone": ZoneInfo},
 )
+ZONE_RULES: Final = Rules.joined(RULES, cp.RULES, ce.RULES, im.RULES, gu.RULES, gh.RULES, gc.RULES, rp.RULES, ta.RULES)
 
 
 class Zone(Model):
@@ -253,15 +178,16 @@ class Zone(Model):
             self._task_changed(after)
 
     def _guest_changed(self, before: State | None, after: State | None) -> None:
+        if isinstance(before, gu.Guest) and (not isinstance(after, gu.Guest) or _moved(before, after)):
+            self.guest_ids.pop(before.name, None)
+            self.macs.difference_update(before.spec.macs)
+            self._on_cell[before.cell].pop(before.id, None)
+            before = None
         if isinstance(after, gu.Guest):
             self._on_cell[after.cell][after.id] = after
             if before is None:
                 self.guest_ids[after.name] = after.id
-                self.macs.add(after.spec.mac)
-        elif isinstance(before, gu.Guest):
-            self.guest_ids.pop(before.name, None)
-            self.macs.discard(before.spec.mac)
-            self._on_cell[before.cell].pop(before.id, None)
+                self.macs.update(after.spec.macs)
 
     def _task_changed(self, task: ta.Task) -> None:
         if not task.ended:
@@ -274,3 +200,8 @@ class Zone(Model):
             del self._ended[oldest]
             self.states.pop(f"task/{oldest}", None)
             self.kinds["task"].pop(f"task/{oldest}", None)
+
+
+def _moved(before: gu.Guest, after: gu.Guest) -> bool:
+    """Whether it is found under other keys now."""
+    return before.spec is not after.spec or before.cell != after.cell

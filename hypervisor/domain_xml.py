@@ -102,8 +102,8 @@ def domain_name(guest_id: str) -> str:
     return f"nano-{guest_id}"
 
 
-def volume_name(guest_id: str, index: int) -> str:
-    return f"{guest_id}_{index}.qcow2"
+def volume_name(guest_id: str, number: int) -> str:
+    return f"{guest_id}_{number}.qcow2"
 
 
 def domain_xml(guest_id: str, spec: MachineSpec, place: Place) -> str:
@@ -165,8 +165,9 @@ def disk_targets(bus: str, count: int) -> list[tuple[str, str]]:
 def _devices(guest_id: str, spec: MachineSpec, place: Place) -> tuple[XmlElement, ...]:
     hardware = spec.hardware
     devices: list[XmlElement] = [MediaDrive()]
-    for index, (target, bus) in enumerate(disk_targets(hardware.disk, len(spec.disks))):
-        devices.append(Disk(source=str(place.volumes / volume_name(guest_id, index)), target=target, bus=bus))
+    targets = disk_targets(hardware.disk, len(spec.disks))
+    for number, (target, bus) in zip(spec.volume_numbers, targets, strict=True):
+        devices.append(Disk(source=str(place.volumes / volume_name(guest_id, number)), target=target, bus=bus))
     devices.append(Controller(type="pci", model="pci-root"))
     if hardware.disk == "scsi":
         devices.append(Controller(type="scsi", model="virtio-scsi"))
@@ -175,7 +176,7 @@ def _devices(guest_id: str, spec: MachineSpec, place: Place) -> tuple[XmlElement
     elif hardware.tablet != "usb":
         devices.append(Controller(type="usb", model="none"))  # else libvirt adds one that nothing uses
     if place.bridge:
-        devices.append(BridgedInterface(mac=spec.mac, bridge=place.bridge, model=hardware.network))
+        devices += [BridgedInterface(mac=mac, bridge=place.bridge, model=hardware.network) for mac in spec.macs]
     devices += [SerialConsole(), Console(), AgentChannel()]
     if hardware.tablet:
         devices.append(Input(bus=hardware.tablet))

@@ -6,7 +6,7 @@ succeeds. Failures are ``HostError`` (or ``DiskFull``, ``DeadlineExceeded``), ne
 A host touches only domains that carry Nano's metadata element, and only volumes below its own folder.
 
 Domains are named ``nano-<guest id>``, their libvirt UUID is the guest id, the guest's name is the ``<title>``.
-Volumes are ``<guest id>_<n>.qcow2`` (n = index in ``MachineSpec.disks``).
+Volumes are ``<guest id>_<n>.qcow2`` (n from ``MachineSpec.volume_numbers``).
 """
 
 import socket

@@ -11,7 +11,7 @@ import logging
 import os
 import re
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -24,7 +24,6 @@ from nano.hypervisor.connection import LibvirtConnection
 from nano.hypervisor.domain_events import running_state
 from nano.hypervisor.domain_xml import Place, domain_xml
 from nano.hypervisor.host import (
-    DOMAIN_FOREIGN,
     DOMAIN_MISSING,
     DOMAIN_WRONG_STATE,
     AgentReport,
@@ -35,7 +34,8 @@ from nano.hypervisor.host import (
     Progress,
 )
 from nano.hypervisor.host_figures import HostFigures, guest_sample, memory_total
-from nano.hypervisor.libvirt_api import Connection, DomainState
+from nano.hypervisor.libvirt_api import Connection
+from nano.hypervisor.own_domains import INACTIVE, OwnDomains, is_active, is_inactive, tolerating
 from nano.hypervisor.qemu_img import QemuImg
 from nano.hypervisor.volumes import Volumes, require_guest_id
 
@@ -46,7 +46,6 @@ CONNECT_LIMIT_S: Final = 60.0  # the first look at a QEMU makes libvirt probe it
 ADDRESSES_MAX: Final = 32
 HOST_NAME_MAX: Final = 253
 _NOT_IN_HOST_NAME: Final = re.compile(r"[^0-9A-Za-z._-]")
-_INACTIVE: Final = (libvirt.VIR_DOMAIN_SHUTOFF, libvirt.VIR_DOMAIN_CRASHED)
 
 
 class LibvirtHost:
@@ -60,6 +59,7 @@ class LibvirtHost:
         self._volumes = volumes
         self._place = place
         self._figures = HostFigures(volumes.folder)
+        self._own = OwnDomains(connection)
 
     @classmethod
     async def open(
@@ -116,44 +116,44 @@ class LibvirtHost:
     async def define(self, guest_id: str, spec: MachineSpec) -> None:
         """Also redefines: the new definition is used from the next start on."""
         require_guest_id(guest_id)
-        await self._refuse_foreign(guest_id)
+        await self._own.refuse_foreign(guest_id)
         xml = domain_xml(guest_id, spec, self._place)
         await self._connection.run(lambda c: c.define(xml, autostart=spec.autostart), what="Defining the domain")
         self._connection.forget(guest_id)
 
     async def start(self, guest_id: str) -> None:
-        now = await self._ours(guest_id)
+        now = await self._own.get(guest_id)
         if now.state == libvirt.VIR_DOMAIN_PAUSED:
-            await self._act(guest_id, Connection.resume, _active)
-        elif now.state in _INACTIVE:
-            await self._act(guest_id, Connection.create, _active)
+            await self._own.act(guest_id, Connection.resume, is_active)
+        elif now.state in INACTIVE:
+            await self._own.act(guest_id, Connection.create, is_active)
 
     async def shutdown(self, guest_id: str) -> None:
-        if (await self._ours(guest_id)).state not in _INACTIVE:
-            await self._act(guest_id, Connection.shutdown, _inactive)
+        if (await self._own.get(guest_id)).state not in INACTIVE:
+            await self._own.act(guest_id, Connection.shutdown, is_inactive)
 
     async def destroy(self, guest_id: str) -> None:
-        now = await self._ours_or_gone(guest_id)
-        if now is not None and now.state not in _INACTIVE:
-            await self._act(guest_id, Connection.destroy, _inactive)
+        now = await self._own.find(guest_id)
+        if now is not None and now.state not in INACTIVE:
+            await self._own.act(guest_id, Connection.destroy, is_inactive)
 
     async def reboot(self, guest_id: str) -> None:
-        await self._need_running(guest_id, "rebooted")
-        await self._act(guest_id, Connection.reboot)
+        await self._own.need_active(guest_id, "rebooted")
+        await self._own.act(guest_id, Connection.reboot)
 
     async def reset(self, guest_id: str) -> None:
-        await self._need_running(guest_id, "reset")
-        await self._act(guest_id, Connection.reset)
+        await self._own.need_active(guest_id, "reset")
+        await self._own.act(guest_id, Connection.reset)
 
     async def undefine(self, guest_id: str) -> None:
         """Refused while it runs: it would go on without a definition. Succeeds when there is no such domain."""
-        now = await self._ours_or_gone(guest_id)
+        now = await self._own.find(guest_id)
         if now is None:
             return
-        if now.state not in _INACTIVE:
+        if now.state not in INACTIVE:
             raise HostError("A running domain can't be undefined.", code=DOMAIN_WRONG_STATE, hint="Stop it first.")
-        with _tolerating(DOMAIN_MISSING):
-            await self._act(guest_id, Connection.undefine)
+        with tolerating(DOMAIN_MISSING):
+            await self._own.act(guest_id, Connection.undefine)
 
     async def remove_volumes(self, guest_id: str) -> list[str]:
         return await self._volumes.remove(guest_id)
@@ -171,7 +171,7 @@ class LibvirtHost:
         return await self._calls.run(lambda: self._figures.sample(taken), what="Reading host figures")
 
     async def agent(self, guest_id: str) -> AgentReport | None:
-        await self._ours(guest_id)
+        await self._own.get(guest_id)
         try:
             said = await self._connection.run(
                 lambda c: c.guest_info(guest_id, AGENT_LIMIT_S),
@@ -184,7 +184,7 @@ class LibvirtHost:
         return agent_report(said)
 
     async def console(self, guest_id: str) -> socket.socket:
-        await self._need_running(guest_id, "looked at")
+        await self._own.need_active(guest_id, "looked at")
         return await self._connection.run(lambda c: c.open_graphics(guest_id), what="Opening the display")
 
     def events(self) -> AsyncIterator[DomainEvent]:
@@ -195,48 +195,6 @@ class LibvirtHost:
         with contextlib.suppress(HostError, DeadlineExceeded):
             await self._connection.close()
         self._calls.close()
-
-    async def _act(
-        self,
-        guest_id: str,
-        call: Callable[[Connection, str], None],
-        done: Callable[[DomainState | None], bool] | None = None,
-    ) -> None:
-        """One call. When libvirt finds the state wrong and it is what was asked for by now, that is success."""
-        try:
-            await self._connection.run(lambda c: call(c, guest_id), what=f"Domain {guest_id}")
-        except HostError as error:
-            if error.code != DOMAIN_WRONG_STATE or done is None:
-                raise
-            now = await self._connection.run(lambda c: c.state(guest_id), what="Looking at the domain")
-            if not done(now):
-                raise
-
-    async def _ours_or_gone(self, guest_id: str) -> DomainState | None:
-        require_guest_id(guest_id)
-        state = await self._connection.run(lambda c: c.state(guest_id), what="Looking at the domain")
-        if state is None:
-            return None
-        await self._refuse_foreign(guest_id)
-        return state
-
-    async def _ours(self, guest_id: str) -> DomainState:
-        state = await self._ours_or_gone(guest_id)
-        if state is None:
-            raise HostError(f"There is no domain {guest_id}.", code=DOMAIN_MISSING, hint="Redefine the guest.")
-        return state
-
-    async def _refuse_foreign(self, guest_id: str) -> None:
-        if await self._connection.is_foreign(guest_id):
-            raise HostError(
-                f"Domain {guest_id} is not this cell's.", code=DOMAIN_FOREIGN, hint="It is left alone; look with virsh."
-            )
-
-    async def _need_running(self, guest_id: str, what: str) -> None:
-        if (await self._ours(guest_id)).state in _INACTIVE:
-            raise HostError(
-                f"A domain that does not run can't be {what}.", code=DOMAIN_WRONG_STATE, hint="Start it first."
-            )
 
 
 def agent_report(said: Mapping[str, Any]) -> AgentReport:
@@ -251,23 +209,6 @@ def agent_report(said: Mapping[str, Any]) -> AgentReport:
                     addresses.append(address)
     addresses.sort(key=lambda address: address.version)
     return AgentReport(name, tuple(str(address) for address in addresses[:ADDRESSES_MAX]))
-
-
-@contextlib.contextmanager
-def _tolerating(code: str) -> Any:
-    try:
-        yield
-    except HostError as error:
-        if error.code != code:
-            raise
-
-
-def _active(state: DomainState | None) -> bool:
-    return state is not None and state.state not in _INACTIVE
-
-
-def _inactive(state: DomainState | None) -> bool:
-    return state is None or state.state in _INACTIVE
 
 
 def _make_folder(folder: Path) -> None:

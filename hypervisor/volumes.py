@@ -56,7 +56,7 @@ class Volumes:
 
     async def make(self, guest_id: str, spec: MachineSpec, image: Path | None, progress: Progress) -> None:
         """All disks of the spec. Raises DiskFull, HostError, DeadlineExceeded; then nothing of this call is left."""
-        paths = [self.folder / volume_name(require_guest_id(guest_id), n) for n in range(len(spec.disks))]
+        paths = [self.folder / volume_name(require_guest_id(guest_id), n) for n in spec.volume_numbers]
         made: list[Path] = []
         try:
             with _disk_full(self.folder):

@@ -12,7 +12,7 @@ from nano.domain.cell import Cell
 from nano.domain.compute_pool import ComputePool
 from nano.domain.guest import Guest
 from nano.domain.image import Image
-from nano.domain.machine import Hardware
+from nano.domain.machine import DiskLimits, Hardware, NetworkLimits, Priority
 from nano.domain.task import Problem, Step, Task
 
 GuestState = Literal["creating", "stopped", "running", "paused", "crashed", "lost", "missing", "deleting"]
@@ -20,7 +20,8 @@ CellState = Literal["discovered", "online", "offline"]
 
 
 class GuestRow(msgspec.Struct, frozen=True, kw_only=True):
-    """``state`` lost = its cell is offline, missing = its domain vanished. ``note`` says why it last changed power."""
+    """``state`` lost = its cell is offline, missing = its domain vanished. ``note`` says why it last changed power.
+    ``pending`` names the fields that take effect at its next start; ``media`` is the id of the image in its drive."""
 
     id: str
     name: str
@@ -34,8 +35,14 @@ class GuestRow(msgspec.Struct, frozen=True, kw_only=True):
     image: str
     image_id: str
     mac: str
+    more_macs: tuple[str, ...]
     autostart: bool
     hardware: Hardware
+    priority: Priority
+    disk_limits: DiskLimits
+    network_limits: NetworkLimits
+    media: str
+    pending: tuple[str, ...]
     agent: bool
     addresses: tuple[str, ...]
     task: str
@@ -140,8 +147,14 @@ def guest_row(guest: Guest, version: int, cell: Cell | None) -> GuestRow:
         image=guest.image_name,
         image_id=spec.image,
         mac=spec.mac,
+        more_macs=spec.more_macs,
         autostart=spec.autostart,
         hardware=spec.hardware,
+        priority=spec.priority,
+        disk_limits=spec.disk_limits,
+        network_limits=spec.network_limits,
+        media=spec.media,
+        pending=guest.pending,
         agent=guest.agent,
         addresses=guest.addresses,
         task=guest.task,

@@ -46,7 +46,18 @@ def _jsonable(value: Any) -> str:
 
 
 _encoder = msgspec.json.Encoder(enc_hook=_jsonable)
-_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(Union[tuple(Message.__subclasses__())])  # noqa: UP007
+
+
+def _kinds(base: type[Message]) -> Iterator[type[Message]]:
+    """Those that are sent: a base of others is not."""
+    below = base.__subclasses__()
+    if not below:
+        yield base
+    for kind in below:
+        yield from _kinds(kind)
+
+
+_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(Union[tuple(_kinds(Message))])  # noqa: UP007
 
 
 def encode_message(message: Message, *, bytes_max: int = MESSAGE_BYTES_MAX) -> bytes:

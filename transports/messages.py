@@ -70,31 +70,32 @@ class ImageSource(msgspec.Struct, frozen=True):
     sha256: str
 
 
-class CreateDomain(Message, frozen=True, tag="domain.create"):
+class GuestOrder(Message, frozen=True):
+    """Base of what a cell carries out on one guest: journaled before and after, answered once for each command id."""
+
     command_id: str
     guest_id: str
+
+
+class CreateDomain(GuestOrder, frozen=True, tag="domain.create"):
     spec: MachineSpec
     source: ImageSource | None = None
 
 
-class RemoveDomain(Message, frozen=True, tag="domain.remove"):
-    command_id: str
-    guest_id: str
+class RemoveDomain(GuestOrder, frozen=True, tag="domain.remove"):
+    """Take away its domain and its volumes, whatever of them is there."""
 
 
-class PowerDomain(Message, frozen=True, tag="domain.power"):
+class PowerDomain(GuestOrder, frozen=True, tag="domain.power"):
     """action: start | stop | force_stop | reboot | force_reboot. Answered when the action was carried out by the
     hypervisor; for ``stop`` that is when the guest is off or ``timeout_s`` has passed (DeadlineExceeded)."""
 
-    command_id: str
-    guest_id: str
     action: str
     timeout_s: float = 120.0
 
 
-class RedefineDomain(Message, frozen=True, tag="domain.redefine"):
-    command_id: str
-    guest_id: str
+class RedefineDomain(GuestOrder, frozen=True, tag="domain.redefine"):
+    """Define the domain again as the cell's journal has it."""
 
 
 class AskProgress(Message, frozen=True, tag="progress.ask"):

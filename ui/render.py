@@ -12,7 +12,7 @@ from typing import Any, Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from nano.ui import sentences
+from nano.ui import sentences, vocabulary
 from nano.ui.formats import Formats, short
 from nano.ui.statics import Statics
 from nano.ui.words import Words
@@ -47,9 +47,9 @@ class Renderer:
             "spark": _spark,
             "story_of": lambda fact: sentences.tell(fact, words, formats),
             "cause_word": lambda cause: sentences.cause_word(cause, words),
-            "state_word": lambda kind, state: words._(str(sentences.STATES.get(f"{kind}.{state}", state))),
-            "state_icon": lambda kind, state: sentences.STATE_ICONS.get(f"{kind}.{state}", "st-unknown"),
-            "task_title": lambda kind: words._(str(sentences.TASKS.get(kind, kind))),
+            "state_word": lambda kind, state: words._(str(vocabulary.STATES.get(f"{kind}.{state}", state))),
+            "state_icon": lambda kind, state: vocabulary.STATE_ICONS.get(f"{kind}.{state}", "st-unknown"),
+            "task_title": lambda kind: words._(str(vocabulary.TASKS.get(kind, kind))),
             "step_word": lambda step: sentences.step_word(step, words),
             "problem_words": lambda problem: sentences.problem_words(problem, words),
             "actor_word": sentences.actor_word,

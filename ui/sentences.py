@@ -1,4 +1,4 @@
-"""Facts, states, tasks and problems as people say them. Every text here is marked for translation.
+"""Facts, steps and problems as people say them. Every text here is marked for translation.
 
 A fact of a journal becomes a sentence ("started", "was placed on cell …"); the page adds who and when around it. An event this
 version does not know is shown by its type, never hidden.
@@ -8,156 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 from nano.ui.formats import Formats
+from nano.ui.problem_words import PROBLEMS
+from nano.ui.vocabulary import ACTIONS, OUTCOMES, SCORE_REASONS, STEPS, TASKS
 from nano.ui.words import N_, Words
-
-STATES: Final = {
-    "guest.creating": N_("creating"),
-    "guest.stopped": N_("stopped"),
-    "guest.running": N_("running"),
-    "guest.paused": N_("paused"),
-    "guest.crashed": N_("crashed"),
-    "guest.lost": N_("lost"),
-    "guest.missing": N_("missing"),
-    "guest.deleting": N_("deleting"),
-    "cell.discovered": N_("discovered"),
-    "cell.online": N_("online"),
-    "cell.offline": N_("offline"),
-    "cell.disabled": N_("disabled"),
-    "pool.enabled": N_("enabled"),
-    "pool.disabled": N_("disabled"),
-    "task.running": N_("running"),
-    "task.cancelling": N_("cancelling"),
-    "task.undoing": N_("undoing"),
-    "task.done": N_("done"),
-    "task.failed": N_("failed"),
-    "task.cancelled": N_("cancelled"),
-    "task.undone": N_("undone"),
-    "image.ready": N_("ready"),
-    "image.checking": N_("being checked"),
-}
-STATE_ICONS: Final = {
-    "guest.creating": "st-busy",
-    "guest.stopped": "st-stopped",
-    "guest.running": "st-running",
-    "guest.paused": "st-paused",
-    "guest.crashed": "st-crashed",
-    "guest.lost": "st-lost",
-    "guest.missing": "st-missing",
-    "guest.deleting": "st-busy",
-    "cell.discovered": "st-new",
-    "cell.online": "st-running",
-    "cell.offline": "st-lost",
-    "cell.disabled": "st-paused",
-    "pool.enabled": "st-running",
-    "pool.disabled": "st-paused",
-    "task.running": "st-busy",
-    "task.cancelling": "st-busy",
-    "task.undoing": "st-undo",
-    "task.done": "st-done",
-    "task.failed": "st-crashed",
-    "task.cancelled": "st-cancelled",
-    "task.undone": "st-undo",
-    "image.ready": "st-done",
-    "image.checking": "st-busy",
-}
-TASKS: Final = {
-    "guest.create": N_("Create guest"),
-    "guest.start": N_("Start guest"),
-    "guest.stop": N_("Stop guest"),
-    "guest.force_stop": N_("Force guest off"),
-    "guest.reboot": N_("Restart guest"),
-    "guest.force_reboot": N_("Reset guest"),
-    "guest.redefine": N_("Define guest again"),
-    "guest.delete": N_("Delete guest"),
-    "image.register": N_("Register image"),
-}
-STEPS: Final = {
-    "make domain": N_("Make its disks and define it"),
-    "start": N_("Start"),
-    "stop": N_("Press the power button and wait"),
-    "force stop": N_("Switch off at once"),
-    "reboot": N_("Restart"),
-    "force reboot": N_("Reset at once"),
-    "define again": N_("Define it again"),
-    "remove domain": N_("Remove its definition and disks"),
-    "inspect image": N_("Read the image and its digest"),
-    "inspect": N_("Read the image and its digest"),
-}
-ACTIONS: Final = {
-    "start": N_("Starting was asked for"),
-    "stop": N_("Stopping was asked for"),
-    "force_stop": N_("Switching off at once was asked for"),
-    "reboot": N_("A restart was asked for"),
-    "force_reboot": N_("A reset was asked for"),
-    "redefine": N_("Defining it again was asked for"),
-    "delete": N_("Deletion was asked for"),
-}
-OUTCOMES: Final = {
-    "done": N_("Task ended: done"),
-    "failed": N_("Task failed"),
-    "cancelled": N_("Task was cancelled"),
-}
-# Problems that people meet in the portal, by their stable code: what happened, and what to do. Others keep Core's words.
-PROBLEMS: Final = {
-    "wrong_login": (N_("Name or password is wrong."), N_("Check both, and the Caps Lock key.")),
-    "too_many_attempts": (N_("There were too many failed logins."), N_("Wait a few minutes and try again.")),
-    "weak_password": (
-        N_("The password does not meet the rule."),
-        N_("Use at least 8 characters with a digit, a lower case and an upper case letter."),
-    ),
-    "wrong_password": (N_("The current password is wrong."), N_("Type it again.")),
-    "passwords_differ": (N_("The two passwords differ."), N_("Type the same password twice.")),
-    "invalid_name": (N_("This name can't be used."), N_("Use 1 to 64 letters, digits, “_” and “-”.")),
-    "duplicate_name": (N_("This name is taken."), N_("Choose another name.")),
-    "already_set_up": (N_("This portal has its administrator already."), N_("Log in with that account.")),
-    "form_token_invalid": (
-        N_("The form is from another time or another site."),
-        N_("Load the page again and repeat what you did."),
-    ),
-    "not_logged_in": (N_("You are not logged in."), N_("Log in, then try again.")),
-    "core_unreachable": (N_("Core does not answer."), N_("Is nano-core running? The portal tries again by itself.")),
-    "forbidden": (N_("Your role does not allow this."), N_("Ask an administrator.")),
-    "name_not_repeated": (N_("The name you typed is another one."), N_("Type the name exactly, to be sure.")),
-    "unknown_page": (N_("There is no such page."), N_("Check the address, or start from the dashboard.")),
-    "unknown_guest": (N_("There is no such guest."), N_("It may have been deleted. The journal knows.")),
-    "unknown_cell": (N_("There is no such cell."), N_("It may have been removed. The journal knows.")),
-    "unknown_image": (N_("There is no such image."), N_("It may have been removed. The journal knows.")),
-    "unknown_task": (N_("There is no such task."), N_("Old tasks are kept in the journal.")),
-    "unknown_compute_pool": (N_("There is no such compute pool."), N_("It may have been deleted. The journal knows.")),
-    "invalid_at": (
-        N_("This moment is not in the journal."),
-        N_("Choose one between its first entry and now, as a position or as a time like 2026-11-21T03:10:53Z."),
-    ),
-    "invalid_number": (N_("This is not a number that can be used."), N_("Use digits, within the limits shown.")),
-    "guest_running": (N_("The guest is running."), N_("Stop it first.")),
-    "guest_not_running": (N_("The guest is not running."), N_("Start it first.")),
-    "pool_not_empty": (N_("The pool still has cells."), N_("Remove its cells first.")),
-    "no_change": (N_("It is like that already."), N_("Nothing needs to be done.")),
-    "pool_disabled": (N_("The compute pool is disabled."), N_("Enable it, or choose another.")),
-    "no_cell": (N_("The pool has no cell."), N_("Add a cell to it first.")),
-    "no_memory": (N_("No cell has enough free memory."), N_("Ask for less, stop guests, or add a cell.")),
-    "no_disk": (N_("No cell has enough free disk."), N_("Ask for less, delete guests, or add a cell.")),
-    "cores_busy": (N_("All cells are busy."), N_("Wait until load falls, or add a cell.")),
-    "all_cells_unavailable": (
-        N_("Every cell of the pool is offline or disabled."),
-        N_("Bring a cell back, or enable one."),
-    ),
-    "cell_offline": (N_("The cell is offline."), N_("Bring it back, then try again.")),
-    "task_cancelled": (N_("It was cancelled."), ""),
-    "internal": (N_("Something broke inside the portal."), N_("Try again; what happened is in its log.")),
-    "guest_busy": (N_("Another task is working on this guest."), N_("Wait until it ends.")),
-}
-
-
-SCORE_REASONS: Final = {
-    "cell_offline": N_("It is offline."),
-    "cell_disabled": N_("It is disabled for new guests."),
-    "cell_full": N_("It holds the most guests allowed."),
-    "cell_busy": N_("Its cores are too busy."),
-    "no_memory": N_("Too little memory is free."),
-    "no_disk": N_("Too little disk is free."),
-}
-
 
 ON_ORDER: Final = " on order"  # how a cell explains what it was told to do
 
@@ -202,6 +55,25 @@ def _requested(event: Mapping[str, Any], words: Words, formats: Formats) -> str:
         memory=formats.size(spec.get("memory", 0)),
         disk=formats.size(sum(spec.get("disks", ()))),
         cell=event.get("cell", ""),
+    )
+
+
+def _changed(event: Mapping[str, Any], words: Words, formats: Formats) -> str:
+    spec = event.get("spec") or {}
+    cores = int(spec.get("cores", 1))
+    sizes = {"memory": formats.size(spec.get("memory", 0)), "disk": formats.size(sum(spec.get("disks", ())))}
+    if event.get("pending"):
+        return words.ngettext(
+            "Changed to %(n)s core, %(memory)s memory and %(disk)s disk; some of it at the next start",
+            "Changed to %(n)s cores, %(memory)s memory and %(disk)s disk; some of it at the next start",
+            cores,
+            **sizes,
+        )
+    return words.ngettext(
+        "Changed to %(n)s core, %(memory)s memory and %(disk)s disk",
+        "Changed to %(n)s cores, %(memory)s memory and %(disk)s disk",
+        cores,
+        **sizes,
     )
 
 
@@ -272,6 +144,7 @@ TELLERS: Final[dict[str, tuple[str, str, Teller]]] = {
     "guest.paused": ("st-paused", "warn", _reason(N_("Paused"))),
     "guest.crashed": ("st-crashed", "bad", _reason(N_("Crashed"))),
     "guest.vanished": ("st-missing", "bad", _reason(N_("Its definition vanished from the host"))),
+    "guest.changed": ("st-done", "ok", _changed),
     "guest.redefined": ("st-done", "ok", _plain(N_("Was defined again from the journal"))),
     "guest.agent_changed": ("agent", "", _agent),
     "guest.console_opened": ("console", "", _plain(N_("%(by)s opened its console"), "by")),

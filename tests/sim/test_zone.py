@@ -11,7 +11,9 @@ from nano.domain import guest_commands as gc
 from nano.domain.cell import AddCell
 from nano.domain.errors import Conflict, DiskFull, HostError, NoCapacity
 from nano.domain.guest import Guest
+from nano.domain.host_domain import FailOrder
 from nano.domain.machine import MEBI
+from nano.domain.order import Order
 from nano.domain.task import CancelTask, Task
 from nano.tools.simulator.bed import Bed, ended, task_of
 
@@ -126,9 +128,9 @@ async def test_a_cancelled_creation_that_takes_time_to_undo_leaves_no_debt(
 ) -> None:
     undo = Work.undo_create
 
-    async def slowly(self: Work, guest_id: str) -> tuple[str, ...]:
+    async def slowly(self: Work, order: Order, failed: FailOrder) -> FailOrder:
         await anyio.sleep(0.3)  # the machine is slow; what is waited for below is the task
-        return await undo(self, guest_id)
+        return await undo(self, order, failed)
 
     monkeypatch.setattr(Work, "undo_create", slowly)
     async with bed.zone("one") as (core, (cell,)):

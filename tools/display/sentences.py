@@ -83,6 +83,11 @@ def _guest_requested(event: Event) -> str:
     return f"was requested{image}: {_machine(event['spec'])}, placed on {event['cell']}"
 
 
+def _changed(event: Event) -> str:
+    later = f"; at its next start: {', '.join(event['pending'])}" if event.get("pending") else ""
+    return f"was changed: {_machine(event['spec'])}{later}"
+
+
 def _work_ended(event: Event) -> str:
     return f"could not: {event['error']}" if event.get("error") else "its task has ended"
 
@@ -174,6 +179,7 @@ PHRASES: Final[dict[str, Phrase]] = {
     "guest.crashed": _because("crashed"),
     "guest.vanished": _because("is missing on its cell"),
     "guest.redefined": _said("was defined again from the journal"),
+    "guest.changed": _changed,
     "guest.agent_changed": _agent,
     "guest.console_opened": lambda event: f"its console was opened by {event['by']}",
     "image.requested": lambda event: f"is to be registered from {event['path']}",
@@ -193,6 +199,7 @@ PHRASES: Final[dict[str, Phrase]] = {
         f"was removed with {words.plural(len(event['volumes']), 'volume')}" if event.get("volumes") else "was removed"
     ),
     "domain.redefined": _said("was defined again"),
+    "domain.changed": _changed,
     "domain.vanished": _because("vanished from the hypervisor"),
     "domain.power_changed": lambda event: f"is {event['power']}: {event['reason']}",
     "domain.agent_changed": _agent,

@@ -23,6 +23,7 @@ SESSIONS_MAX: Final = 5  # told of those somebody had open; the newest
 _FROM_DOMAIN: Final = {
     "guest.created": ("domain.created", ""),
     "guest.redefined": ("domain.redefined", ""),
+    "guest.changed": ("domain.changed", ""),
     "guest.deleted": ("domain.removed", ""),
     "guest.started": ("domain.power_changed", "running"),
     "guest.stopped": ("domain.power_changed", "stopped"),

@@ -10,8 +10,8 @@ from starlette.responses import Response
 
 from nano.ui.mirror import Mirror, Row
 from nano.ui.portal import portal_of
-from nano.ui.sentences import TASKS
 from nano.ui.usage_ring import UsageRing
+from nano.ui.vocabulary import TASKS
 from nano.ui.words import N_, Words
 
 ATTENTION_MAX = 12

@@ -38,7 +38,7 @@ async def test_bytes_both_ways(serve: Any) -> None:
                 assert await websocket.recv() == BANNER
                 await websocket.send("text is passed over")
                 await websocket.send(b"RFB 003.008\n")
-                (peer,) = served.bed.host("one")._peers
+                (peer,) = served.bed.host("one").peers
                 peer.setblocking(False)
                 got = b""
                 while len(got) < 12:
@@ -85,7 +85,7 @@ async def test_the_end_says_why(serve: Any) -> None:
             with anyio.fail_after(5):
                 while served.core.views.tables["guest"].row(guest).state != "stopped":
                     await served.core.feed.wait_for(served.core.feed.position + 1)
-            host._peers.pop().close()
+            host.peers.pop().close()
             with anyio.fail_after(5), pytest.raises(ConnectionClosed) as closed:
                 await websocket.recv()
             assert closed.value.rcvd is not None

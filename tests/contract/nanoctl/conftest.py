@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from nano.domain.errors import NanoError, Unknown
-from nano.domain.machine import GIBI, MEBI, Hardware
+from nano.domain.machine import GIBI, MEBI, DiskLimits, Hardware, NetworkLimits
 from nano.domain.task import Problem, Step
 from nano.http.credentials import Credential, Credentials
 from nano.http.event_lines import format_event
@@ -42,6 +42,7 @@ def guest(key: str, name: str, state: str, **changed: Any) -> GuestRow:
     row = GuestRow(
         id=key, name=name, state=state, pool="default", cell=CELL, owner="admin", cores=2, memory=2 * GIBI,
         disks=(10 * GIBI,), image="debian12", image_id=IMAGE, mac="52:54:00:0a:1b:2c", autostart=False,
+        more_macs=(), priority="high", disk_limits=DiskLimits(), network_limits=NetworkLimits(), media="", pending=(),
         hardware=Hardware(), agent=state == "running", addresses=("10.90.0.12",) if state == "running" else (),
         task="", note="", created_at=before(86_400 * 3), changed_at=before(200), version=5,
     )  # type: ignore[arg-type]  # fmt: skip

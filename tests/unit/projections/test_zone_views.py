@@ -8,6 +8,7 @@ import pytest
 
 from nano.domain import cell as ce
 from nano.domain import guest_commands as gc
+from nano.domain import guest_hold as gh
 from nano.domain.facts import Change, Command, Context, Fact
 from nano.domain.guest import GuestCreated, GuestStarted
 from nano.domain.limits import LIMITS
@@ -86,7 +87,7 @@ def test_names_find_rows_and_are_given_back(bench: Bench) -> None:
     guest_id = bench.create("web")
     assert bench.views.find("guest", "web") == guest_id == bench.views.find("guest", guest_id)
     bench.do(gc.DeleteGuest(guest="web"))
-    bench.do(gc.EndWork(bench.zone.find_guest("web").task))
+    bench.do(gh.EndWork(bench.zone.find_guest("web").task))
     assert bench.views.find("guest", "web") is None
     assert bench.row("cell", "one")["guests"] == 0
 

@@ -89,7 +89,8 @@ def test_vendored_files_are_what_the_manifest_says() -> None:
 def test_every_icon_a_template_names_is_in_the_sprite() -> None:
     import re
 
-    from nano.ui.sentences import STATE_ICONS, TELLERS
+    from nano.ui.sentences import TELLERS
+    from nano.ui.vocabulary import STATE_ICONS
 
     drawn = set(re.findall(r'<symbol id="([\w-]+)"', (ROOT / "icons.svg").read_text()))
     used = set(STATE_ICONS.values()) | {teller[0] for teller in TELLERS.values()}

@@ -7,7 +7,7 @@ from nano.domain.catalogue import COMMANDS
 from nano.domain.guest_commands import MADE, PLANS, STARTED
 from nano.domain.image import REGISTER_PLAN
 from nano.domain.zone import ZONE_RULES
-from nano.ui import sentences
+from nano.ui import sentences, vocabulary
 from nano.ui.formats import Formats
 from nano.ui.words import load_words
 
@@ -30,13 +30,13 @@ def test_an_event_of_a_later_version_is_shown_by_its_type() -> None:
 
 
 def test_every_task_and_step_has_words() -> None:
-    assert {entry.name for entry in COMMANDS if entry.work} <= set(sentences.TASKS)
+    assert {entry.name for entry in COMMANDS if entry.work} <= set(vocabulary.TASKS)
     steps = {step for plan in (*PLANS.values(), REGISTER_PLAN) for step in plan}
-    assert steps | {MADE, STARTED} <= set(sentences.STEPS)
+    assert steps | {MADE, STARTED} <= set(vocabulary.STEPS)
 
 
 def test_states_have_a_word_and_a_shape() -> None:
-    assert set(sentences.STATES) == set(sentences.STATE_ICONS)
+    assert set(vocabulary.STATES) == set(vocabulary.STATE_ICONS)
 
 
 def test_a_reason_is_told_and_an_order_is_not_repeated() -> None:

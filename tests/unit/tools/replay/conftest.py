@@ -18,6 +18,7 @@ import pytest
 from nano.domain import cell as ce
 from nano.domain import compute_pool as cp
 from nano.domain import guest_commands as gc
+from nano.domain import guest_hold as gh
 from nano.domain import host_domain as hd
 from nano.domain.facts import Command
 from nano.domain.report import RecordReport, ReportedFact
@@ -55,7 +56,7 @@ class Writer:
         facts = tuple(ReportedFact(self.zone.find_guest(guest).id, event) for event in events)
         await self(RecordReport(cell=CELL, facts=facts), actor=f"cell/{CELL}", cause=f"cell/{CELL}@7")
 
-    async def end(self, name: str, command: type[Any] = gc.EndWork) -> None:
+    async def end(self, name: str, command: type[Any] = gh.EndWork) -> None:
         task = self.zone.find_guest(name).task
         await self(command(task), actor="core", cause=f"task/{task}")
 

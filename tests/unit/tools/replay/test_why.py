@@ -96,7 +96,7 @@ async def write(zones: Zones) -> None:
     make, on = f"{guest.task}.make", f"{guest.task}.start"
     task = f"task/{guest.task}"
     await zones.work(hd.TakeOrder(id=make, kind="create", guest_id=guest.id, spec=guest.spec), cause=f"order/{make}")
-    await zones.work(hd.CloseOrder(id=make), cause=f"order/{make}")
+    await zones.work(hd.CloseOrder(id=make, events=(hd.DomainCreated(),)), cause=f"order/{make}")
     await zones.report(hd.DomainCreated(), guest=guest.id)
     await zones.work(hd.TakeOrder(id=on, kind="power", guest_id=guest.id, action="start"), cause=f"order/{on}")
     started = hd.ObserveDomain(guest_id=guest.id, power="running", reason="start on order")
@@ -112,7 +112,7 @@ async def write(zones: Zones) -> None:
     full = Problem("disk_full", "No room left.")
     make = f"{db.task}.make"
     await zones.work(hd.TakeOrder(id=make, kind="create", guest_id=db.id, spec=db.spec), cause=f"order/{make}")
-    await zones.work(hd.FailOrder(id=make, error=full), cause=f"order/{make}")
+    await zones.work(hd.FailOrder(id=make, error=full, events=(hd.DomainDiscarded(full.message),)), cause=f"order/{make}")
     await zones.ask(gc.AbandonCreate(task=db.task, error=full, undone=(), debt=True), "core", "", f"task/{db.task}")
     for ledger in (zones.core, zones.cell, zones.frontend):
         await ledger.aclose()
@@ -220,6 +220,7 @@ def test_words_that_name_nothing(replay: Any, zone: Path) -> None:
 REPORTED = [
     hd.DomainCreated(),
     hd.DomainRedefined(),
+    hd.DomainChanged(spec=SPEC),
     hd.DomainVanished("gone"),
     hd.DomainAgentChanged(True),
     hd.DomainRemoved(),
