@@ -112,7 +112,9 @@ async def write(zones: Zones) -> None:
     full = Problem("disk_full", "No room left.")
     make = f"{db.task}.make"
     await zones.work(hd.TakeOrder(id=make, kind="create", guest_id=db.id, spec=db.spec), cause=f"order/{make}")
-    await zones.work(hd.FailOrder(id=make, error=full, events=(hd.DomainDiscarded(full.message),)), cause=f"order/{make}")
+    await zones.work(
+        hd.FailOrder(id=make, error=full, events=(hd.DomainDiscarded(full.message),)), cause=f"order/{make}"
+    )
     await zones.ask(gc.AbandonCreate(task=db.task, error=full, undone=(), debt=True), "core", "", f"task/{db.task}")
     for ledger in (zones.core, zones.cell, zones.frontend):
         await ledger.aclose()
