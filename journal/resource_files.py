@@ -99,6 +99,22 @@ def read_tail(disk: Disk, path: Path) -> Tail | None:
     return Tail(place.position, place.version, start + cut + 1, size)
 
 
+def end_of(disk: Disk, path: Path, position: int) -> int:
+    """The offset after the rows up to a position, counted from the beginning as far as there are rows."""
+    end, read_to, rest = 0, 0, b""
+    while data := disk.read(path, read_to, TAIL_BYTES):
+        read_to += len(data)
+        *texts, rest = (rest + data).split(b"\n")
+        for text in texts:
+            try:
+                if _place_of(text).position > position:
+                    return end
+            except msgspec.DecodeError:
+                return end
+            end += len(text) + 1
+    return end
+
+
 def row_decoder(event_types: tuple[type, ...]) -> msgspec.json.Decoder[Row[Any]]:
     union: Any = Union[event_types] if event_types else msgspec.Raw  # noqa: UP007 (built from a tuple)
     return msgspec.json.Decoder(Row[union])

@@ -5,12 +5,14 @@ so it holds nothing in memory, never slows a commit, and catching up after a res
 It looks again LAG_S after a stretch, or at once when somebody waits (``flush``).
 
 Invariant: every file is a prefix of what the log says about its resource. ``resources/.mark`` says up to which
-position everything is written, and up to which it is also synced. After a crash of the process the first counts, after
-a crash of the machine (another boot id) the second. Before a file is first added to, its end is looked at; one that does
-not fit (torn, shorter, or gone) is cut or made anew. One that is gone is also made anew at a start. Trouble here never
-harms the commit log: it is logged and tried again.
+position everything is written, and up to which it is also synced. After a crash of the process the first counts. After
+a crash of the machine (another boot id) the second: what files say beyond it may have holes, and is cut and written
+again; so it is after a sync that failed, because the kernel may call pages clean then that it has not written. Before a
+file is first added to, its end is looked at; one that does not fit (torn, shorter, or gone) is cut or made anew. One
+that is gone is also made anew at a start. Trouble here never harms the commit log: it is logged and tried again.
 """
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Iterable
@@ -24,7 +26,7 @@ from nano.journal.commit_log import CommitLog
 from nano.journal.disk import Disk, append_all
 from nano.journal.line import RawLine, line_decoder
 from nano.journal.log import Log
-from nano.journal.resource_files import Rows, derive, read_tail, resource_path
+from nano.journal.resource_files import Rows, derive, end_of, read_tail, resource_path
 from nano.journal.small_files import UNREADABLE, checked, with_check
 
 log = logging.getLogger("nano.journal")
@@ -88,6 +90,7 @@ class ResourceJournals:
         self._stretch_done = threading.Condition()
         self._rounds = 0
         self._ready = False
+        self._sync_failed = False
         self._closing = False
         self._ended = False
         self._trouble = False
@@ -187,11 +190,32 @@ class ResourceJournals:
         self._disk.make_folder(self.folder)
         self._boot = self._disk.boot_id()
         mark = read_mark(self._disk, self.folder) or Mark()
-        self.written = mark.written if mark.boot == self._boot else mark.synced
+        trusted = mark.boot == self._boot and not self._sync_failed
+        self.written = mark.written if trusted else mark.synced
         self._synced = mark.synced
         if max(mark.written, mark.synced) > self._log.position:
             log.warning("journal.resource_journals_ahead position=%d mark=%d", self._log.position, mark.written)
             self._remove_all()
+        elif trusted:
+            for resource in self._touched(self.written):
+                self._note_unsynced(resource)
+        else:
+            for resource in sorted(self._touched(self._log.position)):
+                with contextlib.suppress(FileNotFoundError):
+                    path = resource_path(self.folder, resource)
+                    self._cut(path, end_of(self._disk, path, self._synced))
+            self._checked.clear()
+        self._sync_failed = False
+
+    def _touched(self, up_to: int) -> set[str]:
+        """Resources to whose files was added since they were last synced, up to a position."""
+        found: set[str] = set()
+        if self._synced < up_to:
+            for lines in self._log.lines(self._decoder, self._synced, read_bytes=STRETCH_BYTES):
+                found |= {entry.resource for line in lines if line.position <= up_to for entry in line.events}
+                if lines[-1].last >= up_to:
+                    break
+        return found
 
     def _follow(self) -> None:
         log_ = self._log
@@ -233,19 +257,24 @@ class ResourceJournals:
                 self._cut(path, tail.end)
         if texts:
             self._append(path, resource, b"".join(texts))
+        else:  # a process that was killed has written them, and perhaps not synced
+            self._note_unsynced(resource)
         return True
 
     def _append(self, path: Path, resource: str, data: bytes) -> None:
         kind = resource.partition("/")[0]
         if kind not in self._kinds:
             self._disk.make_folder(path.parent)
-            self._kinds.add(kind)
         handle = self._disk.open(path, create=True)
         try:
             append_all(self._disk, handle, data)
         finally:
             self._disk.close(handle)
+        self._note_unsynced(resource)
+
+    def _note_unsynced(self, resource: str) -> None:
         self._unsynced.add(resource)
+        self._kinds.add(resource.partition("/")[0])
 
     def _cut(self, path: Path, size: int) -> None:
         handle = self._disk.open(path, create=True)
@@ -258,6 +287,7 @@ class ResourceJournals:
         """Write these files again from the beginning of the log up to ``written``."""
         log.warning("journal.resource_journals_made_anew count=%d first=%s", len(resources), resources[0])
         wanted = set(resources)
+        self._synced = 0
         self._write_mark(Mark())  # should this be cut short, the next start looks at every file
         for resource in resources:
             path = resource_path(self.folder, resource)
@@ -300,6 +330,10 @@ class ResourceJournals:
             handle = self._disk.open(resource_path(self.folder, resource))
             try:
                 self._disk.fdatasync(handle)
+            except OSError:
+                self._ready, self._sync_failed = False, True
+                self._write_mark(Mark(self._synced, self._synced))  # of no boot: the next process trusts no more either
+                raise
             finally:
                 self._disk.close(handle)
             self._unsynced.discard(resource)

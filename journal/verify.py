@@ -238,15 +238,15 @@ class _Verification:
             self.rows += len(rows.texts)
 
     def _explain(self, path: Path, offset: int, expected: bytes, found: bytes, written: int) -> None:
-        """Damage, unless the file only ends early and its writer had not claimed more."""
+        """Damage, unless the file's writer had not claimed that row: after a loss of power anything may stand there."""
         same = next((n for n, (a, b) in enumerate(zip(expected, found, strict=False)) if a != b), len(found))
-        if same < len(found):
-            raise damaged(path, offset + same, "it does not say what the commit log says")
-        if self._claims_more(expected, same, written):
+        if self._claims(expected, same, written):
+            if same < len(found):
+                raise damaged(path, offset + same, "it does not say what the commit log says")
             raise damaged(path, offset + same, "rows are missing that the commit log has")
 
     @staticmethod
-    def _claims_more(expected: bytes, same: int, written: int) -> bool:
+    def _claims(expected: bytes, same: int, written: int) -> bool:
         """Whether the row in which the texts part was said to be written."""
         start = expected.rfind(b"\n", 0, same) + 1
         row = msgspec.json.decode(expected[start : expected.index(b"\n", start)])

@@ -10,6 +10,7 @@ import pytest
 
 from nano.journal.engine import Batch, GroupCommit
 from nano.tools.simulator.__main__ import main
+from nano.tools.simulator.disk import DiskSession
 from nano.tools.simulator.seeds import run_seed
 from nano.tools.simulator.world import World
 
@@ -66,6 +67,19 @@ def test_a_journal_that_answers_before_it_is_durable_is_caught(monkeypatch: pyte
     monkeypatch.setattr(GroupCommit, "_append", hasty)
     outcomes = (run_seed(seed, minutes=15) for seed in range(1, 10))
     assert any("published" in text for outcome in outcomes for text in outcome.violations)
+
+
+def test_a_start_that_trusts_the_cache_after_a_failed_sync_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it was: lines that only the cache had were synced, which writes nothing once the kernel calls them clean."""
+
+    def only_sync(disk: DiskSession, path: Path, offset: int, data: bytes) -> None:
+        handle = disk.open(path)
+        disk.fdatasync(handle)
+        disk.close(handle)
+
+    monkeypatch.setattr(DiskSession, "overwrite", only_sync)
+    outcomes = (run_seed(seed, minutes=15) for seed in range(1, 30))
+    assert any("journal damaged" in text or "published" in text for outcome in outcomes for text in outcome.violations)
 
 
 def test_the_command_ends_with_one_line_of_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,7 @@ from nano.domain.zone import Zone
 from nano.hypervisor.simulated import SimulatedHost
 from nano.journal.ledger import Ledger
 from nano.journal.reader import JournalReader
+from nano.journal.verify import verify
 from nano.projections.table import Table
 from nano.projections.zone_views import ZoneViews
 from nano.tools.simulator.disk import DiskSession, SimulatedDisk
@@ -80,6 +81,11 @@ class Audit:
             versions[fact.resource] += 1
         same = encoded(model) == encoded(ledger.model)
         return same and all(ledger.version(resource) == version for resource, version in versions.items())
+
+    def damage(self) -> str:
+        """What ``nano-replay verify`` would say of the journal and its resource journals; "" when all is whole."""
+        found = verify(self._folder, disk=_Look(self._disk, lambda: None)).damage
+        return found.message if found is not None else ""
 
     def _read(self, model: Model) -> list[Fact]:
         reader = JournalReader(self._folder, type(model).rules.event_types(), disk=_Look(self._disk, lambda: None))

@@ -132,6 +132,8 @@ async def _calm_down(world: World) -> None:
         node = machine.node
         if node is not None and not machine.audit.compare(node.ledger):
             world.report(f"{name}: at rest, replay is not the live state")
+        if damage := machine.audit.damage():
+            world.report(f"{name}: at rest, {damage}")
         if isinstance(node, Core):
             for kind in views_differ(node.zone, node.ledger, node.views):
                 world.report(f"core: at rest, the rows of {kind} are not what a restart would show")

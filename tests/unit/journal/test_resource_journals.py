@@ -2,6 +2,7 @@
 
 import errno
 import json
+from collections import Counter
 from pathlib import Path
 
 import anyio
@@ -10,7 +11,7 @@ import pytest
 from nano.journal.commit_log import CommitLog
 from nano.journal.feed import Feed
 from nano.journal.ledger import Ledger
-from nano.journal.resource_journals import read_mark, rebuild_resource_journals
+from nano.journal.resource_journals import Mark, mark_text, read_mark, rebuild_resource_journals
 from nano.journal.testing import BadDisk, Count, Counters, Make, numbered, ticking
 from nano.journal.verify import verify
 
@@ -22,6 +23,19 @@ class RebootedDisk(BadDisk):
 
     def boot_id(self) -> str:
         return self.boot
+
+
+class AppendsSeen(BadDisk):
+    """How many bytes were appended, by name of file."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.appended: Counter[str] = Counter()
+
+    def append(self, handle: int, data: bytes) -> int:
+        written = super().append(handle, data)
+        self.appended[self._paths[handle].name] += written
+        return written
 
 
 async def run(folder: Path, commands: int, disk: BadDisk | None = None, names: str = "ab") -> None:
@@ -160,3 +174,30 @@ async def test_one_that_was_removed_by_hand_is_there_after_the_next_start(tmp_pa
     await run(tmp_path, 0)
     assert {name: journal(tmp_path, name).read_bytes() for name in "abc"} == whole
     assert verify(tmp_path).whole
+
+
+async def test_holes_in_rows_that_were_not_synced_are_written_again(tmp_path: Path) -> None:
+    disk = RebootedDisk()
+    await run(tmp_path, 3, disk)
+    whole = journal(tmp_path, "a").read_bytes()
+    rows = whole.splitlines(keepends=True)
+    (tmp_path / "resources" / ".mark").write_bytes(mark_text(Mark(8, 2, "boot-1")))
+    journal(tmp_path, "a").write_bytes(rows[0] + bytes(len(rows[1])) + b"".join(rows[2:]))
+    disk.boot = "boot-2"
+    assert verify(tmp_path, disk=disk).whole  # nobody has said that these rows are there
+    await run(tmp_path, 0, disk)
+    assert journal(tmp_path, "a").read_bytes() == whole
+
+
+async def test_rows_whose_sync_failed_are_written_again_before_they_count_as_synced(tmp_path: Path) -> None:
+    disk = AppendsSeen()
+    disk.order("fdatasync", errno.EIO, name="counter/")
+    await run(tmp_path, 3, disk)
+    mark = read_mark(disk, tmp_path / "resources")
+    assert (mark.synced, mark.boot) == (0, "")
+    whole = journal(tmp_path, "a").read_bytes()
+    disk.appended.clear()
+    await run(tmp_path, 0, disk)
+    assert disk.appended["a.jsonl"] == len(whole)
+    assert journal(tmp_path, "a").read_bytes() == whole
+    assert read_mark(disk, tmp_path / "resources").synced == 8
