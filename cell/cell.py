@@ -1,7 +1,8 @@
 """CellNode: one cell, put together from what it is given. It opens nothing itself: ``node`` brings the real world."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from datetime import datetime
 
 import anyio
 
@@ -11,16 +12,27 @@ from nano.cell.orders import OrderDesk
 from nano.cell.sampler import Sampler
 from nano.cell.watch import Watch
 from nano.cell.work import Work
+from nano.domain.alarm import Finding
 from nano.domain.site import Site
 from nano.hypervisor.host import Host
+from nano.journal.health import NO_UPKEEP, NodeHealth, Upkeep
 from nano.journal.ledger import Ledger
 
 
 class CellNode:
-    """``ledger`` is started (replayed) already; its model is ``site``. ``now`` gives seconds that only grow."""
+    """``ledger`` is started (replayed) already; its model is ``site``. ``clock`` is wall time, ``now`` gives seconds."""
 
     def __init__(
-        self, name: str, ledger: Ledger, site: Site, host: Host, images: ImageCache, *, now: Callable[[], float]
+        self,
+        name: str,
+        ledger: Ledger,
+        site: Site,
+        host: Host,
+        images: ImageCache,
+        *,
+        clock: Callable[[], datetime],
+        now: Callable[[], float],
+        upkeep: Upkeep = NO_UPKEEP,
     ) -> None:
         self.name = name
         self.site = site
@@ -29,7 +41,9 @@ class CellNode:
         self._desk = OrderDesk(ledger, site, Work(site, host, images, ledger.feed))
         self._watch = Watch(ledger, site, host, self._desk)
         self._sampler = Sampler(host, site, now)
-        self.offer = CellOffer(self._desk, ledger.feed, self._sampler, host)
+        self.health = NodeHealth("cell", name, ledger, clock=clock, upkeep=upkeep, more=self._hypervisor)
+        self._sampler.changed = self.health.look
+        self.offer = CellOffer(self._desk, ledger.feed, self._sampler, host, self.health)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -38,5 +52,10 @@ class CellNode:
             await tasks.start(self._desk.run)
             await tasks.start(self._watch.run)
             tasks.start_soon(self._sampler.run)
+            tasks.start_soon(self.health.run)
             yield
             tasks.cancel_scope.cancel()
+
+    def _hypervisor(self) -> Iterator[Finding]:
+        if self._sampler.trouble:
+            yield Finding("hypervisor_unreachable", f"The hypervisor does not answer: {self._sampler.trouble}")

@@ -20,9 +20,9 @@ from nano.domain.naming import require_name
 from nano.domain.site import Site
 from nano.hypervisor.libvirt_host import LibvirtHost
 from nano.hypervisor.virt_probe import VirtProbe, choose_virt_type
-from nano.journal.archive_schedule import archiving
 from nano.journal.commit_log import CommitLog
 from nano.journal.feed import Feed
+from nano.journal.health import upkeep_of
 from nano.journal.ledger import Ledger
 from nano.transports import quic_link
 from nano.transports.bulk_fetch import fetch
@@ -99,8 +99,12 @@ async def open_cell(folder: Path, settings: CellSettings) -> AsyncIterator[tuple
     async with Ledger.open(journal, site, clock=utc_now, new_id=new_id, feed=Feed()) as ledger:
         host = await _open_host(folder, name, settings)
         try:
-            cell = CellNode(name, ledger, site, host, images, now=time.monotonic)
-            async with cell.running(), archiving(ledger, settings.archive):
+            volumes = _volumes(folder, settings)
+            upkeep = upkeep_of(
+                folder, ledger, settings.backup, settings.alarms, settings.archive, utc_now, volumes=volumes
+            )
+            cell = CellNode(name, ledger, site, host, images, clock=utc_now, now=time.monotonic, upkeep=upkeep)
+            async with cell.running():
                 yield cell, Uplink(cell, identity, trust, settings)
         finally:
             await host.close()
@@ -112,13 +116,18 @@ async def _open_host(folder: Path, name: str, settings: CellSettings) -> Libvirt
     log.info("virtualisation type=%s reason=%s", probe.virt_type, probe.note)
     return await LibvirtHost.open(
         wanted.uri,
-        volumes=Path(wanted.volumes) if wanted.volumes else folder / "data" / "volumes",
+        volumes=_volumes(folder, settings),
         virt_type=probe.virt_type,
         virt_note=probe.note,
         bridge=wanted.bridge,
         cell=name,
         zone=settings.domain.name,
     )
+
+
+def _volumes(folder: Path, settings: CellSettings) -> Path:
+    wanted = settings.hypervisor.volumes
+    return Path(wanted) if wanted else folder / "data" / "volumes"
 
 
 def _fetching(identity: NodeIdentity) -> Fetch:

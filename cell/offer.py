@@ -13,11 +13,13 @@ from nano.domain.errors import Unknown
 from nano.domain.facts import Change
 from nano.hypervisor.host import Host
 from nano.journal.feed import Feed
+from nano.journal.health import NodeHealth
 from nano.transports.link import Link, Pipe
 from nano.transports.messages import (
     AskProgress,
     CancelCommand,
     FollowLog,
+    HealthIs,
     Heartbeat,
     LogBatch,
     LoggedFact,
@@ -47,11 +49,12 @@ class SocketPipe:
 
 
 class CellOffer:
-    def __init__(self, desk: OrderDesk, feed: Feed, sampler: Sampler, host: Host) -> None:
+    def __init__(self, desk: OrderDesk, feed: Feed, sampler: Sampler, host: Host, health: NodeHealth) -> None:
         self._desk = desk
         self._feed = feed
         self._sampler = sampler
         self._host = host
+        self._health = health
 
     async def on_request(self, link: Link, message: Message) -> Message:  # noqa: ARG002
         if isinstance(message, Ping):
@@ -63,7 +66,7 @@ class CellOffer:
 
     def on_follow(self, link: Link, message: Message) -> AsyncIterator[Message]:  # noqa: ARG002
         if isinstance(message, FollowLog):
-            return self._log(message.after)
+            return self._log(message.after, health=message.health)
         if isinstance(message, AskProgress):
             return self._desk.progress(message.command_id)
         raise Unknown(f"A cell has nothing to follow for {type(message).__name__}.", code="unknown_order")
@@ -74,8 +77,8 @@ class CellOffer:
         opened: socket.socket = await self._host.console(message.guest_id)
         return Ok(), SocketPipe(await SocketStream.from_socket(opened))
 
-    async def _log(self, after: int) -> AsyncIterator[Message]:
-        """Facts above ``after`` and each new heartbeat, in the order they come."""
+    async def _log(self, after: int, *, health: bool) -> AsyncIterator[Message]:
+        """Facts above ``after``, each new heartbeat and, where asked for, how the node is; in the order they come."""
         moved = anyio.Event()
 
         def wake(_: object = None) -> None:
@@ -83,6 +86,8 @@ class CellOffer:
 
         self._feed.add_listener(wake)
         self._sampler.listen(wake)
+        self._health.listen(wake)
+        told: HealthIs | None = None
         beat: Heartbeat | None = None
         try:
             async with self._feed.subscribe(after) as changes:
@@ -96,11 +101,18 @@ class CellOffer:
                     elif self._sampler.latest is not beat and self._sampler.latest is not None:
                         beat = self._sampler.latest
                         yield beat
+                    elif health and told != (now := self._how_it_is()):
+                        told = now
+                        yield now
                     else:
                         await moved.wait()
         finally:
             self._feed.remove_listener(wake)
             self._sampler.unlisten(wake)
+            self._health.unlisten(wake)
+
+    def _how_it_is(self) -> HealthIs:
+        return HealthIs(tuple(self._health.alarms.values()), self._health.backup)
 
 
 def _logged(change: Change) -> LoggedFact:

@@ -21,6 +21,9 @@ class Sampler:
 
     def __init__(self, host: Host, site: Site, now: Callable[[], float]) -> None:
         self.latest: Heartbeat | None = None
+        self.trouble = ""
+        """Why the hypervisor gave no sample at the last try; ``changed()`` is called when that begins and ends."""
+        self.changed: Callable[[], None] = lambda: None
         self._host = host
         self._site = site
         self._now = now
@@ -39,8 +42,10 @@ class Sampler:
                 sample = await self._host.sample()
             except NanoError as error:
                 log.warning("no sample code=%s reason=%s", error.code, error.message)
+                self._tell(error.message)
                 await anyio.sleep(PERIOD_S)
                 continue
+            self._tell("")
             now = self._now()
             then, before = self._before or (now - PERIOD_S, sample)
             self._before = (now, sample)
@@ -48,6 +53,11 @@ class Sampler:
             for listener in self._listeners:
                 listener()
             await anyio.sleep(PERIOD_S)
+
+    def _tell(self, trouble: str) -> None:
+        if trouble != self.trouble:
+            self.trouble = trouble
+            self.changed()
 
     def _beat(self, before: HostSample, sample: HostSample, elapsed_s: float) -> Heartbeat:
         def rate(new: int, old: int) -> int:

@@ -6,9 +6,11 @@ from typing import Final, Literal
 import msgspec
 
 from nano.domain.settings import DomainSettings, parse_settings
-from nano.journal.archive_schedule import ArchiveSettings
+from nano.journal.archive_schedule import ARCHIVE_DEFAULTS, ArchiveSettings
+from nano.journal.backup_schedule import BACKUP_DEFAULTS, BackupSettings
+from nano.journal.health import ALARM_DEFAULTS, AlarmSettings
 
-DEFAULTS: Final = """\
+DEFAULTS: Final = f"""\
 # Settings of nano-cell. Changes take effect at its next start.
 
 [domain]
@@ -34,10 +36,9 @@ bridge = "br0"
 # Folder for disks; empty = data/volumes of this node.
 volumes = ""
 
-[archive]
-# Of the finished segments of the journal (64 MiB each) so many stay plain text; older ones are compressed.
-plain_segments = 2
-"""
+{BACKUP_DEFAULTS}
+{ALARM_DEFAULTS}
+{ARCHIVE_DEFAULTS}"""
 
 
 class CellIdentitySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -57,6 +58,8 @@ class CellSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     cell: CellIdentitySettings = CellIdentitySettings()
     hypervisor: HypervisorSettings = HypervisorSettings()
     archive: ArchiveSettings = ArchiveSettings()
+    backup: BackupSettings = BackupSettings()
+    alarms: AlarmSettings = AlarmSettings()
 
 
 def load_settings(folder: Path) -> CellSettings:

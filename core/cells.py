@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 import anyio
 import anyio.abc
 
+from nano.core.alarms import AlarmDesk
 from nano.core.following import ACTOR, Follower
 from nano.core.usage import UsageBoard
 from nano.core.work import RECORD_AGAIN_S
@@ -36,10 +37,11 @@ CELL_PAUSE_S = 2.0  # before an order is sent again to a cell that could not rec
 class CellDesk:
     """``on_link`` is given every link the acceptor makes; ``run`` supervises them all."""
 
-    def __init__(self, ledger: Ledger, zone: Zone, usage: UsageBoard) -> None:
+    def __init__(self, ledger: Ledger, zone: Zone, usage: UsageBoard, alarms: AlarmDesk) -> None:
         self._ledger = ledger
         self._zone = zone
         self._usage = usage
+        self._alarms = alarms
         self._links: dict[str, AcceptedLink] = {}
         self._following: dict[str, Follower] = {}
         self._moved = anyio.Event()
@@ -96,11 +98,11 @@ class CellDesk:
         await link.aclose("done")
 
     async def _follow(self, cell: Cell, link: Link) -> None:
-        follower = self._following[cell.name] = Follower(cell.name, self._ledger, self._usage)
+        follower = self._following[cell.name] = Follower(cell.name, self._ledger, self._usage, self._alarms)
         with plain_errors():
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._settle_debts, cell, link)
-                async with link.follow(FollowLog(after=follower.reached)) as messages:
+                async with link.follow(FollowLog(after=follower.reached, health=True)) as messages:
                     async for _ in follower.read(messages):
                         self._wake()
                 tasks.cancel_scope.cancel()
@@ -126,6 +128,7 @@ class CellDesk:
                 await self._moved_on()
             return
         self._usage.forget(name)
+        self._alarms.forget(name)
         while name not in self._links:
             try:
                 await self._ledger.execute(LoseCell(name=name, reason=reason), actor=ACTOR, command_id="")
@@ -143,6 +146,7 @@ class CellDesk:
                 self._start(self._approve, name)
             elif isinstance(event, CellRemoved) and name in self._links:
                 self._usage.forget(name)
+                self._alarms.forget(name)
                 self._start(self._links[name].aclose, "removed from its pool")
 
     async def _approve(self, name: str) -> None:

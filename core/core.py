@@ -10,6 +10,7 @@ from datetime import datetime
 import anyio
 
 import nano
+from nano.core.alarms import AlarmDesk
 from nano.core.cells import CellDesk
 from nano.core.guest_steps import GuestSteps
 from nano.core.guest_work import GuestWork, Serve
@@ -20,6 +21,7 @@ from nano.core.work import ACTOR, TaskRunner
 from nano.domain.facts import Change, Command, Emitted
 from nano.domain.placement import Need, Verdict
 from nano.domain.zone import FoundZone, Zone
+from nano.journal.health import NO_UPKEEP, Upkeep
 from nano.journal.ledger import Ledger, Receipt
 from nano.projections.zone_views import ZoneViews
 from nano.transports.link import Pipe
@@ -31,7 +33,15 @@ class Core:
     version = nano.__version__
 
     def __init__(
-        self, name: str, ledger: Ledger, zone: Zone, *, clock: Callable[[], datetime], source: Serve, generation: str
+        self,
+        name: str,
+        ledger: Ledger,
+        zone: Zone,
+        *,
+        clock: Callable[[], datetime],
+        source: Serve,
+        generation: str,
+        upkeep: Upkeep = NO_UPKEEP,
     ) -> None:
         self.name = name
         self.ledger = ledger
@@ -42,7 +52,8 @@ class Core:
         self.usage = UsageBoard()
         self.views = ZoneViews(generation)
         self.past = Past(ledger)
-        self.cells = CellDesk(ledger, zone, self.usage)
+        self.alarms = AlarmDesk(name, ledger, zone, self.views, clock, upkeep)
+        self.cells = CellDesk(ledger, zone, self.usage, self.alarms)
         zone.loads = self.usage.loads
         tell = self.views.set_progress
         steps = GuestSteps(zone, self.cells, tell)
@@ -59,6 +70,7 @@ class Core:
             async with anyio.create_task_group() as tasks:
                 await tasks.start(self.cells.run)
                 await tasks.start(self._runner.run)
+                tasks.start_soon(self.alarms.health.run)
                 yield
                 tasks.cancel_scope.cancel()
         finally:
@@ -66,6 +78,7 @@ class Core:
 
     def _fold(self, changes: list[Change]) -> None:
         self.views.fold(changes)
+        self.alarms.on_changes(changes)
 
     async def execute(
         self, command: Command, *, actor: str, command_id: str, expect: tuple[str, int] | None = None

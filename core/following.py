@@ -8,12 +8,13 @@ from typing import Final, get_args
 
 import msgspec
 
+from nano.core.alarms import AlarmDesk
 from nano.core.usage import UsageBoard
 from nano.domain.cell import DescribeCell, FaultCell
 from nano.domain.facts import id_of
 from nano.domain.report import RecordReport, Reported, ReportedFact
 from nano.journal.ledger import Ledger
-from nano.transports.messages import Heartbeat, LogBatch, LoggedFact, Message
+from nano.transports.messages import HealthIs, Heartbeat, LogBatch, LoggedFact, Message
 
 ACTOR: Final = "core"
 _TAGS: Final = frozenset(kind.__struct_config__.tag for kind in get_args(Reported))
@@ -30,11 +31,12 @@ _reported: msgspec.json.Decoder[Reported] = msgspec.json.Decoder(Reported)
 class Follower:
     """``reached`` is the position of the cell's journal up to which everything is recorded here."""
 
-    def __init__(self, cell: str, ledger: Ledger, usage: UsageBoard) -> None:
+    def __init__(self, cell: str, ledger: Ledger, usage: UsageBoard, alarms: AlarmDesk) -> None:
         self.cell = cell
         self.reached = ledger.tracking(f"cell/{cell}")
         self._ledger = ledger
         self._usage = usage
+        self._alarms = alarms
 
     async def read(self, messages: AsyncIterator[Message]) -> AsyncIterator[None]:
         """Take in what the cell sends; yields after each message, when its outcome is durable."""
@@ -43,6 +45,8 @@ class Follower:
                 await self._batch(message)
             elif isinstance(message, Heartbeat):
                 await self._beat(message)
+            elif isinstance(message, HealthIs):
+                self._alarms.heard(self.cell, message)
             yield
 
     async def _batch(self, batch: LogBatch) -> None:

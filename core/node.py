@@ -17,10 +17,9 @@ from nano.domain.cell import Cell
 from nano.domain.errors import Failure, NanoError
 from nano.domain.image import Image
 from nano.domain.zone import Zone
-from nano.journal.archive_schedule import archiving
-from nano.journal.backup_schedule import BackupSchedule, BackupSettings
 from nano.journal.commit_log import CommitLog
 from nano.journal.feed import Feed
+from nano.journal.health import upkeep_of
 from nano.journal.ledger import Ledger
 from nano.transports.bulk import PORTS as IMAGE_PORTS
 from nano.transports.bulk import BulkFile, serve_bulk
@@ -139,18 +138,8 @@ async def open_core(folder: Path, settings: CoreSettings) -> AsyncIterator[CoreN
     zone = Zone(settings.placement.limits())
     async with Ledger.open(journal, zone, clock=utc_now, new_id=new_id, feed=Feed()) as ledger:
         images = ImageUrls()
-        core = Core(name, ledger, zone, clock=utc_now, source=images.source, generation=f"{ledger.log.epoch}")
-        async with core.running(), _backed_up(ledger, folder, settings.backup), archiving(ledger, settings.archive):
+        upkeep = upkeep_of(folder, ledger, settings.backup, settings.alarms, settings.archive, utc_now)
+        generation = f"{ledger.log.epoch}"
+        core = Core(name, ledger, zone, clock=utc_now, source=images.source, generation=generation, upkeep=upkeep)
+        async with core.running():
             yield CoreNode(core, identity, settings, images)
-
-
-@asynccontextmanager
-async def _backed_up(ledger: Ledger, folder: Path, settings: BackupSettings) -> AsyncIterator[None]:
-    """Backups are made while this is entered, where the settings name a folder for them."""
-    if not settings.folder:
-        yield
-        return
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(BackupSchedule(ledger, folder, settings, utc_now).run)
-        yield
-        tasks.cancel_scope.cancel()

@@ -7,10 +7,11 @@ import msgspec
 
 from nano.domain.limits import LIMITS, Limits
 from nano.domain.settings import DomainSettings, parse_settings
-from nano.journal.archive_schedule import ArchiveSettings
-from nano.journal.backup_schedule import BackupSettings
+from nano.journal.archive_schedule import ARCHIVE_DEFAULTS, ArchiveSettings
+from nano.journal.backup_schedule import BACKUP_DEFAULTS, BackupSettings
+from nano.journal.health import ALARM_DEFAULTS, AlarmSettings
 
-DEFAULTS: Final = """\
+DEFAULTS: Final = f"""\
 # Settings of nano-core. Changes take effect at its next start.
 
 [domain]
@@ -38,21 +39,9 @@ guests_per_cell = 100
 # Cores, memory and disk may be promised this many times over.
 overcommit = 3
 
-[backup]
-# Where backups of the journal go, best on another disk; "" = none are made.
-folder = ""
-# One is made after so many minutes, or events, whichever comes first.
-every_minutes = 60
-every_events = 100000
-# Of the last so many hours, days and weeks that have backups, the newest of each is kept.
-hourly = 24
-daily = 7
-weekly = 4
-
-[archive]
-# Of the finished segments of the journal (64 MiB each) so many stay plain text; older ones are compressed.
-plain_segments = 2
-"""
+{BACKUP_DEFAULTS}
+{ALARM_DEFAULTS}
+{ARCHIVE_DEFAULTS}"""
 
 
 class ListenSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -77,6 +66,7 @@ class CoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     placement: PlacementSettings = PlacementSettings()
     backup: BackupSettings = BackupSettings()
     archive: ArchiveSettings = ArchiveSettings()
+    alarms: AlarmSettings = AlarmSettings()
 
 
 def load_settings(folder: Path) -> CoreSettings:

@@ -131,6 +131,14 @@ QUERIES: Final[tuple[QueryEntry, ...]] = (
         "List recorded facts, newest first.",
         parameters=(*_LIST, "actor", "resource", "type"),
     ),
+    QueryEntry(
+        "alarm.list",
+        "/alarms",
+        "alarm",
+        "List what is wrong right now, gravest first.",
+        parameters=(*_LIST, "severity", "code", "node", "resource"),
+    ),
+    QueryEntry("backup.list", "/backups", "backup", "List every node's last and next backup.", parameters=_LIST),
     QueryEntry("event.follow", "/events", "", "Follow changes as server-sent events.", parameters=("kinds",)),
 )
 
@@ -142,4 +150,6 @@ COLLECTIONS: Final[dict[str, str]] = {
     "guest": "guests",
     "image": "images",
     "task": "tasks",
+    "alarm": "alarms",
+    "backup": "backups",
 }

@@ -18,7 +18,7 @@ from nano.http.answers import Receive, Request, Send
 from nano.http.decoding import decode_query, whole_number
 from nano.http.event_lines import format_comment, format_event
 from nano.http.lists import position_header
-from nano.projections.zone_views import KINDS
+from nano.projections.zone_views import KINDS, SHOWN
 
 if TYPE_CHECKING:
     from nano.core.core import Core
@@ -32,6 +32,7 @@ STREAMS_MAX: Final = 256
 LIVE_MAX: Final = 512
 ENCODED_MAX: Final = 2_000
 _POSITION_MAX: Final = 10**15
+NO_ROW: Final = b"null"
 
 
 class ChangeEvent(msgspec.Struct, frozen=True):
@@ -123,26 +124,27 @@ def change_data(core: "Core", fact: Fact) -> bytes:
 
 
 def live_data(core: "Core", resource: str) -> bytes:
-    """A row that changed without a fact (a task's progress)."""
+    """A row that changed without a fact: a task's progress, an alarm that was raised, changed or cleared."""
     version = core.views.versions.get(resource, 0)
-    row = msgspec.Raw(_row(core, resource))
-    return msgspec.json.encode(ChangeEvent(None, None, "", resource, f"{kind_of(resource)}.progress", version, row))
+    row, kind = _row(core, resource), kind_of(resource)
+    what = "progress" if kind not in SHOWN else "cleared" if row == NO_ROW else "shown"
+    return msgspec.json.encode(ChangeEvent(None, None, "", resource, f"{kind}.{what}", version, msgspec.Raw(row)))
 
 
 def _row(core: "Core", resource: str) -> bytes:
     table = core.views.tables.get(kind_of(resource))
-    return (table.fragment(id_of(resource)) if table is not None else None) or b"null"
+    return (table.fragment(id_of(resource)) if table is not None else None) or NO_ROW
 
 
 def _kinds(values: dict[str, str]) -> frozenset[str]:
     """Empty = all."""
     kinds = frozenset(part for part in values.get("kinds", "").split(",") if part)
-    unknown = sorted(kinds - {*KINDS, "usage", "zone"})
+    unknown = sorted(kinds - {*KINDS, *SHOWN, "usage", "zone"})
     if unknown:
         raise Invalid(
             f"There are no resources of kind {unknown[0][:40]!r}.",
             code="invalid_kinds",
-            hint=f"Use some of: {', '.join(KINDS)}, usage; or leave it out for all.",
+            hint=f"Use some of: {', '.join((*KINDS, *SHOWN))}, usage; or leave it out for all.",
             field="kinds",
         )
     return kinds
@@ -158,6 +160,8 @@ class _Client:
         self._usage = self._wants("usage")
         self._usage_due = 0.0
         self._moved = anyio.Event()
+        if self._usage:
+            self._moved.set()  # what was measured last is told at once
         self._reason = ""
         self._lock = anyio.Lock()
 

@@ -11,11 +11,12 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, get_args, get_type_hints
 
+from nano.domain.alarm import Alarm
 from nano.domain.catalogue import AT, QueryEntry
 from nano.domain.errors import Invalid, Unknown
 from nano.http.answers import Answer, Request, json_answer, not_modified, tag_matches
 from nano.http.decoding import decode_query, whole_number
-from nano.projections.rows import CellRow, ComputePoolRow, GuestRow, ImageRow, Row, TaskRow
+from nano.projections.rows import BackupRow, CellRow, ComputePoolRow, GuestRow, ImageRow, Row, TaskRow
 from nano.projections.table import PAGE_DEFAULT, PAGE_MAX
 from nano.projections.zone_views import ZoneViews
 
@@ -25,9 +26,12 @@ ROWS: Final[dict[str, type[Row]]] = {
     "guest": GuestRow,
     "image": ImageRow,
     "task": TaskRow,
+    "alarm": Alarm,
+    "backup": BackupRow,
 }
 REMEMBERED_BYTES_MAX: Final = 8 << 20
 REMEMBERED_MAX: Final = 256
+CHOSEN: Final = frozenset({"state", "severity"})  # filters with few values
 ETAG_AT: Final = 2  # place of the ETag among a list's headers
 _NO_CACHE: Final = (b"cache-control", b"private, no-cache")
 
@@ -119,14 +123,14 @@ def make_list(core: "Core", entry: QueryEntry) -> Handle:
 def _where(views: ZoneViews, kind: str, values: dict[str, str]) -> Where | None:
     if not values:
         return None
-    if "state" in values:
-        known = get_args(get_type_hints(ROWS[kind])["state"])
-        if values["state"] not in known:
+    for name in CHOSEN & values.keys():
+        known = get_args(get_type_hints(ROWS[kind])[name])
+        if values[name] not in known:
             raise Invalid(
-                f"state is {values['state'][:40]!r}.",
-                code="invalid_state",
+                f"{name} is {values[name][:40]!r}.",
+                code=f"invalid_{name}",
                 hint=f"Use one of: {', '.join(known)}.",
-                field="state",
+                field=name,
             )
     part = values.pop("name", "").casefold()
     if "resource" in values:

@@ -23,7 +23,7 @@ PLACEMENT_PARAMETERS = ("pool", "cores", "memory", "disk")
 
 
 class ZoneRow(msgspec.Struct, frozen=True, kw_only=True):
-    """``cores``, ``memory`` and ``disk`` (bytes) sum the online cells; counts are by state, without zeros."""
+    """``cores``, ``memory`` and ``disk`` (bytes) sum the online cells; counts are by state or severity, without zeros."""
 
     id: str
     name: str
@@ -36,6 +36,7 @@ class ZoneRow(msgspec.Struct, frozen=True, kw_only=True):
     guests: dict[str, int]
     images: int
     tasks_open: int
+    alarms: dict[str, int]
     cores: int
     memory: int
     disk: int
@@ -68,6 +69,7 @@ def zone_row(core: "Core") -> ZoneRow:
         guests=dict(sorted(guests.items())),
         images=len(views.tables["image"]),
         tasks_open=len(core.zone.open_tasks),
+        alarms=dict(sorted(Counter(alarm.severity for alarm in core.alarms.current()).items())),
         cores=sum(cell.cores for cell in online),
         memory=sum(cell.memory for cell in online),
         disk=sum(cell.disk for cell in online),

@@ -5,11 +5,8 @@ next time; it never ends the node, and the log itself stays as it is.
 """
 
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Annotated, Final
 
-import anyio
 import anyio.to_thread
 import msgspec
 
@@ -19,6 +16,11 @@ from nano.journal.ledger import Ledger
 
 log = logging.getLogger("nano.journal")
 
+ARCHIVE_DEFAULTS: Final = """\
+[archive]
+# Of the finished segments of the journal (64 MiB each) so many stay plain text; older ones are compressed.
+plain_segments = 2
+"""
 EVERY_EVENTS: Final = 20_000
 """Less than a segment holds, so that a new one is soon seen; a look that finds nothing to do lists one folder."""
 
@@ -56,12 +58,3 @@ class ArchiveSchedule:
             log.warning("journal.archive_failed reason=%s", error)
             return
         self.trouble = ""
-
-
-@asynccontextmanager
-async def archiving(ledger: Ledger, settings: ArchiveSettings) -> AsyncIterator[None]:
-    """Segments are archived while this is entered."""
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(ArchiveSchedule(ledger, settings).run)
-        yield
-        tasks.cancel_scope.cancel()

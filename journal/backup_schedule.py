@@ -2,7 +2,7 @@
 
 A backup is due an hour after the last, and after so many events; never when nothing happened since. Invariant: what the
 schedule removes are backups in its own folder that the retention does not keep, and only after a newer one was made.
-Trouble is logged, kept in ``trouble`` and tried again at the next time; it never ends the node.
+Trouble is logged, kept in ``state`` and tried again at the next time; it never ends the node.
 """
 
 import logging
@@ -10,17 +10,31 @@ import shutil
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import anyio
 import anyio.to_thread
 import msgspec
 
+from nano.domain.backup_state import BackupState
 from nano.domain.errors import NanoError
-from nano.journal.backup import backup, list_backups, read_manifest
+from nano.journal.backup import DISK, backup, list_backups, read_manifest
 from nano.journal.ledger import Ledger
 
 log = logging.getLogger("nano.journal")
+
+BACKUP_DEFAULTS: Final = """\
+[backup]
+# Where backups of the journal go, best on another disk; "" = none are made. Every node has a folder of its own.
+folder = ""
+# One is made after so many minutes, or events, whichever comes first.
+every_minutes = 60
+every_events = 100000
+# Of the last so many hours, days and weeks that have backups, the newest of each is kept.
+hourly = 24
+daily = 7
+weekly = 4
+"""
 
 
 class BackupSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -51,46 +65,68 @@ def kept(times: Sequence[datetime], settings: BackupSettings) -> set[datetime]:
 
 
 class BackupSchedule:
-    """``node`` is the node's folder; ``position`` and ``trouble`` tell of the last backup."""
+    """``node`` is the node's folder. ``state`` tells of the last backup and the next; ``changed()`` is called when it did."""
 
     def __init__(self, ledger: Ledger, node: Path, settings: BackupSettings, clock: Callable[[], datetime]) -> None:
-        self.position = 0
-        self.trouble = ""
+        self.state = BackupState(folder=settings.folder)
+        self.changed: Callable[[], None] = lambda: None
         self._ledger = ledger
         self._node = node
         self._settings = settings
         self._target = Path(settings.folder)
+        self._every = timedelta(minutes=settings.every_minutes)
         self._clock = clock
 
+    @property
+    def position(self) -> int:
+        return self.state.position
+
+    def overdue(self) -> bool:
+        """Whether one was due a whole interval ago and something happened since the last: it is neither made nor refused."""
+        due = self.state.next_at
+        return due is not None and self._clock() > due + self._every and self._ledger.position > self.position
+
     async def run(self) -> None:
-        """Back up when it is due, until cancelled."""
+        """Back up when it is due, until cancelled. Without a folder there is nothing to do."""
+        if not self.state.folder:
+            return
         last = await anyio.to_thread.run_sync(self._last)
         if last is not None:
-            self.position = last[1]
-        every = timedelta(minutes=self._settings.every_minutes)
-        wait = every if last is None else last[0] + every - self._clock()
+            self._tell(last_at=last[0], position=last[1])
+        wait = self._every if last is None else last[0] + self._every - self._clock()
         while True:
+            self._tell(next_at=self._clock() + max(wait, timedelta()))
             with anyio.move_on_after(max(0.0, wait.total_seconds())):
                 await self._ledger.feed.wait_for(self.position + self._settings.every_events)
             if self._ledger.position > self.position:
                 await self.once()
-            if self.trouble:  # the number of events is reached already: only time counts now
-                await anyio.sleep(every.total_seconds())
-            wait = every
+            if self.state.trouble:  # the number of events is reached already: only time counts now
+                self._tell(next_at=self._clock() + self._every)
+                await anyio.sleep(self._every.total_seconds())
+                wait = timedelta()
+            else:
+                wait = self._every
 
     async def once(self) -> None:
         """Back up now, and forget what is not kept. Does not raise for trouble with folders and disks."""
-        position = self._ledger.position
+        position, now = self._ledger.position, self._clock()
         try:
-            done = await anyio.to_thread.run_sync(self._do, position, self._clock())
+            done = await anyio.to_thread.run_sync(self._do, position, now)
         except (NanoError, OSError) as error:
-            self.trouble = str(error)
+            self._tell(trouble=str(error))
             log.warning("journal.backup_failed position=%d reason=%s", position, error)
             return
-        self.position, self.trouble = position, ""
+        self._tell(position=position, last_at=now, trouble="")
         log.info("journal.backup_made position=%d folder=%s", position, done)
 
+    def _tell(self, **news: Any) -> None:
+        self.state = msgspec.structs.replace(self.state, **news)
+        self.changed()
+
     def _do(self, position: int, now: datetime) -> Path:
+        for name in DISK.list(self._target):
+            if name.endswith(".part"):  # of a try that a crash cut short; the folder is this node's own
+                shutil.rmtree(self._target / name)
         done = backup(self._node, self._target, now=now, position=position)
         backups = {read_manifest(path).taken_at: path for path in list_backups(self._target)}
         for at in backups.keys() - kept(list(backups), self._settings):

@@ -320,6 +320,8 @@ class CommitLog:
         """Undo a write that failed or went in partly, and report it."""
         assert self._handle is not None
         try:
+            if self.disk.size(self.segments[-1].path) == self.segments[-1].size:
+                raise self.refusal(error, "write") from error  # nothing went in (so it is on a read-only file system)
             self.disk.truncate(self._handle, self.segments[-1].size)
             self.disk.fdatasync(self._handle)
         except OSError as second:
@@ -342,6 +344,14 @@ class CommitLog:
             return DiskFull(
                 f"No room to {action} the journal {self.folder}.",
                 hint="Free space on this file system; the node goes on by itself.",
+                file=str(self.folder),
+            )
+        if error.errno == errno.EROFS:
+            return JournalError(
+                f"The journal {self.folder} is on a file system that is mounted read-only: no {action} is possible.",
+                code="journal_read_only",
+                hint="A damaged file system is often made read-only by the kernel: look at its messages, repair it, and "
+                "mount it for writing; the node goes on by itself.",
                 file=str(self.folder),
             )
         return JournalError(

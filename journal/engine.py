@@ -8,15 +8,20 @@ It does not know commands or models; ``ledger`` fills the batches and is told ho
 """
 
 import asyncio
+import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import anyio
 
 from nano.domain.errors import JournalError, NanoError
 from nano.domain.facts import Change
+from nano.journal.append_stats import AppendStats
 from nano.journal.log import Log
 from nano.journal.workers import THREADS, Workers
+
+WAITING_MAX: Final = 50_000
+"""Commands that may wait for one sync; more are refused (journal_busy) instead of piling up."""
 
 
 class Batch:
@@ -56,7 +61,15 @@ class GroupCommit:
         self._idle: asyncio.Future[None] | None = None
         self.refused: NanoError | None = None
         self._trial: anyio.Event | None = None
+        self.stats = AppendStats()
         self._writer = workers.writer(self._append, self._written)
+
+    def admit(self) -> None:
+        """Raises JournalError(journal_busy) when too many wait already."""
+        if len(self.waiting.waiters) >= WAITING_MAX:
+            raise JournalError(
+                f"More than {WAITING_MAX} commands wait for the disk.", code="journal_busy", hint="Try again shortly."
+            )
 
     def join(self) -> "asyncio.Future[None]":
         """Done when everything added to ``waiting`` so far is durable; raises what prevented it.
@@ -121,6 +134,7 @@ class GroupCommit:
 
     def _append(self, batch: Batch) -> NanoError | None:
         """Off the event loop."""
+        began = time.perf_counter()
         try:
             self._log.append(b"".join(batch.lines), batch.first, batch.last, batch.digest)
         except NanoError as refused:
@@ -130,6 +144,7 @@ class GroupCommit:
                 f"The journal failed: {broken!r}.", hint="This is a defect; restart the node."
             )
             return self._log.poisoned
+        self.stats.appended(len(batch.lines), time.perf_counter() - began)
         return None
 
     def _written(self, batch: Batch, error: NanoError | None) -> None:
@@ -148,6 +163,7 @@ class GroupCommit:
                     future.set_result(None)
         else:
             self.refused = error
+            self.stats.failures += 1
             waiters = batch.waiters + self.waiting.waiters
             self.waiting = Batch()
             self._failed(error)

@@ -15,7 +15,7 @@ It does not know what commands mean (``Model``), how lines are kept (``Log``) or
 """
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
@@ -38,9 +38,6 @@ from nano.journal.snapshots import Snapshots, SnapshotSettings
 from nano.journal.workers import THREADS, Workers
 
 __all__ = ["Ledger", "Receipt"]
-
-WAITING_MAX: Final = 50_000
-"""Commands that may wait for one sync; more are refused (journal_busy) instead of piling up."""
 
 SNAPSHOTS: Final = SnapshotSettings()
 
@@ -68,8 +65,8 @@ class Ledger:
         self._new_id = new_id
         self._decoder = line_decoder(model.rules.event_types())
         self._workers = workers
-        self._journals = journals(log)
-        self.history = LogHistory(log, self._journals, model.rules.event_types(), workers)
+        self.journals = journals(log)
+        self.history = LogHistory(log, self.journals, model.rules.event_types(), workers)
         self.snapshots = Snapshots(log, model, snapshots, workers)
         self._folded = Folded(model)
         self._versions = self._folded.versions
@@ -77,7 +74,8 @@ class Ledger:
         self._staged = 0
         self._hash = log.hash
         self._engine: GroupCommit | None = None
-        self._broken: NanoError | None = None
+        self.disturbed: Callable[[], None] = lambda: None
+        """Called when a batch could not be written."""
 
     @classmethod
     @asynccontextmanager
@@ -107,8 +105,8 @@ class Ledger:
         Raises JournalError, JournalDamaged, DiskFull.
         """
         await self._workers.run(self._open_and_fold)
-        self._journals.expect(self._versions)
-        self._journals.start()
+        self.journals.expect(self._versions)
+        self.journals.start()
         self.feed.attach(self.history, self.log.position)
         self._engine = GroupCommit(self.log, self._durable, self._failed, self._workers)
         self.snapshots.moved(self.log.position, self._capture)
@@ -119,9 +117,8 @@ class Ledger:
         if engine is not None:
             with anyio.CancelScope(shield=True):
                 await engine.close()
-                await self._workers.run(self._journals.close)
-                trusted = self._broken is None and self.log.poisoned is None
-                await self.snapshots.close(self._capture if trusted else None)
+                await self._workers.run(self.journals.close)
+                await self.snapshots.close(self._capture if self.log.poisoned is None else None)
         self.feed.close()
         self.log.close()
 
@@ -177,6 +174,22 @@ class Ledger:
         """The last position that is durable and published."""
         return self.feed.position
 
+    @property
+    def time(self) -> datetime:
+        """That of the last fact; no later one gets an earlier time."""
+        return self._folded.time
+
+    @property
+    def trouble(self) -> NanoError | None:
+        """Why no command is taken now."""
+        return self.log.poisoned or (self._engine.refused if self._engine is not None else None)
+
+    async def retry(self) -> None:
+        """After a failed write: see whether the disk takes writes again, as the next command would."""
+        if self._engine is not None:
+            with suppress(NanoError):
+                await self._engine.recovered()
+
     def version(self, resource: str) -> int:
         """How many events the resource has had, staged ones included; 0 for one that never was."""
         return self._versions.get(resource, 0)
@@ -198,22 +211,17 @@ class Ledger:
     # ------------------------------------------------------------------ staging
 
     def _ready(self) -> GroupCommit:
-        if self._broken is not None:
-            raise fresh(self._broken)
         if self.log.poisoned is not None:
             raise fresh(self.log.poisoned)
         engine = self._engine
         if engine is None:
             raise JournalError("The journal is not open.", hint="The node is starting or stopping; try again.")
-        if len(engine.waiting.waiters) >= WAITING_MAX:
-            raise JournalError(
-                f"More than {WAITING_MAX} commands wait for the disk.", code="journal_busy", hint="Try again shortly."
-            )
+        engine.admit()
         return engine
 
     def _now(self) -> datetime:
         """The clock, but never before the time of the last line."""
-        return max(self._clock(), self._folded.time)
+        return max(self._clock(), self.time)
 
     def _expect(self, resource: str, version: int) -> None:
         actual = self._versions.get(resource, 0)
@@ -298,7 +306,7 @@ class Ledger:
 
     def _durable(self, batch: Batch) -> None:
         self.feed.publish(batch.changes, batch.wide)
-        self._journals.moved()
+        self.journals.moved()
         self.snapshots.moved(batch.last, self._capture)
 
     def _capture(self) -> Capture:
@@ -311,11 +319,12 @@ class Ledger:
         try:
             self._refold()
         except Exception as broken:  # noqa: BLE001 (kept and raised at every later use)
-            self._broken = self.log.poisoned = JournalError(
+            self.log.poisoned = JournalError(
                 f"After a failed write ({error.message}) the journal could not be read back: {broken!r}.",
                 code="journal_poisoned",
                 hint="Check the disk, then restart the node.",
             )
+        self.disturbed()
 
     # ------------------------------------------------------------------ folding
 
@@ -385,10 +394,7 @@ class Ledger:
     async def _receipt_of(self, position: int) -> Receipt:
         """The receipt that the line at this position gave when it was written."""
         try:
-            line = await self._workers.run(self._line_at, position)
+            block = await self._workers.run(next, self.log.lines(self._decoder, position - 1))
         except OSError as error:
             raise self.log.refusal(error, "read") from error
-        return Receipt(line.last, tuple(facts_of(line)), repeated=True)
-
-    def _line_at(self, position: int) -> Line[Any]:
-        return next(self.log.lines(self._decoder, position - 1))[0]
+        return Receipt(block[0].last, tuple(facts_of(block[0])), repeated=True)

@@ -93,7 +93,8 @@ class ResourceJournals:
         self._sync_failed = False
         self._closing = False
         self._ended = False
-        self._trouble = False
+        self.trouble = ""
+        """Why nothing could be written at the last try."""
         self._thread: threading.Thread | None = None
         self._expected: list[str] = []
 
@@ -170,7 +171,7 @@ class ResourceJournals:
             return
         self._hurry.wait(self._lag_s)
         self._hurry.clear()
-        if not self._moved.wait(IDLE_S if self._unsynced or self._trouble else None) and not self._trouble:
+        if not self._moved.wait(IDLE_S if self._unsynced or self.trouble else None) and not self.trouble:
             try:
                 self._sync(SYNC_AT_REST_MAX)
             except OSError as error:
@@ -179,11 +180,11 @@ class ResourceJournals:
 
     def _note_trouble(self, error: Exception | None) -> None:
         """Log the first of a row of failures, and its end."""
-        if error is not None and not self._trouble:
+        if error is not None and not self.trouble:
             log.warning("journal.resource_journals_behind position=%d error=%s", self.written, error)
-        elif error is None and self._trouble:
+        elif error is None and self.trouble:
             log.info("journal.resource_journals_caught_up position=%d", self.written)
-        self._trouble = error is not None
+        self.trouble = str(error) if error is not None else ""
 
     def _resume(self) -> None:
         """Decide where to go on, from the mark."""

@@ -155,6 +155,7 @@ class BadDisk(RealDisk):
 
     def __init__(self) -> None:
         self._orders: list[tuple[str, str, int, int | None]] = []
+        self._refusing: tuple[int, str] | None = None
         self._paths: dict[int, Path] = {}
         self._free = threading.Event()
         self._free.set()
@@ -165,6 +166,13 @@ class BadDisk(RealDisk):
         """The next ``operation`` fails with ``error``; an append with ``short`` first takes in that many bytes."""
         self._orders.append((operation, name, error, short))
 
+    def refuse(self, error: int, name: str = "") -> None:
+        """Until ``recover``, every file is read as before, and nothing can be made, written, cut or renamed."""
+        self._refusing = (error, name)
+
+    def recover(self) -> None:
+        self._refusing = None
+
     def hold(self) -> None:
         self.holding.clear()
         self._free.clear()
@@ -174,6 +182,8 @@ class BadDisk(RealDisk):
 
     def _fault(self, operation: str, path: Path) -> int | None:
         """Raises the ordered error, or returns how many bytes go in (None = all is well)."""
+        if self._refusing is not None and operation not in ("open", "read") and self._refusing[1] in str(path):
+            raise OSError(self._refusing[0], os.strerror(self._refusing[0]), str(path))
         for order in self._orders:
             ordered, name, error, short = order
             if ordered == operation and name in str(path):

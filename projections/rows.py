@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from nano.domain.alarm import Alarm
 from nano.domain.cell import Cell
 from nano.domain.compute_pool import ComputePool
 from nano.domain.guest import Guest
@@ -121,7 +122,20 @@ class TaskRow(msgspec.Struct, frozen=True, kw_only=True):
     version: int
 
 
-Row = GuestRow | ComputePoolRow | CellRow | ImageRow | TaskRow
+class BackupRow(msgspec.Struct, frozen=True, kw_only=True):
+    """How a node stands with its backups. ``folder`` empty = none are made; ``position`` is how far the last one reaches,
+    ``trouble`` why the last try failed."""
+
+    node: str
+    kind: str
+    folder: str
+    last_at: datetime | None
+    position: int
+    next_at: datetime | None
+    trouble: str
+
+
+Row = GuestRow | ComputePoolRow | CellRow | ImageRow | TaskRow | Alarm | BackupRow
 
 
 def guest_state(guest: Guest, cell: Cell | None) -> GuestState:

@@ -5,8 +5,9 @@ that show it too. ``progress`` of running tasks is the only thing here that is n
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from nano.domain.alarm import Alarm
 from nano.domain.cell import Cell
 from nano.domain.compute_pool import ComputePool
 from nano.domain.facts import Change, Model, State, id_of, kind_of
@@ -18,6 +19,8 @@ from nano.projections import rows
 from nano.projections.table import Table
 
 KINDS = ("compute_pool", "cell", "guest", "image", "task")
+SHOWN = ("alarm", "backup")
+"""Kinds whose rows are no facts: told as they are now, and gone with the process."""
 
 
 class ZoneViews:
@@ -29,6 +32,7 @@ class ZoneViews:
         self.versions: dict[str, int] = {}
         self.names: dict[tuple[str, str], str] = {}
         self.progress: dict[str, tuple[int, str]] = {}
+        self.shown: dict[str, dict[str, rows.Row]] = {kind: {} for kind in SHOWN}
         self._listeners: list[Callable[[str, str], None]] = []
         self._on_cell: dict[str, set[str]] = {}
         self._ended: dict[str, None] = {}
@@ -38,12 +42,14 @@ class ZoneViews:
             "guest": Table("guest", self._guest, lambda key: self._state_of("guest", key).name, generation),
             "image": Table("image", self._image, lambda key: self._state_of("image", key).name, generation),
             "task": Table("task", self._task, self._newest_first, generation),
+            "alarm": Table("alarm", self.shown["alarm"].__getitem__, self._gravest_first, generation),
+            "backup": Table("backup", self.shown["backup"].__getitem__, str, generation),
         }
 
     def load(self, zone: Model, version: Callable[[str], int], position: int) -> None:
         """Take over a replayed model of a zone as it stands."""
-        for table in self.tables.values():
-            table.clear()
+        for kind in KINDS:
+            self.tables[kind].clear()
         for states in self.states.values():
             states.clear()
         self.versions.clear()
@@ -83,6 +89,19 @@ class ZoneViews:
         self.tables["task"].touch(task_id, self.position)
         self._tell("task", task_id)
 
+    def show(self, kind: str, found: Mapping[str, rows.Row]) -> None:
+        """Make these the rows of a kind in SHOWN; listeners hear of each that came, changed or went."""
+        shown, table = self.shown[kind], self.tables[kind]
+        differing = [key for key in shown.keys() | found.keys() if shown.get(key) != found.get(key)]
+        for key in sorted(differing):
+            if key in found:
+                shown[key] = found[key]
+                table.put(key, self.position)
+            else:
+                del shown[key]
+                table.drop(key, self.position)
+            self._tell(kind, key)
+
     def on_live(self, listener: Callable[[str, str], None]) -> None:
         """Call ``listener(kind, id)`` when a row changes without a fact."""
         self._listeners.append(listener)
@@ -105,6 +124,11 @@ class ZoneViews:
         task = self.states["task"][task_id]
         assert isinstance(task, Task)
         return f"{10**17 - int(task.started_at.timestamp() * 1e6):018d}"
+
+    def _gravest_first(self, alarm_id: str) -> str:
+        alarm = self.shown["alarm"][alarm_id]
+        assert isinstance(alarm, Alarm)
+        return f"{alarm.severity} {alarm.since.isoformat()}"
 
     def _put(self, resource: str, state: State, version: int, position: int) -> None:
         kind, row_id = kind_of(resource), id_of(resource)

@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from nano.domain.alarm import Alarm
+from nano.domain.backup_state import BackupState
 from nano.domain.facts import Event
 from nano.domain.machine import MachineSpec
 
@@ -118,9 +120,11 @@ class OpenConsole(Message, frozen=True, tag="console.open"):
 
 
 class FollowLog(Message, frozen=True, tag="log.follow"):
-    """Send every fact after this position of your journal, then those to come, with heartbeats between."""
+    """Send every fact after this position of your journal, then those to come, with heartbeats between, and with
+    ``health`` also how you are (an older Core does not ask, and would not understand)."""
 
     after: int
+    health: bool = False
 
 
 class LoggedFact(msgspec.Struct, frozen=True):
@@ -170,6 +174,13 @@ class Heartbeat(Message, frozen=True, tag="heartbeat"):
     virt_note: str
     hypervisor: str
     guests: tuple[GuestRates, ...] = ()
+
+
+class HealthIs(Message, frozen=True, tag="health.is"):
+    """The sender's alarms and backups as they are now; sent when asked for and whenever they change. Never journaled."""
+
+    alarms: tuple[Alarm, ...] = ()
+    backup: BackupState = BackupState()
 
 
 __all__ = [

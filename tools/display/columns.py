@@ -61,6 +61,12 @@ def image_state(row: Row) -> str:
     return "inspecting" if row.get("task") else "ready"
 
 
+def backup_state(row: Row) -> str:
+    if not row.get("folder"):
+        return "off"
+    return "failed" if row.get("trouble") else "made" if row.get("last_at") else "waiting"
+
+
 def pool_state(row: Row) -> str:
     return "enabled" if row.get("enabled", True) else "disabled"
 
@@ -172,12 +178,38 @@ TASK: Final = (
     Column("ID", text("id"), 8, wide=True),
 )
 
+ALARM: Final = (
+    Column("SEVERITY", lambda row, terminal: terminal.state(str(row.get("severity", ""))), shorten=False),
+    Column("CODE", text("code"), 3),
+    Column("OF", lambda row, _: str(row.get("resource", "")).partition("/")[2] or words.NOTHING, 2),
+    Column("SINCE", since("since"), 1, shorten=False),
+    Column("SAYS", text("message"), fold=True),
+    Column("DO", text("hint"), 9, wide=True),
+    Column("FOUND BY", text("node"), 9, wide=True),
+    Column("SINCE AT", at("since"), 9, wide=True),
+    Column("ID", text("id"), 9, wide=True),
+)
+
+BACKUP: Final = (
+    Column("NODE", text("node")),
+    Column("STATE", lambda row, terminal: terminal.state(backup_state(row)), shorten=False),
+    Column("LAST", since("last_at"), 1),
+    Column("NEXT", since("next_at"), 2),
+    Column("POSITION", number("position"), 3, justify="right"),
+    Column("IN", text("folder"), 4),
+    Column("SAYS", text("trouble"), 5, if_said=True, fold=True),
+    Column("LAST AT", at("last_at"), 9, wide=True),
+    Column("NEXT AT", at("next_at"), 9, wide=True),
+)
+
 COLUMNS: Final[dict[str, tuple[Column, ...]]] = {
     "guest": GUEST,
     "compute_pool": COMPUTE_POOL,
     "cell": CELL,
     "image": IMAGE,
     "task": TASK,
+    "alarm": ALARM,
+    "backup": BACKUP,
 }
 
 STATE_OF: Final[dict[str, Callable[[Row], str]]] = {

@@ -34,6 +34,11 @@ LOOKS: Final[dict[str, Look]] = {
     "failed": Look("✗", "x", "bold red"),
     "cancelled": Look("⊘", "-", "yellow"),
     "waiting": Look("·", ".", "dim"),
+    # alarms, backups
+    "critical": Look("✗", "x", "bold red"),
+    "warning": Look("!", "!", "yellow"),
+    "made": Look("✓", "v", "green"),
+    "off": Look("○", "o", "dim"),
     # images, pools, orders
     "ready": Look("●", "*", "green"),
     "enabled": Look("●", "*", "green"),

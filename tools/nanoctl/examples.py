@@ -48,6 +48,8 @@ EXAMPLES: Final[dict[str, tuple[str, str]]] = {
         "placement explain --cores 2 --memory 2GiB --disk 10GiB",
         "placement explain --pool fast --cores 1 --memory 512MiB --disk 1GiB -o json",
     ),
+    "alarm list": ("alarm list", "alarm list --severity critical -o json"),
+    "backup list": ("backup list", "backup list -o wide"),
     "journal list": ("journal list --limit 20", "journal list --actor admin --type guest.requested"),
     "events": ("events -f", "events -f --kinds guest,task --after 1200 -o json"),
     "top": ("top", "top --once"),

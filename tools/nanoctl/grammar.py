@@ -17,6 +17,8 @@ NOUNS: Final[dict[str, str]] = {
     "image": "disk images that guests are cloned from",
     "task": "work that takes longer than a request",
     "placement": "where a guest would go",
+    "alarm": "what is wrong right now",
+    "backup": "backups of the nodes' journals",
     "journal": "everything that happened",
     "events": "what happens now, line by line",
     "top": "cells and guests and their load, live",

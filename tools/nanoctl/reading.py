@@ -20,6 +20,8 @@ EMPTY: Final = {
     "compute_pool": "No compute pools. Make one: nanoctl pool create NAME",
     "image": "No disk images. Make one known: nanoctl image register NAME FILE",
     "task": "No tasks.",
+    "alarm": "No alarms.",
+    "backup": "No node has told of its backups yet.",
 }
 
 

@@ -7,6 +7,7 @@ from nano.tools.display import words
 from nano.tools.display.card import print_fields
 from nano.tools.display.columns import CELL
 from nano.tools.display.table import print_table
+from nano.tools.display.terminal import Terminal
 from nano.tools.nanoctl.exits import OK
 from nano.tools.nanoctl.grammar import Verb
 from nano.tools.nanoctl.session import Row, Session
@@ -19,7 +20,7 @@ def run(session: Session, verb: Verb, namespace: argparse.Namespace) -> int:  # 
     if not session.for_people:
         session.print_data(zone)
         return OK
-    cells = [*session.rows("/cells")]
+    cells, alarms, backups = ([*session.rows(path)] for path in ("/cells", "/alarms", "/backups"))
     terminal = session.terminal
     since = words.parse_time(zone["started_at"])
     print_fields(
@@ -35,31 +36,37 @@ def run(session: Session, verb: Verb, namespace: argparse.Namespace) -> int:  # 
             ("capacity", _capacity(zone)),
             ("pools, images", f"{zone['compute_pools']}, {zone['images']}"),
             ("open tasks", str(zone["tasks_open"])),
+            ("backups", _backups(backups, terminal)),
+            ("alarms", _counts(zone["alarms"])),
         ],
     )
     if cells:
         terminal.write("")
         print_table(terminal, CELL, cells, wide=session.wide)
-    for number, line in enumerate(troubles(zone, cells)):
+    for number, line in enumerate(troubles(zone, cells, alarms)):
         terminal.write(f"{'' if number else chr(10)}! {line}")
     return OK
 
 
-def troubles(zone: Row, cells: list[Row]) -> list[str]:
-    """What needs attention, each with the command that helps."""
-    found = []
+def troubles(zone: Row, cells: list[Row], alarms: list[Row]) -> list[str]:
+    """What needs attention, each with what helps."""
+    found = [f"{alarm['severity']}: {alarm['message']} {alarm['hint']}" for alarm in alarms]
     for cell in cells:
         if cell["state"] == "discovered":
             found.append(f"{cell['name']} waits to be added: nanoctl cell add {cell['name']}")
-        elif cell["state"] == "offline" and cell.get("pool"):
-            found.append(f"{cell['name']} is offline: nanoctl cell history {cell['name']}")
-        if cell.get("error"):
-            found.append(f"{cell['name']}: {cell['error']}")
     for state, count in zone["guests"].items():
         if state in TROUBLED and count:
             verb = "is" if count == 1 else "are"
             found.append(f"{words.plural(count, 'guest')} {verb} {state}: nanoctl guest list --in-state {state}")
     return found
+
+
+def _backups(backups: list[Row], terminal: Terminal) -> str:
+    """The oldest of the nodes' last backups, and who has none."""
+    made = [words.parse_time(row["last_at"]) for row in backups if row["last_at"]]
+    without = [str(row["node"]) for row in backups if not row["last_at"]]
+    parts = [f"the oldest is of {words.ago(min(made), terminal.now())}"] if made else []
+    return "; ".join(parts + ([f"none of {', '.join(without)}"] if without else []))
 
 
 def _counts(counts: dict[str, int]) -> str:

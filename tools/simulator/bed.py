@@ -27,6 +27,7 @@ from nano.hypervisor.simulated import SimulatedHost
 from nano.journal.commit_log import CommitLog
 from nano.journal.disk import Disk
 from nano.journal.feed import Feed
+from nano.journal.health import NO_UPKEEP
 from nano.journal.ledger import Ledger
 from nano.transports.link import Link, Pipe
 from nano.transports.memory_link import FAIR, MemoryNode, Weather, memory_pair
@@ -75,6 +76,7 @@ class Bed:
         self.pins: dict[str, MemoryPinStore] = {}
         self.disks: dict[str, Disk] = {}  # by name of cell, or "core"; a real one where there is none
         self.weather: Weather = FAIR
+        self.upkeep = NO_UPKEEP  # of Core
         self._starts = 0
 
     def host(self, name: str, **options: float) -> SimulatedHost:
@@ -90,7 +92,15 @@ class Bed:
         log = CommitLog(self.folder / "core" / "journal", clock=self.clock, disk=self.disks.get("core"))
         zone = Zone()
         async with Ledger.open(log, zone, clock=self.clock, new_id=self.new_id, feed=Feed()) as ledger:
-            core = Core("Core_bed", ledger, zone, clock=self.clock, source=_source, generation=str(self._starts))
+            core = Core(
+                "Core_bed",
+                ledger,
+                zone,
+                clock=self.clock,
+                source=_source,
+                generation=str(self._starts),
+                upkeep=self.upkeep,
+            )
             async with core.running():
                 yield core
 
@@ -100,7 +110,7 @@ class Bed:
         site = Site()
         images = ImageCache(self.folder / name / "images", _fetch)
         async with Ledger.open(log, site, clock=self.clock, new_id=self.new_id, feed=Feed()) as ledger:
-            cell = CellNode(name, ledger, site, self.host(name), images, now=anyio.current_time)
+            cell = CellNode(name, ledger, site, self.host(name), images, clock=self.clock, now=anyio.current_time)
             async with cell.running():
                 yield cell
 

@@ -210,7 +210,7 @@ class Process:
                 assert isinstance(model, Site)
                 images = ImageCache(machine.folder / "images", _no_fetch)
                 now = asyncio.get_running_loop().time
-                cell = CellNode(machine.name, ledger, model, self.host, images, now=now)
+                cell = CellNode(machine.name, ledger, model, self.host, images, clock=machine.clock, now=now)
                 async with cell.running():
                     yield cell
 

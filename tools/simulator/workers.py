@@ -91,7 +91,7 @@ class VirtualJournals(ResourceJournals):
     def _tick(self) -> None:
         self._planned = None
         self.step()
-        if self._trouble or self._unsynced:
+        if self.trouble or self._unsynced:
             self._planned = self._loop.call_later(IDLE_S, self._rest_tick)
 
     def _rest_tick(self) -> None:
@@ -101,5 +101,5 @@ class VirtualJournals(ResourceJournals):
             self._sync(SYNC_AT_REST_MAX)
         except OSError as error:
             self._note_trouble(error)
-        if self._trouble or self._unsynced:
+        if self.trouble or self._unsynced:
             self._planned = self._loop.call_later(IDLE_S, self._rest_tick)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from nano.http.app import Api, make_app
 from nano.http.client import ApiError, AsyncSignedClient, _ready
 from nano.http.credentials import Credential, Credentials
 from nano.http.server import run_server
-from nano.tools.simulator.bed import Bed, ended
+from nano.journal.disk import Disk
+from nano.tools.simulator.bed import Bed, ended, utc_now
 
 KEY = "a-key-that-is-long-enough-for-a-test"
 ROLES = ("administrator", "operator", "reader", "frontend")
@@ -68,15 +70,18 @@ Serve = Callable[..., AbstractAsyncContextManager[Served]]
 @pytest.fixture
 def serve(tmp_path: Path) -> Serve:
     @asynccontextmanager
-    async def opened(*cells: str) -> AsyncIterator[Served]:
-        bed = Bed(tmp_path)
+    async def opened(
+        *cells: str, disks: dict[str, Disk] | None = None, clock: Callable[[], datetime] = utc_now
+    ) -> AsyncIterator[Served]:
+        bed = Bed(tmp_path, clock=clock)
+        bed.disks.update(disks or {})
         credentials = Credentials([Credential(role, KEY, role) for role in ROLES])
         failure: BaseException | None = None  # of the test: told as it is, not wrapped by every task group on the way
         async with AsyncExitStack() as stack:
             core, _ = await stack.enter_async_context(bed.zone(*cells))
             for cell in cells:
                 await _add(core, cell)
-            app = make_app(core, credentials, clock=bed.clock)
+            app = make_app(core, credentials, clock=utc_now)
             tasks = await stack.enter_async_context(anyio.create_task_group())
             port = await tasks.start(run_server, app, "127.0.0.1", 0)
             served = Served(core, app, port, bed, stack)

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 import pytest
 
+from nano.domain.alarm import Alarm
 from nano.domain.errors import NanoError, Unknown
 from nano.domain.machine import GIBI, MEBI, DiskLimits, Hardware, NetworkLimits
 from nano.domain.task import Problem, Step
@@ -21,7 +22,7 @@ from nano.http.credentials import Credential, Credentials
 from nano.http.event_lines import format_event
 from nano.http.problems import problem_answer
 from nano.http.verifier import Verifier
-from nano.projections.rows import CellRow, ComputePoolRow, GuestRow, ImageRow, TaskRow
+from nano.projections.rows import BackupRow, CellRow, ComputePoolRow, GuestRow, ImageRow, TaskRow
 from nano.tools.display.terminal import Terminal
 from nano.tools.nanoctl import main as program
 
@@ -100,6 +101,26 @@ DEBIAN = ImageRow(
 )
 
 
+OFFLINE = Alarm(
+    id=f"cell_offline:{OTHER}", code="cell_offline", severity="critical", node="Core_aabbccddeeff", resource=f"cell/{OTHER}",
+    place="", since=before(4_000), message=f"Cell {OTHER} does not answer since 2026-11-21 02:23:20 UTC.",
+    hint="Look at the server, its network and nano-cell on it; it comes back by itself.",
+)  # fmt: skip
+LOW = Alarm(
+    id=f"disk_low:{CELL}:volumes", code="disk_low", severity="warning", node=CELL, resource=f"cell/{CELL}", place="volumes",
+    since=before(300), message="The file system of /srv/volumes (volumes) has 17.5 GiB left, 8.8 %.",
+    hint="Free space on this file system, or make it larger, before it is full.",
+)  # fmt: skip
+
+
+def backup(node: str, kind: str, **changed: Any) -> BackupRow:
+    row = BackupRow(
+        node=node, kind=kind, folder="/mnt/backups/core", last_at=before(1_500), position=1180,
+        next_at=before(-2_100), trouble="",
+    )  # fmt: skip
+    return msgspec.structs.replace(row, **changed)
+
+
 class Asked(NamedTuple):
     method: str
     path: str
@@ -128,6 +149,11 @@ class FakeApi:
             "compute-pools": [POOL],
             "images": [DEBIAN],
             "tasks": [task("running"), FAILED],
+            "alarms": [OFFLINE, LOW],
+            "backups": [
+                backup("Core_aabbccddeeff", "core"),
+                backup(CELL, "cell", folder="", last_at=None, next_at=None),
+            ],
         }
         self.answers: dict[tuple[str, str], Any] = {}
         self.requests: list[Asked] = []

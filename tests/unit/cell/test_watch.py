@@ -35,7 +35,15 @@ async def test_a_power_that_an_order_led_to_names_the_order(tmp_path: Path) -> N
     ledger = Ledger(log, site, clock=lambda: datetime.now(UTC), new_id=lambda: str(next(ids)), feed=Feed())
     await ledger.start()
     host = SimulatedHost(boot_s=0.01, copy_s=0.01)
-    cell = CellNode("Cell_0a1b2c3d4e5f", ledger, site, host, ImageCache(tmp_path, no_fetch), now=anyio.current_time)
+    cell = CellNode(
+        "Cell_0a1b2c3d4e5f",
+        ledger,
+        site,
+        host,
+        ImageCache(tmp_path, no_fetch),
+        clock=lambda: datetime.now(UTC),
+        now=anyio.current_time,
+    )
 
     async def powers() -> list[Fact]:
         facts = await ledger.facts(0, 1000)

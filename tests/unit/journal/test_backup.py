@@ -190,7 +190,7 @@ async def test_a_node_backs_itself_up_after_so_many_events(tmp_path: Path) -> No
             with anyio.fail_after(20):
                 while schedule.position == position:
                     await anyio.lowlevel.checkpoint()
-        assert schedule.trouble == ""
+        assert schedule.state.trouble == ""
         tasks.cancel_scope.cancel()
     (left,) = list_backups(target)
     assert check_backup(left).position == schedule.position
@@ -204,8 +204,8 @@ async def test_trouble_with_the_target_does_not_end_the_node(tmp_path: Path, cap
             ledger, tmp_path / "core", BackupSettings(folder=str(tmp_path / "backups")), lambda: NOW
         )
         await schedule.once()
-        assert schedule.trouble
+        assert schedule.state.trouble
         assert "journal.backup_failed" in caplog.text
         (tmp_path / "backups").unlink()
         await schedule.once()
-        assert (schedule.trouble, schedule.position) == ("", ledger.position)
+        assert (schedule.state.trouble, schedule.position) == ("", ledger.position)

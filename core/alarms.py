@@ -1,0 +1,100 @@
+"""AlarmDesk: the alarms and backups of the whole zone, put together from Core's own health and what its cells report.
+
+A cell tells its alarms over its link; Core adds what only it can see: a cell that is silent, at fault, or in debt. What a
+cell told is dropped when it counts as offline: then that is the alarm. Nothing here is journaled (see ``domain.alarm``).
+"""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from nano.domain.alarm import Alarm, Finding, alarm_id
+from nano.domain.backup_state import BackupState
+from nano.domain.cell import Cell
+from nano.domain.facts import Change
+from nano.domain.zone import Zone
+from nano.journal.health import NodeHealth, Upkeep
+from nano.journal.ledger import Ledger
+from nano.projections.rows import BackupRow
+from nano.projections.zone_views import ZoneViews
+from nano.transports.messages import HealthIs
+
+ALARMS_OF_CELL_MAX: Final = 50
+NAME_MAX: Final = 64
+TEXT_MAX: Final = 1_000
+
+
+class AlarmDesk:
+    """``health`` is Core's own; run it."""
+
+    def __init__(
+        self, name: str, ledger: Ledger, zone: Zone, views: ZoneViews, clock: Callable[[], datetime], upkeep: Upkeep
+    ) -> None:
+        self.health = NodeHealth("core", name, ledger, clock=clock, upkeep=upkeep, more=self._cells_in_trouble)
+        self._name = name
+        self._zone = zone
+        self._views = views
+        self._told: dict[str, HealthIs] = {}
+        self.health.listen(self._show)
+
+    def current(self) -> list[Alarm]:
+        """Every alarm of the zone."""
+        return [row for row in self._views.shown["alarm"].values() if isinstance(row, Alarm)]
+
+    def heard(self, cell: str, message: HealthIs) -> None:
+        """What a cell says of itself; its words are bounded, and it speaks of nobody else."""
+        self._told[cell] = message
+        self._show()
+
+    def forget(self, cell: str) -> None:
+        if self._told.pop(cell, None) is not None:
+            self._show()
+
+    def on_changes(self, changes: list[Change]) -> None:
+        if any(isinstance(change.before, Cell) or isinstance(change.after, Cell) for change in changes):
+            self.health.look()
+
+    def _show(self) -> None:
+        alarms: dict[str, Alarm] = {}
+        backups = {self._name: _backup_row(self._name, "core", self.health.backup)}
+        for cell, told in self._told.items():
+            found = [_of_cell(cell, alarm) for alarm in told.alarms[:ALARMS_OF_CELL_MAX]]
+            alarms.update((alarm.id, alarm) for alarm in found)
+            backups[cell] = _backup_row(cell, "cell", told.backup)
+        self._views.show("alarm", alarms | self.health.alarms)
+        self._views.show("backup", backups)
+
+    def _cells_in_trouble(self) -> Iterator[Finding]:
+        for cell in self._zone.of_kind("cell"):
+            if not isinstance(cell, Cell) or not cell.pool:
+                continue
+            resource = f"cell/{cell.name}"
+            if not cell.online:
+                since = f"{cell.seen_at:%Y-%m-%d %H:%M:%S} UTC"
+                yield Finding("cell_offline", f"Cell {cell.name} does not answer since {since}.", resource)
+            if cell.error:
+                yield Finding("cell_fault", f"Cell {cell.name}: {cell.error}", resource)
+            if cell.debts:
+                count = f"{len(cell.debts)} guest{'s' if len(cell.debts) > 1 else ''}"
+                text = f"Cell {cell.name} may still have parts of {count} whose creation was given up."
+                yield Finding("cell_debts", text, resource)
+
+
+def _of_cell(cell: str, alarm: Alarm) -> Alarm:
+    code, resource, place = alarm.code[:NAME_MAX], f"cell/{cell}", alarm.place[:NAME_MAX]
+    return msgspec.structs.replace(
+        alarm,
+        id=alarm_id(code, resource, place),
+        code=code,
+        node=cell,
+        resource=resource,
+        place=place,
+        message=alarm.message[:TEXT_MAX],
+        hint=alarm.hint[:TEXT_MAX],
+    )
+
+
+def _backup_row(node: str, kind: str, state: BackupState) -> BackupRow:
+    return BackupRow(node=node, kind=kind, **msgspec.structs.asdict(state))
