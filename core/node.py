@@ -17,7 +17,7 @@ from nano.domain.cell import Cell
 from nano.domain.errors import Failure, NanoError
 from nano.domain.image import Image
 from nano.domain.zone import Zone
-from nano.journal.commit_log import CommitLog
+from nano.journal.engines.opening import log_for
 from nano.journal.feed import Feed
 from nano.journal.health import upkeep_of
 from nano.journal.ledger import Ledger
@@ -133,7 +133,8 @@ async def open_core(folder: Path, settings: CoreSettings) -> AsyncIterator[CoreN
         folder / "config", "core", domain=settings.domain.name, addresses=[settings.listen.host], with_authority=True
     )
     name = f"Core_{identity.fingerprint[:12]}"
-    journal = CommitLog(folder / "data" / "journal", clock=utc_now, signer=JournalSigner(identity))
+    path, signer = folder / "data" / "journal", JournalSigner(identity)
+    journal = log_for(settings.journal, path, clock=utc_now, owner=name, signer=signer)
     write_node_card(folder, "core", name)
     zone = Zone(settings.placement.limits())
     async with Ledger.open(journal, zone, clock=utc_now, new_id=new_id, feed=Feed()) as ledger:

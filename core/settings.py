@@ -9,6 +9,7 @@ from nano.domain.limits import LIMITS, Limits
 from nano.domain.settings import DomainSettings, parse_settings
 from nano.journal.archive_schedule import ARCHIVE_DEFAULTS, ArchiveSettings
 from nano.journal.backup_schedule import BACKUP_DEFAULTS, BackupSettings
+from nano.journal.engines.settings import JOURNAL_DEFAULTS, EngineSettings
 from nano.journal.health import ALARM_DEFAULTS, AlarmSettings
 
 DEFAULTS: Final = f"""\
@@ -41,6 +42,7 @@ overcommit = 3
 
 {BACKUP_DEFAULTS}
 {ALARM_DEFAULTS}
+{JOURNAL_DEFAULTS}
 {ARCHIVE_DEFAULTS}"""
 
 
@@ -67,6 +69,7 @@ class CoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     backup: BackupSettings = BackupSettings()
     archive: ArchiveSettings = ArchiveSettings()
     alarms: AlarmSettings = AlarmSettings()
+    journal: EngineSettings = EngineSettings()
 
 
 def load_settings(folder: Path) -> CoreSettings:

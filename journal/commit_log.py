@@ -15,7 +15,6 @@ appends. Readers use ``segments`` up to each segment's ``size``, which is only m
 """
 
 import contextlib
-import errno
 import logging
 from collections.abc import Callable, Generator, Iterator
 from datetime import datetime
@@ -31,6 +30,7 @@ from nano.journal.disk import Disk, RealDisk, append_all, append_record, replace
 from nano.journal.epoch import read_epoch, write_epoch
 from nano.journal.line import BEGINNING, NO_HASH, Line, format_time
 from nano.journal.reader import READ_BYTES, L, read_lines
+from nano.journal.refusing import disk_refusal
 from nano.journal.segments import (
     SEGMENT_BYTES_MAX,
     Block,
@@ -340,23 +340,4 @@ class CommitLog:
 
     def refusal(self, error: OSError, action: str) -> DiskFull | JournalError:
         """What a disk error means: DiskFull, or JournalError. ``action`` is open, read, repair or write."""
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return DiskFull(
-                f"No room to {action} the journal {self.folder}.",
-                hint="Free space on this file system; the node goes on by itself.",
-                file=str(self.folder),
-            )
-        if error.errno == errno.EROFS:
-            return JournalError(
-                f"The journal {self.folder} is on a file system that is mounted read-only: no {action} is possible.",
-                code="journal_read_only",
-                hint="A damaged file system is often made read-only by the kernel: look at its messages, repair it, and "
-                "mount it for writing; the node goes on by itself.",
-                file=str(self.folder),
-            )
-        return JournalError(
-            f"The journal {self.folder} could not be used to {action}: {error}.",
-            code="journal_write_failed" if action == "write" else "journal_unavailable",
-            hint="Check the disk and the permissions of the folder.",
-            file=str(self.folder),
-        )
+        return disk_refusal(self.folder, error, action)

@@ -10,7 +10,7 @@
 packages_runtime=(qemu-system-x86 qemu-utils libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients
     libvirt-dev pkg-config gcc libc6-dev dnsmasq-base iproute2 mount)
 packages_image=(syslinux syslinux-common mtools dosfstools fakeroot cpio binutils e2fsprogs zstd)
-packages_test=(fonts-noto-cjk nftables git)
+packages_test=(fonts-noto-cjk nftables git postgresql)
 # Ubuntu has Chromium only as a snap: any that answers to this name will do.
 command -v chromium >/dev/null || packages_test+=(chromium)
 
@@ -54,6 +54,7 @@ install_packages() { # install_packages PACKAGE...
     [ $# -gt 0 ] || return 0
     need_root "Installing system packages ($*)"
     say "Installing $# system packages: $*"
+    [[ " $* " != *" postgresql "* ]] || no_postgres_cluster
     local log
     log=$(mktemp)
     if ! { as_root apt-get -q update && as_root env DEBIAN_FRONTEND=noninteractive \
@@ -62,6 +63,12 @@ install_packages() { # install_packages PACKAGE...
         fail "The packages could not be installed; all that apt-get said is in $log." "Mend what it complains about, then run this again."
     fi
     rm -f "$log"
+}
+
+no_postgres_cluster() { # Debian's server package would make a cluster and start it; the tests start their own
+    [ ! -e /etc/postgresql-common/createcluster.conf ] || return 0 # whoever has it already knows what they want
+    as_root mkdir -p /etc/postgresql-common/createcluster.d
+    echo "create_main_cluster = false" | as_root tee /etc/postgresql-common/createcluster.d/nano.conf >/dev/null
 }
 
 find_python() { # sets $python to the system's python3, or another of at least 3.11

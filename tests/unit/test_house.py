@@ -58,7 +58,7 @@ def test_rooms_are_imported_by_one_name() -> None:
     assert not found, f"write nano.<room> in: {found}"
 
 
-@pytest.mark.parametrize("level", ["run", "cell", "dev"])
+@pytest.mark.parametrize("level", ["run", "cell", "postgres", "dev"])
 def test_requirements_pin_what_the_project_asks_for(level: str) -> None:
     """Every dependency pyproject names is pinned with hashes, and no file names where packages come from."""
     from packaging.requirements import Requirement
@@ -66,10 +66,9 @@ def test_requirements_pin_what_the_project_asks_for(level: str) -> None:
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = list(project["dependencies"])
-    if level in ("cell", "dev"):
-        wanted += project["optional-dependencies"]["cell"]
-    if level == "dev":
-        wanted += project["optional-dependencies"]["dev"]
+    for extra in ("cell", "postgres", "dev"):
+        if level in (extra, "dev"):
+            wanted += project["optional-dependencies"][extra]
     text = (ROOT / f"requirements/{level}.txt").read_text()
     pins = {
         canonicalize_name(name): version for name, version in re.findall(r"^([\w.-]+)==(\S+) \\$", text, re.MULTILINE)
@@ -85,9 +84,10 @@ def test_requirements_pin_what_the_project_asks_for(level: str) -> None:
 
 
 def test_requirements_agree_with_each_other() -> None:
-    """run ⊂ cell ⊂ dev, one version each: a test must not run on other versions than a node."""
+    """run ⊂ cell ⊂ dev and run ⊂ postgres ⊂ dev, one version each: a test must not run on other versions than a node."""
     pinned = {}
-    for level in ("run", "cell", "dev"):
+    for level in ("run", "cell", "postgres", "dev"):
         text = (ROOT / f"requirements/{level}.txt").read_text()
         pinned[level] = set(re.findall(r"^([\w.-]+==\S+) \\$", text, re.MULTILINE))
     assert pinned["run"] < pinned["cell"] < pinned["dev"]
+    assert pinned["run"] < pinned["postgres"] < pinned["dev"]

@@ -26,6 +26,8 @@ from nano.domain.zone import Zone
 from nano.hypervisor.simulated import SimulatedHost
 from nano.journal.commit_log import CommitLog
 from nano.journal.disk import Disk
+from nano.journal.engines.opening import log_for
+from nano.journal.engines.settings import EngineSettings
 from nano.journal.feed import Feed
 from nano.journal.health import NO_UPKEEP
 from nano.journal.ledger import Ledger
@@ -75,6 +77,7 @@ class Bed:
         self.hosts: dict[str, SimulatedHost] = {}
         self.pins: dict[str, MemoryPinStore] = {}
         self.disks: dict[str, Disk] = {}  # by name of cell, or "core"; a real one where there is none
+        self.engine = EngineSettings()  # of Core's journal
         self.weather: Weather = FAIR
         self.upkeep = NO_UPKEEP  # of Core
         self._starts = 0
@@ -89,7 +92,8 @@ class Bed:
     @asynccontextmanager
     async def core(self) -> AsyncIterator[Core]:
         self._starts += 1
-        log = CommitLog(self.folder / "core" / "journal", clock=self.clock, disk=self.disks.get("core"))
+        folder, disk = self.folder / "core" / "journal", self.disks.get("core")
+        log = log_for(self.engine, folder, clock=self.clock, owner="Core_bed", disk=disk)
         zone = Zone()
         async with Ledger.open(log, zone, clock=self.clock, new_id=self.new_id, feed=Feed()) as ledger:
             core = Core(
