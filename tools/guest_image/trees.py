@@ -39,21 +39,21 @@ def make_root(packages: Path, root: Path) -> None:
         (root / name).mkdir(parents=True, exist_ok=True)
     _install_busybox(packages, root)
     for name in PROGRAMS:
-        _replace(_locate(packages, name), root / name)
+        _replace(locate(packages, name), root / name)
     (root / "sbin/mkfs.ext4").symlink_to("mke2fs")
     (root / "sbin/shutdown").symlink_to("../usr/sbin/shutdown")
     (root / "etc/mtab").symlink_to("/proc/mounts")
     _install_libraries(packages, root)
     copy_files("root", root)
     (root / "etc/shadow").chmod(0o600)
-    _install_modules(packages, root)
+    install_modules(packages, root)
 
 
 def make_initrd(packages: Path, root: Path, initrd: Path) -> None:
     """The initrd's tree below ``initrd``; its modules are those of ``root`` without network and consoles."""
     for name in ("bin", "dev", "proc", "sys", "newroot", "lib"):
         (initrd / name).mkdir(parents=True, exist_ok=True)
-    busybox = _locate(packages, "bin/busybox")
+    busybox = locate(packages, "bin/busybox")
     shutil.copy2(busybox, initrd / "bin/busybox")
     (initrd / "bin/sh").symlink_to("busybox")
     copy_files("initrd", initrd)
@@ -87,7 +87,7 @@ def kernel(packages: Path) -> Path:
 
 
 def _install_busybox(packages: Path, root: Path) -> None:
-    busybox = _locate(packages, "bin/busybox")
+    busybox = locate(packages, "bin/busybox")
     shutil.copy2(busybox, root / "bin/busybox")
     applets = subprocess.run([busybox, "--list"], capture_output=True, text=True, check=True).stdout.split()
     for applet in applets:
@@ -103,7 +103,7 @@ def _install_libraries(packages: Path, root: Path) -> None:
         name = wanted.pop()
         target = root / LIBRARIES / name
         if not target.exists():
-            shutil.copyfile(_locate(packages, str(LIBRARIES / name)), target)
+            shutil.copyfile(locate(packages, str(LIBRARIES / name)), target)
             target.chmod(0o755)
             wanted += _needed(target)
     (root / "lib64/ld-linux-x86-64.so.2").symlink_to("../lib/x86_64-linux-gnu/ld-linux-x86-64.so.2")
@@ -114,9 +114,9 @@ def _needed(binary: Path) -> list[str]:
     return [line.split()[1] for line in printed.splitlines() if line.lstrip().startswith("NEEDED")]
 
 
-def _install_modules(packages: Path, root: Path) -> None:
+def install_modules(packages: Path, root: Path) -> None:
     version = kernel_version(packages)
-    source = _locate(packages, f"lib/modules/{version}")
+    source = locate(packages, f"lib/modules/{version}")
     target = root / "lib/modules" / version
     target.mkdir(parents=True)
     wanted = set(MODULES)
@@ -126,7 +126,7 @@ def _install_modules(packages: Path, root: Path) -> None:
     for name in ("modules.builtin", "modules.order", "modules.builtin.modinfo"):
         if (source / name).exists():
             shutil.copyfile(source / name, target / name)
-    subprocess.run([_locate(packages, "bin/busybox"), "depmod", "-b", root, version], check=True)
+    subprocess.run([locate(packages, "bin/busybox"), "depmod", "-b", root, version], check=True)
 
 
 def _copy_module(module: Path, target: Path) -> None:
@@ -142,14 +142,14 @@ def _copy_module(module: Path, target: Path) -> None:
     subprocess.run(["strip", "--strip-debug", plain], check=True, stderr=subprocess.DEVNULL)
 
 
-def _locate(packages: Path, name: str) -> Path:
+def locate(packages: Path, name: str) -> Path:
     """A file by its classic place; distributions have moved /bin, /sbin and /lib below /usr."""
     plain = name.removeprefix("usr/")
     for candidate in (packages / plain, packages / "usr" / plain):
         if candidate.exists():
             return candidate
     if plain.startswith("sbin/"):
-        return _locate(packages, plain[1:])
+        return locate(packages, plain[1:])
     raise Failure(
         f"The tiny guest needs {name}, and no package has it.",
         code="image_build_failed",

@@ -44,7 +44,7 @@ def test_guest_scripts_become_executable(tmp_path: Path) -> None:
 
 def test_a_missing_library_is_named(tmp_path: Path) -> None:
     with pytest.raises(Failure, match=r"libnowhere\.so"):
-        trees._locate(tmp_path, "lib/x86_64-linux-gnu/libnowhere.so")
+        trees.locate(tmp_path, "lib/x86_64-linux-gnu/libnowhere.so")
 
 
 def test_programs_are_found_where_the_distribution_moved_them(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_programs_are_found_where_the_distribution_moved_them(tmp_path: Path) ->
         (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / place).touch()
     for asked in ("usr/sbin/qemu-ga", "sbin/resize2fs", "sbin/blkid"):
-        assert trees._locate(tmp_path, asked).exists()
+        assert trees.locate(tmp_path, asked).exists()
 
 
 def test_another_builder_makes_another_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
