@@ -43,13 +43,16 @@ class ApiError(NanoError):
 
 
 class Signer:
-    """Adds the signature to a request that is ready but for it. ``clock`` gives aware UTC times."""
+    """Adds the signature to a request that is ready but for it. ``clock`` gives aware UTC times; ``session`` must differ
+    from that of every other signer."""
 
-    def __init__(self, key_id: str, key: str, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self, key_id: str, key: str, clock: Callable[[], datetime] = lambda: datetime.now(UTC), session: str = ""
+    ) -> None:
         self.key_id = key_id
         self._key = key.encode()
         self._clock = clock
-        self._session = secrets.token_hex(8)
+        self._session = session or secrets.token_hex(8)
         self._counter = itertools.count(1)
 
     def sign(self, request: httpx.Request, body: bytes) -> None:
@@ -143,19 +146,18 @@ def _events_request(
 
 
 class AsyncSignedClient:
-    """The same for asyncio; one client serves many tasks. Use it as an async context manager."""
+    """For asyncio; one client serves many tasks. Use it as an async context manager."""
 
     def __init__(
         self,
         base_url: str,
-        key_id: str,
-        key: str,
+        signer: Signer,
         *,
         headers: Mapping[str, str] | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.base_url = base_url
-        self._signer = Signer(key_id, key)
+        self._signer = signer
         self._client = httpx.AsyncClient(
             base_url=base_url,
             headers=headers,
@@ -248,4 +250,4 @@ def load_async_client(
     state: Path, key_id: str = "nanoctl", headers: Mapping[str, str] | None = None
 ) -> AsyncSignedClient:
     address, key = find_core(state, key_id)
-    return AsyncSignedClient(address, key_id, key, headers=headers)
+    return AsyncSignedClient(address, Signer(key_id, key), headers=headers)

@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from nano.domain.errors import Invalid, Unreachable
-from nano.http.client import AsyncSignedClient
+from nano.http.client import AsyncSignedClient, Signer
 from nano.http.credentials import Credential
 from nano.tools.daemon import Ready, run_program
 from nano.transports.discovery import DomainTriple, discover
@@ -45,7 +45,7 @@ def core_finder(folder: Path, settings: Settings) -> Find:
 
     async def find() -> CoreClient:
         address = settings.core.api or _beside(folder) or await _asked_for(settings)
-        return AsyncSignedClient(address, settings.core.key_id, read_key(folder, settings))
+        return AsyncSignedClient(address, Signer(settings.core.key_id, read_key(folder, settings)))
 
     return find
 

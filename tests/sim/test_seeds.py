@@ -1,5 +1,6 @@
 """Zones under faults from a seed: nothing is lost, nothing is left over, and the same seed gives the same bytes."""
 
+import itertools
 import json
 import os
 import subprocess
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from nano.http import commands
+from nano.http.events import EventStreams
 from nano.journal.engine import Batch, GroupCommit
 from nano.tools.simulator.__main__ import main
 from nano.tools.simulator.disk import DiskSession
@@ -80,6 +83,23 @@ def test_a_start_that_trusts_the_cache_after_a_failed_sync_is_caught(monkeypatch
     monkeypatch.setattr(DiskSession, "overwrite", only_sync)
     outcomes = (run_seed(seed, minutes=15) for seed in range(1, 30))
     assert any("journal damaged" in text or "published" in text for outcome in outcomes for text in outcome.violations)
+
+
+def test_an_event_stream_that_skips_a_fact_when_it_resumes_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = EventStreams._start
+
+    def skip(streams: EventStreams, last_event_id: str) -> int:
+        return real(streams, str(int(last_event_id or 0) + 1) if last_event_id else "")
+
+    monkeypatch.setattr(EventStreams, "_start", skip)
+    assert any("a follower of events was told" in text for text in run_seed(1, minutes=4).violations)
+
+
+def test_a_command_that_is_carried_out_again_when_it_is_repeated_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    numbers = itertools.count()
+    monkeypatch.setattr(commands, "command_id", lambda request: f"{next(numbers)}")
+    outcomes = (run_seed(seed, minutes=8) for seed in range(1, 5))
+    assert any("was answered with" in text for outcome in outcomes for text in outcome.violations)
 
 
 def test_the_command_ends_with_one_line_of_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

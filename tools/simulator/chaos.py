@@ -62,6 +62,7 @@ class Chaos:
             machine.host.restore_connection()
             machine.clock.offset_s = 0.0
             world.reunite(name)
+        world.partitioned.clear()
 
     # ---- the kinds
 
@@ -98,7 +99,7 @@ class Chaos:
             machine.process.stop()
 
     async def _partition(self) -> None:
-        name = self._some_cell().name
+        name = self._random.choice([*self._world.cells, "users"])
         self._world.partition(name)
         await self._while(1.0, 90.0)
         self._world.reunite(name)

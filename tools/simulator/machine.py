@@ -25,12 +25,15 @@ from nano.domain.facts import Model
 from nano.domain.image import Image
 from nano.domain.site import Site
 from nano.domain.zone import Zone
+from nano.http.app import make_app
+from nano.http.credentials import Credential, Credentials
 from nano.hypervisor.simulated import SimulatedHost
 from nano.journal.commit_log import CommitLog
 from nano.journal.feed import Feed
 from nano.journal.ledger import Ledger
 from nano.journal.receipts import KEY_FILE
 from nano.tools.simulator.bed import numbered_ids
+from nano.tools.simulator.carrier import App, Served
 from nano.tools.simulator.disk import DiskSession, SimulatedDisk
 from nano.tools.simulator.host import HostConnection, Trouble
 from nano.tools.simulator.invariants import Audit
@@ -43,6 +46,9 @@ UNWIND_S: Final = 300.0  # a stopped node must have ended by then
 RESTART_S: Final = (0.5, 40.0)
 
 Node = Core | CellNode
+
+KEY: Final = "a key of the simulator"
+CREDENTIALS: Final = Credentials([Credential(id, KEY, role) for id, role in (("somebody", "administrator"),)])
 
 
 class WallClock:
@@ -122,6 +128,7 @@ class Process:
         self.alive = True
         self.stopping = False
         self.node: Node | None = None
+        self.app: App | None = None  # what it answers HTTP with
         self.over = anyio.Event()
         self.session = DiskSession(machine.disk, self._on_crash)
         self.host = HostConnection(machine.host, machine.trouble)
@@ -129,6 +136,12 @@ class Process:
         self.scope = anyio.CancelScope()
         self.tasks: anyio.abc.TaskGroup | None = None
         self.power_at_crash = False
+
+    def served(self) -> Served | None:
+        """What answers HTTP here, None while nothing does."""
+        if not self.alive or self.node is None or self.app is None or self.tasks is None:
+            return None
+        return Served(self.app, self.tasks, self.died, self._broke)
 
     def kill(self) -> None:
         if not self.alive:
@@ -175,6 +188,10 @@ class Process:
                 self.machine.report(f"{self.machine.name} gave up at work: {leaf!r}")
         self.machine.disk.failures["node ended by an error"] += 1
 
+    def _broke(self, error: Exception) -> None:
+        if self.alive:
+            self.machine.report(f"{self.machine.name} broke in a request: {error!r}")
+
     def _must_have_ended(self) -> None:
         if self.alive:
             self.machine.report(f"{self.machine.name} did not stop within {UNWIND_S:.0f} s")
@@ -204,8 +221,13 @@ class Process:
                 core = Core(
                     "Core_sim", ledger, model, clock=machine.clock, source=_source, generation=str(machine.starts)
                 )
+                api = make_app(core, CREDENTIALS, clock=machine.clock)
                 async with core.running():
-                    yield core
+                    self.app = api
+                    try:
+                        yield core
+                    finally:
+                        api.begin_shutdown()
             else:
                 assert isinstance(model, Site)
                 images = ImageCache(machine.folder / "images", _no_fetch)

@@ -102,20 +102,21 @@ async def _simulate(seed: str, minutes: float, cells: int, prepare: Prepare | No
         world.start()
         tasks.start_soon(users.administer)
         tasks.start_soon(users.run)
+        tasks.start_soon(users.watcher.run)
         tasks.start_soon(chaos.run)
         with anyio.move_on_after(minutes * 60):
             await world.violated.wait()
         world.trouble = False
         chaos.heal()
         if not world.violations:
-            await _calm_down(world)
+            await _calm_down(world, users)
         for machine in world.machines.values():
             machine.kill(power=False)
         tasks.cancel_scope.cancel()
     return world, users
 
 
-async def _calm_down(world: World) -> None:
+async def _calm_down(world: World, users: Users) -> None:
     quiet, left = 0, ["nothing was looked at"]
     with anyio.move_on_after(CALM_MAX_S):
         while quiet < CALM_STEPS and not world.violations:
@@ -128,6 +129,9 @@ async def _calm_down(world: World) -> None:
             world.report(f"after {CALM_MAX_S / 3600:.0f} h of calm: {text}")
         return
     look(world.zone, world.hosts, world.report)
+    if users.watcher.position != len(world.core.audit.facts):
+        seen, published = users.watcher.position, len(world.core.audit.facts)
+        world.report(f"core: at rest, a follower of events has seen {seen} of {published}")
     for name, machine in world.machines.items():
         node = machine.node
         if node is not None and not machine.audit.compare(node.ledger):

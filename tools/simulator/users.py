@@ -1,29 +1,38 @@
-"""Users: a seeded stream of commands to Core, and a memory of what they were answered.
+"""Users: a seeded stream of commands to Core's API, and a memory of what they were answered.
 
-A command whose outcome is unknown (Core died, its disk failed) is sent again with the same id, and now and then one that
-was answered is, too: the second answer must be the first. Refusals are part of life.
+A command whose outcome is unknown (Core died, its disk failed, the connection broke) is sent again with the same
+idempotency key, and now and then one that was answered is, too: the second answer must be the first. Refusals are part
+of life. Whoever was answered may look, and must see at least what was answered. Their clocks follow Core's within a minute.
 """
 
 from collections import Counter
+from datetime import datetime, timedelta
 from random import Random
 from typing import Final
 
 import anyio
+import msgspec
 
 from nano.core.core import Core
 from nano.domain import guest_commands as gc
+from nano.domain.catalogue import BY_COMMAND, COLLECTIONS
 from nano.domain.cell import AddCell, Cell, DisableCell, EnableCell, RemoveCell
 from nano.domain.compute_pool import CreateComputePool, DeleteComputePool, ModifyComputePool
-from nano.domain.errors import DiskFull, JournalError, NanoError
+from nano.domain.errors import Unreachable
 from nano.domain.facts import Command
 from nano.domain.machine import MEBI
 from nano.domain.task import CancelTask
+from nano.http.client import ApiError
+from nano.http.routing import PREFIX
+from nano.tools.simulator.machine import EPOCH
+from nano.tools.simulator.watcher import Watcher
 from nano.tools.simulator.world import World
 
 MEAN_S: Final = 6.0
 GUESTS_MAX: Final = 24
 AGAIN: Final = 0.05  # of all commands: one that was answered before is sent once more
 REMEMBERED: Final = 50
+LOOKS: Final = 0.2  # of those who were answered
 
 
 class Users:
@@ -35,6 +44,12 @@ class Users:
         self._unknown: list[tuple[str, Command]] = []
         self._answered: list[tuple[str, Command]] = []
         self._count = 0
+        self._offset_s = 0.0
+        self._client = world.client("users", "somebody", self._clock, "users")
+        self.watcher = Watcher(world, world.client("users", "somebody", self._clock, "watcher"))
+
+    def _clock(self) -> datetime:
+        return EPOCH + timedelta(seconds=round(anyio.current_time() + self._offset_s, 6))
 
     async def run(self) -> None:
         """Several people at once: commands are sent without waiting for the one before."""
@@ -44,34 +59,59 @@ class Users:
                 for _ in range(self._random.choice((1, 1, 1, 2, 5))):
                     core = self._world.core.node
                     if isinstance(core, Core):
-                        tasks.start_soon(self._send, core, *self._next(core))
+                        tasks.start_soon(self._send, *self._next(core))
 
     async def administer(self) -> None:
         """Keep cells in a pool; for ever, also when all is calm."""
         while True:
             await anyio.sleep(self._random.uniform(5.0, 30.0))
+            self._offset_s = self._world.core.clock.offset_s
             core = self._world.core.node
             if not isinstance(core, Core):
                 continue
             for cell in list(core.zone.of_kind("cell")):
                 if isinstance(cell, Cell) and not cell.pool:
-                    await self._send(core, f"add{self._number()}", AddCell(cell=cell.name))
+                    await self._send(f"add{self._number()}", AddCell(cell=cell.name))
 
-    async def _send(self, core: Core, command_id: str, command: Command) -> None:
+    async def _send(self, key: str, command: Command) -> None:
         self.sent[type(command).__name__] += 1
-        process = self._world.core.process
+        entry = BY_COMMAND[type(command)]
+        fields = msgspec.to_builtins(command)
+        path = PREFIX + entry.path.format(**fields)
+        body = {name: value for name, value in fields.items() if name != "type" and f"{{{name}}}" not in entry.path}
         try:
-            receipt = await core.execute(command, actor="somebody", command_id=command_id)
-        except (JournalError, DiskFull):
-            self._unknown.append((command_id, command))
+            answer = await self._client.request(entry.method, path, json=body or None, headers={"Idempotency-Key": key})
+        except Unreachable:
+            self._unknown.append((key, command))
             return
-        except NanoError as error:
-            self.refused[error.code] += 1
+        except ApiError as error:
+            self._refused(error, key, command)
             return
-        if process is None or not process.alive:
-            return  # it died before the answer left
-        self._world.core.audit.answered(command_id, receipt.position)
-        self._answered = [*self._answered[-REMEMBERED:], (command_id, command)]
+        position = answer.json()["position"]
+        self._world.core.audit.answered(key, position)
+        self._answered = [*self._answered[-REMEMBERED:], (key, command)]
+        if self._random.random() < LOOKS:
+            await self._look(COLLECTIONS[entry.target], position)
+
+    def _refused(self, error: ApiError, key: str, command: Command) -> None:
+        self.refused[error.code] += 1
+        if error.code == "internal":
+            self._world.report(f"core: {type(command).__name__} was answered with {error}")
+        elif error.status >= 500 or error.code == "signature_replayed":  # it was, or was not, carried out
+            self._unknown.append((key, command))
+
+    async def _look(self, collection: str, position: int) -> None:
+        """Read your writes."""
+        try:
+            page = await self._client.request("GET", f"{PREFIX}/{collection}", headers={"X-Nano-After": str(position)})
+        except Unreachable:
+            return
+        except ApiError as error:
+            if error.code == "position_not_reached":
+                self._world.report(f"core: {position} was answered, and is not there for a reader: {error}")
+            return
+        if int(page.headers["x-nano-position"]) < position:
+            self._world.report(f"core: a page after {position} shows {page.headers['x-nano-position']}")
 
     def _next(self, core: Core) -> tuple[str, Command]:
         if self._unknown and self._random.random() < 0.7:

@@ -6,6 +6,8 @@ Cells look for Core again and again, as the daemons do; what the network does to
 import asyncio
 import functools
 from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
 from random import Random
 from typing import Final
 
@@ -20,9 +22,11 @@ from nano.domain.errors import NanoError
 from nano.domain.facts import Change
 from nano.domain.site import Site
 from nano.domain.zone import Zone
+from nano.http.client import AsyncSignedClient, Signer
 from nano.hypervisor.simulated import SimulatedHost
+from nano.tools.simulator.carrier import Carrier, Served, Weather
 from nano.tools.simulator.invariants import look
-from nano.tools.simulator.machine import Machine, Process, fingerprint_of
+from nano.tools.simulator.machine import KEY, Machine, Process, fingerprint_of
 from nano.tools.simulator.wire import Wire, WireEnd
 from nano.transports.handshake import AcceptedLink, Connector
 from nano.transports.messages import Hello, Welcome
@@ -35,12 +39,14 @@ DOMAIN: Final = "sim"
 SETTINGS: Final = LinkSettings()
 RECONNECT_S: Final = (0.5, 5.0)
 VIOLATIONS_MAX: Final = 20
+HTTP_LOST: Final = 0.003  # of requests, and of chunks of answers, also when the network is well
 
 
 class World:
     """Made inside a running virtual loop; ``tasks`` runs everything in it."""
 
     def __init__(self, seed: str, cells: int, tasks: anyio.abc.TaskGroup) -> None:
+        self.seed = seed
         self.random = Random(f"{seed}/world")  # noqa: S311 - a simulation
         self.violations: list[str] = []
         self.violated = anyio.Event()
@@ -79,6 +85,21 @@ class World:
         """None while a cell is down."""
         sites = {name: machine.node.site for name, machine in self.cells.items() if isinstance(machine.node, CellNode)}
         return sites if len(sites) == len(self.cells) else None
+
+    def http_weather(self, name: str) -> Weather:
+        """Between that machine and Core."""
+        lost = max(self.cut_probability, HTTP_LOST) if self.trouble else 0.0
+        return Weather(self.delay_s, lost, name in self.partitioned)
+
+    def core_served(self) -> Served | None:
+        return self.core.process.served() if self.core.process is not None else None
+
+    def client(self, name: str, credential: str, clock: Callable[[], datetime], session: str) -> AsyncSignedClient:
+        """A client of Core's API on that machine."""
+        random = Random(f"{self.seed}/http/{name}/{session}")  # noqa: S311 - a simulation
+        weather = functools.partial(self.http_weather, name)
+        carrier = Carrier(self.core_served, weather, random, self.faults, client=name)
+        return AsyncSignedClient("http://core:5850", Signer(credential, KEY, clock, session), transport=carrier)
 
     # ---- running
 

@@ -13,7 +13,7 @@ import pytest
 from nano.core.core import Core
 from nano.domain.cell import AddCell
 from nano.http.app import Api, make_app
-from nano.http.client import ApiError, AsyncSignedClient, _ready
+from nano.http.client import ApiError, AsyncSignedClient, Signer, _ready
 from nano.http.credentials import Credential, Credentials
 from nano.http.server import run_server
 from nano.journal.disk import Disk
@@ -30,11 +30,11 @@ class Served:
         self.port = port
         self.bed = bed
         self.address = f"http://127.0.0.1:{port}"
-        self.admin = AsyncSignedClient(self.address, "administrator", KEY)
+        self.admin = AsyncSignedClient(self.address, Signer("administrator", KEY))
         self._stack = stack
 
     async def client(self, role: str, headers: dict[str, str] | None = None) -> AsyncSignedClient:
-        client = AsyncSignedClient(self.address, role, KEY, headers=headers)
+        client = AsyncSignedClient(self.address, Signer(role, KEY), headers=headers)
         return await self._stack.enter_async_context(client)
 
     async def status(self, method: str, path: str, client: AsyncSignedClient | None = None) -> int:

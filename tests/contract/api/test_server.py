@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from nano.domain.errors import NanoError, Unreachable
-from nano.http.client import AsyncSignedClient
+from nano.http.client import AsyncSignedClient, Signer
 from nano.http.server import bind, run_server
 
 pytestmark = pytest.mark.anyio
@@ -119,7 +119,7 @@ async def test_clients_find_core_by_its_state_folder(serve: Any, tmp_path: Any) 
 
 
 async def test_nobody_there() -> None:
-    async with AsyncSignedClient("http://127.0.0.1:9", "a", "k") as client:
+    async with AsyncSignedClient("http://127.0.0.1:9", Signer("a", "k")) as client:
         with pytest.raises(Unreachable) as refused:
             await client.request("GET", "/api/v2/health")
         assert refused.value.code == "core_unreachable"
