@@ -51,7 +51,7 @@ class Core:
         self.started_at = clock()
         self.usage = UsageBoard()
         self.views = ZoneViews(generation)
-        self.past = Past(ledger)
+        self.past = Past(ledger, generation)
         self.alarms = AlarmDesk(name, ledger, zone, self.views, clock, upkeep)
         self.cells = CellDesk(ledger, zone, self.usage, self.alarms)
         zone.loads = self.usage.loads

@@ -51,7 +51,7 @@ class QueryEntry(NamedTuple):
 
 
 _LIST = ("limit", "cursor")
-AT: Final = "at"  # a position, or an instant with its offset: the rows as they were then
+AT: Final = "at"  # a position, or an instant with its offset: what was known then
 
 COMMANDS: Final[tuple[CommandEntry, ...]] = (
     CommandEntry(
@@ -95,41 +95,43 @@ QUERIES: Final[tuple[QueryEntry, ...]] = (
         "/compute-pools/{pool}/history",
         "compute_pool",
         "Tell a pool's history.",
-        parameters=_LIST,
+        parameters=(*_LIST, AT),
     ),
     QueryEntry(
         "cell.list", "/cells", "cell", "List cells, discovered and added.", parameters=(*_LIST, "pool", "state", AT)
     ),
     QueryEntry("cell.show", "/cells/{cell}", "cell", "Show one cell.", parameters=(AT,)),
-    QueryEntry("cell.history", "/cells/{cell}/history", "cell", "Tell a cell's history.", parameters=_LIST),
+    QueryEntry("cell.history", "/cells/{cell}/history", "cell", "Tell a cell's history.", parameters=(*_LIST, AT)),
     QueryEntry(
         "guest.list", "/guests", "guest", "List guests.", parameters=(*_LIST, "pool", "cell", "state", "name", AT)
     ),
     QueryEntry("guest.show", "/guests/{guest}", "guest", "Show one guest, by id or name.", parameters=(AT,)),
-    QueryEntry("guest.history", "/guests/{guest}/history", "guest", "Tell a guest's history.", parameters=_LIST),
+    QueryEntry("guest.history", "/guests/{guest}/history", "guest", "Tell a guest's history.", parameters=(*_LIST, AT)),
     QueryEntry("image.list", "/images", "image", "List disk images.", parameters=(*_LIST, AT)),
     QueryEntry("image.show", "/images/{image}", "image", "Show one disk image, by id or name.", parameters=(AT,)),
-    QueryEntry("image.history", "/images/{image}/history", "image", "Tell an image's history.", parameters=_LIST),
+    QueryEntry(
+        "image.history", "/images/{image}/history", "image", "Tell an image's history.", parameters=(*_LIST, AT)
+    ),
     QueryEntry(
         "task.list", "/tasks", "task", "List tasks, newest first.", parameters=(*_LIST, "state", "resource", AT)
     ),
     QueryEntry("task.show", "/tasks/{task}", "task", "Show one task with its steps.", parameters=(AT,)),
-    QueryEntry("task.history", "/tasks/{task}/history", "task", "Tell a task's history.", parameters=_LIST),
+    QueryEntry("task.history", "/tasks/{task}/history", "task", "Tell a task's history.", parameters=(*_LIST, AT)),
     QueryEntry(
         "placement.explain",
         "/placement",
         "",
         "Say which cell would take a guest of this size, and why each other would not.",
-        parameters=("pool", "cores", "memory", "disk"),
+        parameters=("pool", "cores", "memory", "disk", AT),
     ),
-    QueryEntry("zone.show", "/zone", "", "Show the zone: counts, capacity, time."),
+    QueryEntry("zone.show", "/zone", "", "Show the zone: counts, capacity, time.", parameters=(AT,)),
     QueryEntry("usage.show", "/usage", "", "Show the last measured load of every cell and running guest."),
     QueryEntry(
         "journal.list",
         "/journal",
         "",
         "List recorded facts, newest first.",
-        parameters=(*_LIST, "actor", "resource", "type"),
+        parameters=(*_LIST, "actor", "resource", "type", AT),
     ),
     QueryEntry(
         "alarm.list",

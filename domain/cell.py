@@ -18,7 +18,7 @@ from nano.domain.facts import Command, Context, Emitted, Event, Model, Rules
 from nano.domain.naming import require_name
 
 
-class Cell(msgspec.Struct, frozen=True, kw_only=True):
+class Cell(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Sizes in bytes; ``cores``, ``memory``, ``disk`` are the host's totals, 0 until it has described itself."""
 
     name: str
@@ -37,6 +37,11 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True):
     hypervisor: str = ""
     error: str = ""
     debts: tuple[str, ...] = ()
+
+    @property
+    def usable(self) -> bool:
+        """Whether it may get new guests at all."""
+        return self.enabled and not self.debts
 
 
 class CellDiscovered(Event, frozen=True, kw_only=True, tag="cell.discovered"):

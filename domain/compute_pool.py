@@ -12,7 +12,7 @@ from nano.domain.naming import require_name
 DEFAULT_POOL = "default"
 
 
-class ComputePool(msgspec.Struct, frozen=True, kw_only=True):
+class ComputePool(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """``storage`` and ``network`` name a storage pool and an address pool; empty = local disks, addresses unmanaged."""
 
     name: str

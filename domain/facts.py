@@ -6,6 +6,9 @@ state of its resource. A *fact* is an event with the who, when and why under whi
 
 Resources are named ``kind/id`` ("guest/3f0c…", "compute_pool/default"); that text is also the path of the
 resource's journal, so both halves are restricted to ``[0-9A-Za-z_.-]``.
+
+Facts, events and states are values and refer to values only, so they are never part of a cycle and the garbage collector
+is told not to look at them (``gc=False``): with 50,000 guests each of its walks would stop a node for 200 ms.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +20,7 @@ import msgspec
 State = msgspec.Struct
 
 
-class Event(msgspec.Struct, frozen=True, tag_field="type"):
+class Event(msgspec.Struct, frozen=True, gc=False, tag_field="type"):
     """A thing that happened. Subclasses carry ``tag="kind.past_tense"``; fields are plain JSON values."""
 
 
@@ -46,7 +49,7 @@ class Context(msgspec.Struct, frozen=True):
     cause: str = ""
 
 
-class Fact(msgspec.Struct, frozen=True):
+class Fact(msgspec.Struct, frozen=True, gc=False):
     """One recorded event. ``position`` counts events of a node's journal from 1; ``version`` those of the resource."""
 
     position: int

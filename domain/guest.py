@@ -17,7 +17,7 @@ from nano.domain.machine import MachineSpec
 Power = Literal["stopped", "running", "paused", "crashed", "missing"]
 
 
-class Guest(msgspec.Struct, frozen=True, kw_only=True):
+class Guest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     id: str
     spec: MachineSpec
     pool: str

@@ -17,7 +17,7 @@ from nano.domain.task import Problem, Task, TaskEnded, TaskStarted, end_step, op
 REGISTER_PLAN = ("inspect",)
 
 
-class Image(msgspec.Struct, frozen=True, kw_only=True):
+class Image(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """``size`` is the file's, ``virtual_size`` the disk's in it; ``sha256`` is of the file. All 0 or empty while inspected."""
 
     id: str

@@ -31,7 +31,7 @@ HARDWARE_MODELS: dict[str, tuple[str, ...]] = {
 }
 
 
-class Hardware(msgspec.Struct, frozen=True):
+class Hardware(msgspec.Struct, frozen=True, gc=False):
     """Virtual hardware models (nano-behaviour §5, default template "CentOS 7": virtio-scsi disks, virtio net, VGA)."""
 
     disk: str = "scsi"
@@ -41,7 +41,7 @@ class Hardware(msgspec.Struct, frozen=True):
     tablet: str = "usb"
 
 
-class DiskLimits(msgspec.Struct, frozen=True, kw_only=True):
+class DiskLimits(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What all disks of a guest may do in a second; bytes and operations, 0 = no limit."""
 
     read_bytes: int = 0
@@ -50,14 +50,14 @@ class DiskLimits(msgspec.Struct, frozen=True, kw_only=True):
     write_operations: int = 0
 
 
-class NetworkLimits(msgspec.Struct, frozen=True, kw_only=True):
+class NetworkLimits(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a guest may take in and send out in a second, in bytes; 0 = no limit."""
 
     receive_bytes: int = 0
     send_bytes: int = 0
 
 
-class MachineSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class MachineSpec(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """One virtual machine. ``disks[0]`` is the system disk, cloned from ``image`` (an image id) or blank when that is empty.
 
     Fields with their defaults are not written: a field added later leaves journals and digests as they are.

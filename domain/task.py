@@ -20,7 +20,7 @@ TaskState = Literal["running", "cancelling", "undoing", "done", "failed", "cance
 ENDED: frozenset[str] = frozenset({"done", "failed", "cancelled"})
 
 
-class Problem(msgspec.Struct, frozen=True):
+class Problem(msgspec.Struct, frozen=True, gc=False):
     """A NanoError as a fact."""
 
     code: str
@@ -28,7 +28,7 @@ class Problem(msgspec.Struct, frozen=True):
     hint: str = ""
 
 
-class Step(msgspec.Struct, frozen=True):
+class Step(msgspec.Struct, frozen=True, gc=False):
     name: str
     state: Literal["running", "done", "failed", "undone"]
     started_at: datetime
@@ -36,7 +36,7 @@ class Step(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
-class Task(msgspec.Struct, frozen=True, kw_only=True):
+class Task(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     id: str
     kind: str  # name of the catalogue entry: "guest.create"
     resource: str

@@ -33,7 +33,7 @@ class ZoneFounded(Event, frozen=True, tag="zone.founded"):
     id: str
 
 
-class ZoneInfo(msgspec.Struct, frozen=True):
+class ZoneInfo(msgspec.Struct, frozen=True, gc=False):
     id: str
 
 
@@ -163,8 +163,9 @@ class Zone(Model):
             memory=sum(guest.spec.memory for guest in held),
             disk=sum(guest.spec.disk_total for guest in held),
         )
-        usable = cell.enabled and not cell.debts
-        return Candidate(cell.name, cell.online, usable, cell.cores, len(held), promised, self.loads.get(cell.name))
+        return Candidate(
+            cell.name, cell.online, cell.usable, cell.cores, len(held), promised, self.loads.get(cell.name)
+        )
 
     def changed(self, resource: str, before: State | None, after: State | None) -> None:
         kind = resource.partition("/")[0]

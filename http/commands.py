@@ -119,12 +119,12 @@ def _dry_run(core: "Core", command: Command, request: Request) -> Answer:
         need = Need(cores=command.cores, memory=command.memory, disk=sum(command.disks))
         verdict = core.placement(command.pool, need)
     events = [{"resource": resource, "event": event} for resource, event in emitted]
-    return json_answer(msgspec.json.encode(DryRun(events, verdict)), 200, position_header(core.views))
+    return json_answer(msgspec.json.encode(DryRun(events, verdict)), 200, position_header(core.views.position))
 
 
 def _answer(core: "Core", entry: CommandEntry, request: Request, receipt: "Receipt") -> Answer:
     views = core.views
-    headers: HeaderList = [position_header(views)]
+    headers: HeaderList = [position_header(views.position)]
     if receipt.repeated:
         headers.append((b"x-nano-repeated", b"true"))
     started = next((fact for fact in receipt.facts if isinstance(fact.event, TaskStarted)), None)

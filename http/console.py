@@ -98,7 +98,7 @@ class Consoles:
             guest_id = find_row(self._core.views, "guest", request.arguments["guest"])
             if dry:
                 self._core.dry_run(command, actor=request.principal.actor)
-                return json_answer(b'{"events":[],"explanation":null}', 200, position_header(self._core.views))
+                return json_answer(b'{"events":[],"explanation":null}', 200, position_header(self._core.views.position))
             receipt = await execute(self._core, entry, command, request)
             if receipt.repeated:
                 raise Conflict(
@@ -107,7 +107,7 @@ class Consoles:
                     hint="Ask anew, with a new idempotency key.",
                 )
             body = msgspec.json.encode(self._tokens.issue(guest_id))
-            return json_answer(body, 200, (b"cache-control", b"no-store"), position_header(self._core.views))
+            return json_answer(body, 200, (b"cache-control", b"no-store"), position_header(self._core.views.position))
 
         return handle
 

@@ -188,7 +188,7 @@ class _Client:
             (b"cache-control", b"no-store"),
             (b"connection", b"close"),
             (b"x-accel-buffering", b"no"),
-            position_header(self._core.views),
+            position_header(self._core.views.position),
         ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await self._write(send, format_comment(f"from {self._after}"))

@@ -2,7 +2,8 @@
 
 Positions have no gaps, and neither have the versions of one resource, so the newest page is simply the last numbers and
 ``cursor`` is the number to go on below. A filtered page looks back through a bounded number of facts and then answers
-with what it found; its cursor goes on from there.
+with what it found; its cursor goes on from there. ``?at=`` tells what could have been told then: names are looked up among
+those of that moment, and nothing later is there.
 """
 
 from collections.abc import Callable
@@ -10,14 +11,15 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from nano.domain.catalogue import QueryEntry
+from nano.domain.catalogue import AT, QueryEntry
 from nano.domain.errors import Invalid
 from nano.domain.facts import Fact
 from nano.http.answers import Answer, Request, json_answer
 from nano.http.decoding import decode_query, whole_number
-from nano.http.lists import find_row, position_header
+from nano.http.lists import find_row, parse_moment, position_header
 from nano.http.routing import Handler
 from nano.projections.table import PAGE_DEFAULT, PAGE_MAX
+from nano.projections.zone_views import ZoneViews
 
 if TYPE_CHECKING:
     from nano.core.core import Core
@@ -32,16 +34,19 @@ Where = Callable[[Fact], bool]
 
 def make_history(core: "Core", entry: QueryEntry) -> Handler:
     async def handle(request: Request) -> Answer:
-        limit, before, _ = _paging(request.query, entry)
+        limit, before, values = _paging(request.query, entry)
         (reference,) = request.arguments.values()
+        then = await _then(core, values)
         resource = f"{entry.kind}/{reference}"
-        if core.ledger.version(resource) == 0:  # also the deleted have a history, by id
-            resource = f"{entry.kind}/{find_row(core.views, entry.kind, reference)}"
-        newest = core.ledger.version(resource)
+        newest = await _version(core, resource, then)  # also the deleted have a history, by id
+        if not newest:
+            row_id = await _seen(core, then, lambda views: find_row(views, entry.kind, reference))
+            resource = f"{entry.kind}/{row_id}"
+            newest = await _version(core, resource, then)
         below = newest + 1 if before is None else min(before, newest + 1)
         after = max(0, below - 1 - limit)
         facts = [fact for fact in await core.ledger.facts(after, limit, resource) if fact.version < below]
-        return _answer(core, facts[::-1], after + 1 if after > 0 else None)
+        return _answer(facts[::-1], after + 1 if after > 0 else None, core.views.position if then is None else then)
 
     return handle
 
@@ -49,8 +54,10 @@ def make_history(core: "Core", entry: QueryEntry) -> Handler:
 def make_journal(core: "Core", entry: QueryEntry) -> Handler:
     async def handle(request: Request) -> Answer:
         limit, before, values = _paging(request.query, entry)
-        where = _where(core, values)
-        below = min(before or _POSITION_MAX, core.ledger.position + 1)
+        then = await _then(core, values)
+        where = await _where(core, values, then)
+        position = core.ledger.position if then is None else then
+        below = min(before or _POSITION_MAX, position + 1)
         found: list[Fact] = []
         for _ in range(LOOK_BACKS_MAX if where else 1):
             reach = LOOK_BACK if where else limit
@@ -63,9 +70,31 @@ def make_journal(core: "Core", entry: QueryEntry) -> Handler:
         if len(found) > limit:
             found = found[:limit]
             below = found[-1].position
-        return _answer(core, found, below if below > 1 else None)
+        return _answer(found, below if below > 1 else None, position)
 
     return handle
+
+
+async def _then(core: "Core", values: dict[str, str]) -> int | None:
+    """The position of the moment that was asked for; None = now. Raises Invalid(invalid_at)."""
+    at = values.pop(AT, None)
+    return None if at is None else await core.past.position(parse_moment(at))
+
+
+async def _version(core: "Core", resource: str, then: int | None) -> int:
+    """How many events the resource had had; 0 for one that was not there yet."""
+    low, high = 0, core.ledger.version(resource)
+    if then is None:
+        return high
+    while low < high:
+        middle = (low + high + 1) // 2
+        facts = await core.ledger.facts(middle - 1, 1, resource)  # none when it is staged and not durable yet
+        low, high = (middle, high) if facts and facts[0].position <= then else (low, middle - 1)
+    return low
+
+
+async def _seen(core: "Core", then: int | None, find: Callable[[ZoneViews], str]) -> str:
+    return find(core.views) if then is None else await core.past.look(then, find)
 
 
 def _paging(query: bytes, entry: QueryEntry) -> tuple[int, int | None, dict[str, str]]:
@@ -75,7 +104,7 @@ def _paging(query: bytes, entry: QueryEntry) -> tuple[int, int | None, dict[str,
     return limit, whole_number(cursor, "cursor", 1, _POSITION_MAX) if cursor else None, values
 
 
-def _where(core: "Core", values: dict[str, str]) -> Where | None:
+async def _where(core: "Core", values: dict[str, str], then: int | None) -> Where | None:
     """By actor, resource (``kind/id``, ``kind/name`` or a kind alone) and type of event (or its beginning, ``guest.``)."""
     if not values:
         return None
@@ -85,7 +114,8 @@ def _where(core: "Core", values: dict[str, str]) -> Where | None:
         if not kind:
             raise Invalid("resource names no kind.", code="invalid_resource", hint="Write kind/id.", field="resource")
         if slash and kind in core.views.tables:
-            resource = f"{kind}/{core.views.find(kind, reference) or reference}"
+            found = await _seen(core, then, lambda views: views.find(kind, reference) or reference)
+            resource = f"{kind}/{found}"
     prefix = f"{resource}/" if resource is not None and "/" not in resource else None
 
     def where(fact: Fact) -> bool:
@@ -106,9 +136,9 @@ def _matches_type(tag: str, wanted: str) -> bool:
     return tag == wanted or (wanted.endswith(".") and tag.startswith(wanted))
 
 
-def _answer(core: "Core", facts: list[Fact], following: int | None) -> Answer:
+def _answer(facts: list[Fact], following: int | None, position: int) -> Answer:
     """``facts`` newest first; ``following`` is the number to go on below."""
     items = b",".join([_encode(fact) for fact in facts])
     cursor = b'"%d"' % following if following is not None else b"null"
-    body = b'{"items":[%b],"next":%b,"position":%d}' % (items, cursor, core.views.position)
-    return json_answer(body, 200, position_header(core.views))
+    body = b'{"items":[%b],"next":%b,"position":%d}' % (items, cursor, position)
+    return json_answer(body, 200, position_header(position))

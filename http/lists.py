@@ -43,8 +43,8 @@ Where = Callable[[Row], bool]
 Handle = Callable[[Request], Awaitable[Answer]]
 
 
-def position_header(views: ZoneViews) -> tuple[bytes, bytes]:
-    return (b"x-nano-position", b"%d" % views.position)
+def position_header(position: int) -> tuple[bytes, bytes]:
+    return (b"x-nano-position", b"%d" % position)
 
 
 def find_row(views: ZoneViews, kind: str, reference: str) -> str:
@@ -80,6 +80,15 @@ def parse_moment(text: str) -> "Moment":
     return instant
 
 
+def no_past(why: str) -> Invalid:
+    return Invalid(
+        f"{why}: there is nothing of the past.",
+        code="no_past",
+        hint="Ask without at; the zone, its lists, rows, histories and journal can be asked with it.",
+        field=AT,
+    )
+
+
 def make_list(core: "Core", entry: QueryEntry) -> Handle:
     views = core.views
     table = views.tables[entry.kind]
@@ -96,14 +105,23 @@ def make_list(core: "Core", entry: QueryEntry) -> Handle:
         remembered[query] = (etag, answer)
 
     async def fresh(query: bytes) -> Answer:
-        values = decode_query(query, entry.parameters)
+        values = decode_query(query, (*entry.parameters, AT))
+        if AT in values and AT not in entry.parameters:
+            raise no_past(f"{entry.kind.capitalize()}s are what is so right now, not recorded")
         limit = whole_number(values["limit"], "limit", 1, PAGE_MAX) if "limit" in values else PAGE_DEFAULT
-        seen = await core.past.views(parse_moment(values[AT])) if AT in values else views
-        where = _where(seen, entry.kind, {name: values[name] for name in filters if name in values})
-        page = seen.tables[entry.kind].page(limit, values.get("cursor", ""), where)
-        answer = json_answer(page.body, 200, (b"etag", page.etag.encode()), _NO_CACHE, position_header(seen))
-        if seen is views and len(query) <= 256:
-            remember(query, page.etag, answer)
+        chosen = {name: values[name] for name in filters if name in values}
+
+        def answer_from(seen: ZoneViews) -> Answer:
+            where = _where(seen, entry.kind, chosen)
+            page = seen.tables[entry.kind].page(limit, values.get("cursor", ""), where)
+            etag = seen.etag(entry.kind).encode()
+            return json_answer(page.body, 200, (b"etag", etag), _NO_CACHE, position_header(seen.position))
+
+        if AT in values:
+            return await core.past.look(parse_moment(values[AT]), answer_from)
+        answer = answer_from(views)
+        if len(query) <= 256:
+            remember(query, table.etag, answer)
         return answer
 
     async def handle(request: Request) -> Answer:
@@ -111,7 +129,7 @@ def make_list(core: "Core", entry: QueryEntry) -> Handle:
         known = remembered.get(request.query)
         if known is not None and known[0] == table.etag:
             answer = known[1]
-            answer.headers[-1] = position_header(views)
+            answer.headers[-1] = position_header(views.position)
         else:
             answer = await fresh(request.query)
         etag = answer.headers[ETAG_AT][1]
@@ -150,15 +168,20 @@ def _where(views: ZoneViews, kind: str, values: dict[str, str]) -> Where | None:
 def make_show(core: "Core", entry: QueryEntry) -> Handle:
     async def handle(request: Request) -> Answer:
         values = decode_query(request.query, entry.parameters)
-        views = await core.past.views(parse_moment(values[AT])) if values else core.views
-        (reference,) = request.arguments.values()
-        row_id = find_row(views, entry.kind, reference)
-        fragment = views.tables[entry.kind].fragment(row_id)
-        assert fragment is not None, "a row that is found has a fragment"
-        etag = row_etag(fragment, views.versions[f"{entry.kind}/{row_id}"])
         wanted = request.headers.get(b"if-none-match")
-        if wanted is not None and tag_matches(wanted, etag):
-            return not_modified(etag)
-        return json_answer(fragment, 200, (b"etag", etag), _NO_CACHE, position_header(views))
+        (reference,) = request.arguments.values()
+
+        def answer_from(seen: ZoneViews) -> Answer:
+            row_id = find_row(seen, entry.kind, reference)
+            fragment = seen.tables[entry.kind].fragment(row_id)
+            assert fragment is not None, "a row that is found has a fragment"
+            etag = row_etag(fragment, seen.versions[f"{entry.kind}/{row_id}"])
+            if wanted is not None and tag_matches(wanted, etag):
+                return not_modified(etag)
+            return json_answer(fragment, 200, (b"etag", etag), _NO_CACHE, position_header(seen.position))
+
+        if AT in values:
+            return await core.past.look(parse_moment(values[AT]), answer_from)
+        return answer_from(core.views)
 
     return handle

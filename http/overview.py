@@ -6,15 +6,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from nano.domain.catalogue import AT
 from nano.domain.errors import JournalError
 from nano.domain.machine import CORES_MAX, DISK_MAX, MEMORY_MAX
 from nano.domain.naming import parse_size
-from nano.domain.placement import Need
-from nano.domain.zone import ZONE, ZoneInfo
+from nano.domain.placement import Need, Verdict, place
 from nano.http.answers import Answer, Request, json_answer
 from nano.http.decoding import decode_query, whole_number
-from nano.http.lists import find_row, position_header
+from nano.http.lists import find_row, no_past, parse_moment, position_header
+from nano.journal.line import BEGINNING
+from nano.projections.past_views import PastViews
 from nano.projections.rows import CellRow, ComputePoolRow
+from nano.projections.zone_views import ZoneViews
 
 if TYPE_CHECKING:
     from nano.core.core import Core
@@ -23,7 +26,9 @@ PLACEMENT_PARAMETERS = ("pool", "cores", "memory", "disk")
 
 
 class ZoneRow(msgspec.Struct, frozen=True, kw_only=True):
-    """``cores``, ``memory`` and ``disk`` (bytes) sum the online cells; counts are by state or severity, without zeros."""
+    """``cores``, ``memory`` and ``disk`` (bytes) sum the online cells, ``…_promised`` all guests; counts are by state or severity,
+    without zeros. ``version`` and ``started_at`` are of the Core that answers, also where it
+    tells of the past; ``alarms`` are of now, and empty there."""
 
     id: str
     name: str
@@ -40,6 +45,9 @@ class ZoneRow(msgspec.Struct, frozen=True, kw_only=True):
     cores: int
     memory: int
     disk: int
+    cores_promised: int
+    memory_promised: int
+    disk_promised: int
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -47,9 +55,7 @@ class Health(msgspec.Struct, frozen=True):
     version: str
 
 
-def zone_row(core: "Core") -> ZoneRow:
-    views = core.views
-    info = core.zone.get(ZONE)
+def zone_row(core: "Core", views: ZoneViews, at: datetime, alarms: dict[str, int]) -> ZoneRow:
     cells = [row for name in views.tables["cell"].ids() if isinstance(row := views.tables["cell"].row(name), CellRow)]
     online = [cell for cell in cells if cell.state == "online"]
     guests: Counter[str] = Counter()
@@ -58,21 +64,24 @@ def zone_row(core: "Core") -> ZoneRow:
         if isinstance(pool, ComputePoolRow):
             guests.update(pool.guests)
     return ZoneRow(
-        id=info.id if isinstance(info, ZoneInfo) else "",
+        id=views.zone_id,
         name=core.name,
         version=core.version,
         started_at=core.started_at,
-        at=core.clock(),
+        at=at,
         position=views.position,
         compute_pools=len(views.tables["compute_pool"]),
         cells=dict(sorted(Counter(cell.state for cell in cells).items())),
         guests=dict(sorted(guests.items())),
         images=len(views.tables["image"]),
-        tasks_open=len(core.zone.open_tasks),
-        alarms=dict(sorted(Counter(alarm.severity for alarm in core.alarms.current()).items())),
+        tasks_open=len(views.open_tasks),
+        alarms=alarms,
         cores=sum(cell.cores for cell in online),
         memory=sum(cell.memory for cell in online),
         disk=sum(cell.disk for cell in online),
+        cores_promised=sum(held.cores for held in views.held.values()),
+        memory_promised=sum(held.memory for held in views.held.values()),
+        disk_promised=sum(held.disk for held in views.held.values()),
     )
 
 
@@ -81,17 +90,31 @@ class Overview:
         self._core = core
 
     async def zone(self, request: Request) -> Answer:
-        decode_query(request.query, ())
-        return json_answer(msgspec.json.encode(zone_row(self._core)), 200, position_header(self._core.views))
+        values = decode_query(request.query, (AT,))
+        core = self._core
+        if AT not in values:
+            alarms = dict(sorted(Counter(alarm.severity for alarm in core.alarms.current()).items()))
+            return _answer(zone_row(core, core.views, core.clock(), alarms), core.views.position)
+        moment = parse_moment(values[AT])
+
+        def answer_from(seen: PastViews) -> Answer:
+            at = moment if isinstance(moment, datetime) else seen.at or BEGINNING
+            return _answer(zone_row(core, seen, at, {}), seen.position)
+
+        return await core.past.look(moment, answer_from)
 
     async def usage(self, request: Request) -> Answer:
-        decode_query(request.query, ())
-        return json_answer(self._core.usage.json(), 200, position_header(self._core.views))
+        """Raises Invalid(no_past): samples are not journaled."""
+        if AT in decode_query(request.query, (AT,)):
+            raise no_past("Loads and rates are measured, not recorded")
+        return json_answer(self._core.usage.json(), 200, position_header(self._core.views.position))
 
     async def placement(self, request: Request) -> Answer:
-        """A verdict with a score or a reason for every cell of the pool. Sizes in bytes, or with a unit."""
-        values = decode_query(request.query, PLACEMENT_PARAMETERS)
-        pool = find_row(self._core.views, "compute_pool", values.get("pool", "default"))
+        """A verdict with a score or a reason for every cell of the pool. Sizes in bytes, or with a unit.
+
+        Of a moment in the past by what was promised then: what cells measured is not known any more.
+        """
+        values = decode_query(request.query, (*PLACEMENT_PARAMETERS, AT))
 
         def size(field: str, default: str, most: int) -> int:
             return whole_number(str(parse_size(values.get(field, default))), field, 1, most)
@@ -101,8 +124,15 @@ class Overview:
             memory=size("memory", "128MiB", MEMORY_MAX),
             disk=size("disk", "1GiB", DISK_MAX),
         )
-        verdict = self._core.placement(pool, need)
-        return json_answer(msgspec.json.encode(verdict), 200, position_header(self._core.views))
+        core, wanted = self._core, values.get("pool", "default")
+        if AT not in values:
+            return _answer(core.placement(find_row(core.views, "compute_pool", wanted), need), core.views.position)
+
+        def answer_from(seen: PastViews) -> Answer:
+            verdict = place(seen.candidates(find_row(seen, "compute_pool", wanted)), need, core.zone.limits)
+            return _answer(verdict, seen.position)
+
+        return await core.past.look(parse_moment(values[AT]), answer_from)
 
     async def health(self, request: Request) -> Answer:
         """Raises JournalError when Core can't record facts any more."""
@@ -111,3 +141,7 @@ class Overview:
         if poisoned is not None:
             raise JournalError("Core can't record anything.", hint="Look at Core's log, and restart it.")
         return json_answer(msgspec.json.encode(Health("ok", self._core.version)), 200, (b"cache-control", b"no-store"))
+
+
+def _answer(value: ZoneRow | Verdict, position: int) -> Answer:
+    return json_answer(msgspec.json.encode(value), 200, position_header(position))

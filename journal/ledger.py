@@ -34,6 +34,7 @@ from nano.journal.log import Log
 from nano.journal.reader import facts_of
 from nano.journal.receipts import Receipt, Receipts, receipts_key
 from nano.journal.resource_journals import ResourceJournals
+from nano.journal.snapshot_text import Share
 from nano.journal.snapshots import Snapshots, SnapshotSettings
 from nano.journal.workers import THREADS, Workers
 
@@ -64,7 +65,7 @@ class Ledger:
         self._clock = clock
         self._new_id = new_id
         self._decoder = line_decoder(model.rules.event_types())
-        self._workers = workers
+        self.workers = workers
         self.journals = journals(log)
         self.history = LogHistory(log, self.journals, model.rules.event_types(), workers)
         self.snapshots = Snapshots(log, model, snapshots, workers)
@@ -104,11 +105,11 @@ class Ledger:
 
         Raises JournalError, JournalDamaged, DiskFull.
         """
-        await self._workers.run(self._open_and_fold)
+        await self.workers.run(self._open_and_fold)
         self.journals.expect(self._versions)
         self.journals.start()
         self.feed.attach(self.history, self.log.position)
-        self._engine = GroupCommit(self.log, self._durable, self._failed, self._workers)
+        self._engine = GroupCommit(self.log, self._durable, self._failed, self.workers)
         self.snapshots.moved(self.log.position, self._capture)
 
     async def aclose(self) -> None:
@@ -117,7 +118,7 @@ class Ledger:
         if engine is not None:
             with anyio.CancelScope(shield=True):
                 await engine.close()
-                await self._workers.run(self.journals.close)
+                await self.workers.run(self.journals.close)
                 await self.snapshots.close(self._capture if self.log.poisoned is None else None)
         self.feed.close()
         self.log.close()
@@ -202,10 +203,11 @@ class Ledger:
         """Durable facts above ``after``: a position, or a version when a resource is named."""
         return await self.history.facts(after, limit, resource)
 
-    async def snapshot(self, up_to: int | datetime, above: int) -> Capture | None:
-        """The newest snapshot at or before a position or instant, and above a position: where a fold may begin."""
-        find = partial(self.snapshots.newest, up_to=up_to, above=above)
-        found = await self._workers.run(find)
+    async def snapshot(self, up_to: int, above: int, share: Share) -> Capture | None:
+        """Where a fold may begin: the states of the newest snapshot up to a position and above another, each as ``share``
+        gives it back. Called in a thread."""
+        find = partial(self.snapshots.newest, up_to=up_to, above=above, share=share)
+        found = await self.workers.run(find)
         return found[0] if found is not None else None
 
     # ------------------------------------------------------------------ staging
@@ -394,7 +396,7 @@ class Ledger:
     async def _receipt_of(self, position: int) -> Receipt:
         """The receipt that the line at this position gave when it was written."""
         try:
-            block = await self._workers.run(next, self.log.lines(self._decoder, position - 1))
+            block = await self.workers.run(next, self.log.lines(self._decoder, position - 1))
         except OSError as error:
             raise self.log.refusal(error, "read") from error
         return Receipt(block[0].last, tuple(facts_of(block[0])), repeated=True)

@@ -16,7 +16,7 @@ that made it, so another version of that code folds from the beginning once. It 
 """
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from hashlib import sha256
 from io import BytesIO
@@ -44,6 +44,10 @@ PART_BYTES_MAX: Final = 64 << 20
 HEAD_BYTES: Final = 256 << 10  # more than zstd needs to give the first line
 TRAILER: Final = b"\x5e\x2a\x4d\x18\x20\0\0\0"  # a skippable frame of 32 bytes
 TRAILER_BYTES: Final = len(TRAILER) + 32
+
+
+Share = Callable[[str, State], State]
+_RECEIPTS: Final = b'{"receipts":'
 
 
 class Unusable(Exception):
@@ -140,11 +144,12 @@ class SnapshotText:
 
     # ------------------------------------------------------------------ reading
 
-    def read(self, data: bytes) -> Capture:
-        """What was captured. Raises Unusable."""
+    def read(self, data: bytes, share: Share | None = None) -> Capture:
+        """What was captured; with ``share`` only what a look at the past needs: states, each as ``share`` gives it back,
+        the versions of these, and memory. Raises Unusable."""
         self.header_of(data)
         require_whole(data)
-        return self._take(self._texts(data))
+        return self._take(self._texts(data), share)
 
     def check(self, data: bytes, capture: Capture) -> None:
         """Raises Unusable unless ``data`` says exactly what was captured."""
@@ -185,7 +190,7 @@ class SnapshotText:
             raise Unusable("it was made by another version of this node's code")
         return header
 
-    def _take(self, texts: Iterator[bytes]) -> Capture:
+    def _take(self, texts: Iterator[bytes], share: Share | None) -> Capture:
         header = self.header(next(texts, b""))
         states: dict[str, State] = {}
         versions: dict[str, int] = {}
@@ -193,9 +198,15 @@ class SnapshotText:
         memory: dict[str, list[str]] = {}
         receipts: dict[str, int] = {}
         for text in texts:
+            if share is not None and text.startswith(_RECEIPTS):
+                continue
             part = self._decode(text)
-            states.update(self._states(part))
-            versions |= part.versions or {}
+            if share is None:
+                states.update(self._states(part))
+                versions |= part.versions or {}
+            else:
+                states.update((name, share(name, state)) for name, state in self._states(part))
+                versions.update(item for item in (part.versions or {}).items() if item[0] in states)
             tracking |= part.tracking or {}
             memory |= part.memory or {}
             receipts.update(_receipts(part))

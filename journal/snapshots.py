@@ -15,7 +15,6 @@ import contextlib
 import logging
 import re
 from collections.abc import Callable
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -27,7 +26,7 @@ from nano.journal.anchor import Anchor, NoAnchor
 from nano.journal.disk import Disk, append_all
 from nano.journal.folded import Capture
 from nano.journal.log import Log
-from nano.journal.snapshot_text import HEAD_BYTES, SnapshotText, Unusable
+from nano.journal.snapshot_text import Share, SnapshotText, Unusable
 from nano.journal.workers import Workers, Writer
 
 log = logging.getLogger("nano.journal")
@@ -68,25 +67,22 @@ class Snapshots:
 
     # ------------------------------------------------------------------ at a start
 
-    def newest(self, *, up_to: int | datetime | None = None, above: int = 0) -> tuple[Capture, Anchor] | None:
+    def newest(
+        self, *, up_to: int | None = None, above: int = 0, share: Share | None = None
+    ) -> tuple[Capture, Anchor] | None:
         """The newest that can be used, and where the log goes on after it. Reads files; never raises.
 
-        ``up_to`` a position, or the time of the last line in it; only those ``above`` a position are looked at.
+        ``up_to`` a position; only those ``above`` another are looked at. ``share`` see ``SnapshotText.read``.
         """
         if not self.possible:
             return None
         for position, path in reversed(list_snapshots(self._log.disk, self.folder)):
             if position <= above:
                 break
-            if isinstance(up_to, int) and position > up_to:
+            if up_to is not None and position > up_to:
                 continue
             try:
-                if (
-                    isinstance(up_to, datetime)
-                    and self._text.header_of(self._log.disk.read(path, 0, HEAD_BYTES)).time > up_to
-                ):
-                    continue
-                capture = self._text.read(self._log.disk.read(path))
+                capture = self._text.read(self._log.disk.read(path), share)
                 if capture.position != position:
                     raise Unusable(f"it is one of position {capture.position}")
                 anchor = self._log.anchor(position, capture.hash)

@@ -20,7 +20,7 @@ GuestState = Literal["creating", "stopped", "running", "paused", "crashed", "los
 CellState = Literal["discovered", "online", "offline"]
 
 
-class GuestRow(msgspec.Struct, frozen=True, kw_only=True):
+class GuestRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """``state`` lost = its cell is offline, missing = its domain vanished. ``note`` says why it last changed power.
     ``pending`` names the fields that take effect at its next start; ``media`` is the id of the image in its drive."""
 
@@ -53,7 +53,7 @@ class GuestRow(msgspec.Struct, frozen=True, kw_only=True):
     version: int
 
 
-class ComputePoolRow(msgspec.Struct, frozen=True, kw_only=True):
+class ComputePoolRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """``guests`` counts by state."""
 
     name: str
@@ -67,7 +67,7 @@ class ComputePoolRow(msgspec.Struct, frozen=True, kw_only=True):
     version: int
 
 
-class CellRow(msgspec.Struct, frozen=True, kw_only=True):
+class CellRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """``pool`` empty = discovered and waiting. ``fingerprint`` is what adding it approves."""
 
     name: str
@@ -88,7 +88,7 @@ class CellRow(msgspec.Struct, frozen=True, kw_only=True):
     version: int
 
 
-class ImageRow(msgspec.Struct, frozen=True, kw_only=True):
+class ImageRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """``task`` names the task that still inspects it; sizes are 0 until then."""
 
     id: str
@@ -102,7 +102,7 @@ class ImageRow(msgspec.Struct, frozen=True, kw_only=True):
     version: int
 
 
-class TaskRow(msgspec.Struct, frozen=True, kw_only=True):
+class TaskRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """``progress`` in percent; ``step`` in words; ``undone`` tells what was taken back."""
 
     id: str
@@ -122,7 +122,7 @@ class TaskRow(msgspec.Struct, frozen=True, kw_only=True):
     version: int
 
 
-class BackupRow(msgspec.Struct, frozen=True, kw_only=True):
+class BackupRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How a node stands with its backups. ``folder`` empty = none are made; ``position`` is how far the last one reaches,
     ``trouble`` why the last try failed."""
 
@@ -138,12 +138,14 @@ class BackupRow(msgspec.Struct, frozen=True, kw_only=True):
 Row = GuestRow | ComputePoolRow | CellRow | ImageRow | TaskRow | Alarm | BackupRow
 
 
-def guest_state(guest: Guest, cell: Cell | None) -> GuestState:
-    if guest.phase != "ready":
-        return guest.phase
-    if cell is None or not cell.online:
-        return "lost"
-    return guest.power
+def own_state(guest: Guest) -> GuestState:
+    """Whatever its cell does."""
+    return guest.power if guest.phase == "ready" else guest.phase
+
+
+def seen_state(own: GuestState, cell: Cell | None) -> GuestState:
+    """What readers are told: of a ready guest nobody knows while its cell is offline."""
+    return own if own in ("creating", "deleting") or (cell is not None and cell.online) else "lost"
 
 
 def guest_row(guest: Guest, version: int, cell: Cell | None) -> GuestRow:
@@ -151,7 +153,7 @@ def guest_row(guest: Guest, version: int, cell: Cell | None) -> GuestRow:
     return GuestRow(
         id=guest.id,
         name=spec.name,
-        state=guest_state(guest, cell),
+        state=seen_state(own_state(guest), cell),
         pool=guest.pool,
         cell=guest.cell,
         owner=guest.owner,

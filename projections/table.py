@@ -6,7 +6,8 @@ so a burst of changes costs one encoding a row. A whole page is remembered too, 
 
 import base64
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import Final
 
 import msgspec
@@ -17,6 +18,7 @@ from nano.projections.rows import Row
 PAGE_DEFAULT: Final = 100
 PAGE_MAX: Final = 1000
 PAGES_KEPT: Final = 64
+SORT_MAX: Final = 2_000
 
 Key = tuple[str, str]  # (sort text, id)
 _encode = msgspec.json.Encoder().encode
@@ -53,6 +55,28 @@ class Table:
         for store in (self._keys, self._key_of, self._rows, self._fragments, self._pages):
             store.clear()
         self.revision += 1
+
+    def load(self, row_ids: Iterable[str], position: int) -> None:
+        """Begin anew with these rows, sorted once."""
+        self.clear()
+        self._key_of.update((row_id, (self._sort(row_id), row_id)) for row_id in row_ids)
+        self._keys.extend(_sorted(list(self._key_of.values())))
+        self._changed(position)
+
+    def take(self, other: "Table") -> None:
+        """Begin anew with the rows of another table of this kind, and what it has rendered of them."""
+        self.clear()
+        self._keys.extend(other._keys)
+        self._key_of.update(other._key_of)
+        self._rows.update(other._rows)
+        self._fragments.update(other._fragments)
+        self._changed(other.position)
+
+    def settle(self, position: int) -> None:
+        """Stand at this position, whatever changed last: a view of the past has no other."""
+        if self.position != position:
+            self.position = position
+            self._pages.clear()
 
     def put(self, row_id: str, position: int) -> None:
         """The row is there, new or changed."""
@@ -121,18 +145,17 @@ class Table:
         return page
 
     def _make_page(self, limit: int, cursor: str, where: Callable[[Row], bool] | None) -> Page:
-        ids = [row_id for _, row_id in self._keys]
         start = bisect_right(self._keys, _decode_cursor(cursor)) if cursor else 0
-        total = len(ids)
-        if where is not None:
-            chosen = [index for index, row_id in enumerate(ids) if (row := self.row(row_id)) is not None and where(row)]
-            total = len(chosen)
-            wanted = [index for index in chosen if index >= start]
+        if where is None:
+            total = len(self._keys)
+            wanted = self._keys[start : start + limit + 1]
         else:
-            wanted = list(range(start, len(ids)))
+            chosen = [key for key in self._keys if (row := self.row(key[1])) is not None and where(row)]
+            total = len(chosen)
+            wanted = chosen[bisect_left(chosen, self._keys[start]) :] if start < len(self._keys) else []
         shown = wanted[:limit]
-        following = encode_cursor(self._keys[shown[-1]]) if len(wanted) > limit else None
-        fragments = b",".join(fragment for index in shown if (fragment := self.fragment(ids[index])) is not None)
+        following = encode_cursor(shown[-1]) if len(wanted) > limit else None
+        fragments = b",".join(fragment for _, row_id in shown if (fragment := self.fragment(row_id)) is not None)
         body = b'{"items":[%b],"total":%d,"next":%b,"position":%d}' % (
             fragments,
             total,
@@ -140,6 +163,14 @@ class Table:
             self.position,
         )
         return Page(body, self.etag)
+
+
+def _sorted(keys: list[Key]) -> list[Key]:
+    """``sorted``, in steps: it may run beside an event loop, and one step of 50,000 keys would hold that up for 20 ms."""
+    runs = [sorted(keys[first : first + SORT_MAX]) for first in range(0, len(keys), SORT_MAX)]
+    while len(runs) > 1:
+        runs = [sorted(chain(*runs[first : first + 2])) for first in range(0, len(runs), 2)]  # merges what is sorted
+    return runs[0] if runs else []
 
 
 def encode_cursor(key: Key) -> str:

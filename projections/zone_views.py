@@ -4,8 +4,9 @@ Rows lean on each other (a guest shows whether its cell is there, a pool counts 
 that show it too. ``progress`` of running tasks is the only thing here that is not a fact: it is told live and forgotten.
 """
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 
 from nano.domain.alarm import Alarm
 from nano.domain.cell import Cell
@@ -14,13 +15,19 @@ from nano.domain.facts import Change, Model, State, id_of, kind_of
 from nano.domain.guest import Guest
 from nano.domain.image import Image
 from nano.domain.limits import LIMITS
+from nano.domain.placement import Candidate
 from nano.domain.task import Task
+from nano.domain.zone import ZONE, ZoneInfo
 from nano.projections import rows
+from nano.projections.held import Held
 from nano.projections.table import Table
 
 KINDS = ("compute_pool", "cell", "guest", "image", "task")
 SHOWN = ("alarm", "backup")
 """Kinds whose rows are no facts: told as they are now, and gone with the process."""
+NAMED = ("guest", "image")  # kinds whose rows have an id and a name of their own
+
+_name: Callable[[State], str] = attrgetter("name")
 
 
 class ZoneViews:
@@ -29,18 +36,20 @@ class ZoneViews:
     def __init__(self, generation: str) -> None:
         self.position = 0
         self.states: dict[str, dict[str, State]] = {kind: {} for kind in KINDS}
+        self.zone_id = ""
+        self.open_tasks: set[str] = set()
         self.versions: dict[str, int] = {}
         self.names: dict[tuple[str, str], str] = {}
         self.progress: dict[str, tuple[int, str]] = {}
         self.shown: dict[str, dict[str, rows.Row]] = {kind: {} for kind in SHOWN}
         self._listeners: list[Callable[[str, str], None]] = []
-        self._on_cell: dict[str, set[str]] = {}
-        self._ended: dict[str, None] = {}
+        self.held: dict[str, Held] = {}
+        self._ended: OrderedDict[str, None] = OrderedDict()
         self.tables = {
             "compute_pool": Table("compute_pool", self._pool, str, generation),
             "cell": Table("cell", self._cell, str, generation),
-            "guest": Table("guest", self._guest, lambda key: self._state_of("guest", key).name, generation),
-            "image": Table("image", self._image, lambda key: self._state_of("image", key).name, generation),
+            "guest": Table("guest", self._guest, lambda key: _name(self.states["guest"][key]), generation),
+            "image": Table("image", self._image, lambda key: _name(self.states["image"][key]), generation),
             "task": Table("task", self._task, self._newest_first, generation),
             "alarm": Table("alarm", self.shown["alarm"].__getitem__, self._gravest_first, generation),
             "backup": Table("backup", self.shown["backup"].__getitem__, str, generation),
@@ -48,32 +57,57 @@ class ZoneViews:
 
     def load(self, zone: Model, version: Callable[[str], int], position: int) -> None:
         """Take over a replayed model of a zone as it stands."""
-        for kind in KINDS:
-            self.tables[kind].clear()
         for states in self.states.values():
             states.clear()
-        self.versions.clear()
-        self.names.clear()
-        self._on_cell.clear()
-        self._ended.clear()
-        self.position = position
+        for index in (self.versions, self.names, self.held, self.open_tasks, self._ended):
+            index.clear()
+        self.position, self.zone_id = position, ""
         for resource, state in zone.states.items():
-            if kind_of(resource) in self.states:
-                self._put(resource, state, version(resource), position)
+            kind, _, row_id = resource.partition("/")
+            rows_of_kind = self.states.get(kind)
+            if rows_of_kind is not None:
+                if isinstance(state, Guest):
+                    row_id = state.id  # the same text, kept once
+                rows_of_kind[row_id] = state
+                self.versions[resource] = version(resource)
+            elif isinstance(state, ZoneInfo):
+                self.zone_id = state.id
+        self._load_indexes()
+        self._ended.update(dict.fromkeys(zone.memory().get("ended", ())))
+        for kind in KINDS:
+            self.tables[kind].load(self.states[kind], position)
+
+    def _load_indexes(self) -> None:
+        """The same as ``_index`` of every state, quicker."""
+        for kind in NAMED:
+            self.names.update({(kind, _name(state)): row_id for row_id, state in self.states[kind].items()})
+        self.open_tasks.update(
+            key for key, task in self.states["task"].items() if isinstance(task, Task) and not task.ended
+        )
+        guests: dict[str, list[Guest]] = {}
+        for guest in self.states["guest"].values():
+            assert isinstance(guest, Guest)
+            guests.setdefault(guest.cell, []).append(guest)
+        self.held.update((cell, Held(there)) for cell, there in guests.items())
+
+    def take(self, other: "ZoneViews") -> None:
+        """Show what another one shows, in dictionaries of its own."""
+        self.position, self.zone_id = other.position, other.zone_id
+        self.states = {kind: dict(states) for kind, states in other.states.items()}
+        self.versions, self.names = dict(other.versions), dict(other.names)
+        self.held = {cell: held.copy() for cell, held in other.held.items()}
+        self.open_tasks, self._ended = set(other.open_tasks), OrderedDict(other._ended)
+        for kind in KINDS:
+            self.tables[kind].take(other.tables[kind])
 
     def fold(self, changes: list[Change]) -> None:
         for fact, before, after in changes:
-            kind = kind_of(fact.resource)
-            if kind not in self.states:
-                self.position = fact.position
-                continue
-            if after is None:
-                self._drop(fact.resource, before, fact.position)
-            else:
-                self._put(fact.resource, after, fact.version, fact.position)
-            self.position = fact.position
+            self._change(fact.resource, after, fact.version, fact.position)
             if isinstance(before, Cell) and isinstance(after, Cell) and before.online != after.online:
                 self._tell_guests_of(after.name)
+
+    def etag(self, kind: str) -> str:
+        return self.tables[kind].etag
 
     def find(self, kind: str, reference: str) -> str | None:
         """The id of a row by id or name; None when there is none."""
@@ -108,17 +142,12 @@ class ZoneViews:
 
     def _tell_guests_of(self, cell: str) -> None:
         """They are lost, or found again, without a fact of their own."""
-        for guest_id in self._on_cell.get(cell, ()):
+        for guest_id in self.guests_on(cell):
             self._tell("guest", guest_id)
 
     def _tell(self, kind: str, row_id: str) -> None:
         for listener in self._listeners:
             listener(kind, row_id)
-
-    def _state_of(self, kind: str, row_id: str) -> Guest | Image:
-        state = self.states[kind][row_id]
-        assert isinstance(state, Guest | Image)
-        return state
 
     def _newest_first(self, task_id: str) -> str:
         task = self.states["task"][task_id]
@@ -130,40 +159,61 @@ class ZoneViews:
         assert isinstance(alarm, Alarm)
         return f"{alarm.severity} {alarm.since.isoformat()}"
 
-    def _put(self, resource: str, state: State, version: int, position: int) -> None:
+    def _change(self, resource: str, after: State | None, version: int, position: int) -> None:
+        """The resource is so from now on (None = gone); rows that show it too are marked."""
+        self.position = position
         kind, row_id = kind_of(resource), id_of(resource)
-        self.states[kind][row_id] = state
-        self.versions[resource] = version
-        if isinstance(state, Guest | Image):
-            self.names[(kind, state.name)] = row_id
-        if isinstance(state, Guest):
-            self._on_cell.setdefault(state.cell, set()).add(row_id)
-        self.tables[kind].put(row_id, position)
-        if isinstance(state, Task) and state.ended:
+        if kind not in self.states:
+            if resource == ZONE:
+                self.zone_id = after.id if isinstance(after, ZoneInfo) else ""
+            return
+        before = self.states[kind].get(row_id)
+        if after is None:
+            self.states[kind].pop(row_id, None)
+            self.versions.pop(resource, None)
+        else:
+            self.states[kind][row_id] = after
+            self.versions[resource] = version
+        self._index(kind, row_id, before, after)
+        if after is None:
+            self.tables[kind].drop(row_id, position)
+        else:
+            self.tables[kind].put(row_id, position)
+        if isinstance(after, Task) and after.ended:
             self.progress.pop(row_id, None)
             self._trim_tasks(row_id, position)
-        self._touch_dependants(state, position)
+        self._touch_dependants(before if after is None else after, position)
+        if isinstance(before, Guest) and isinstance(after, Guest) and before.cell != after.cell:
+            self._touch_dependants(before, position)
 
-    def _drop(self, resource: str, before: State | None, position: int) -> None:
-        kind, row_id = kind_of(resource), id_of(resource)
-        state = self.states[kind].pop(row_id, before)
-        self.versions.pop(resource, None)
-        if isinstance(state, Guest | Image):
-            self.names.pop((kind, state.name), None)
-        if isinstance(state, Guest):
-            self._on_cell.get(state.cell, set()).discard(row_id)
-        self.tables[kind].drop(row_id, position)
-        self._touch_dependants(state, position)
+    def _index(self, kind: str, row_id: str, before: State | None, after: State | None) -> None:
+        if isinstance(before, Guest):
+            self.held[before.cell].remove(before)
+        if isinstance(before, Guest | Image) and after is None and self.names.get((kind, before.name)) == row_id:
+            del self.names[(kind, before.name)]
+        if isinstance(after, Guest | Image):
+            self.names[(kind, after.name)] = row_id
+        if isinstance(after, Guest):
+            held = self.held.get(after.cell)
+            if held is None:
+                held = self.held[after.cell] = Held()
+            held.add(after)
+        elif isinstance(after, Task) and not after.ended:
+            self.open_tasks.add(row_id)
+        elif isinstance(before, Task) or isinstance(after, Task):
+            self.open_tasks.discard(row_id)
 
     def _trim_tasks(self, ended: str, position: int) -> None:
         """Ended tasks beyond the limit are told by the journal only."""
         self._ended[ended] = None
         while len(self._ended) > LIMITS.tasks_kept:
-            oldest = next(iter(self._ended))
-            del self._ended[oldest]
-            self.states["task"].pop(oldest, None)
-            self.versions.pop(f"task/{oldest}", None)
-            self.tables["task"].drop(oldest, position)
+            oldest, _ = self._ended.popitem(last=False)
+            self._forget_task(oldest, position)
+
+    def _forget_task(self, task_id: str, position: int) -> None:
+        self.states["task"].pop(task_id, None)
+        self.versions.pop(f"task/{task_id}", None)
+        self.tables["task"].drop(task_id, position)
 
     def _touch_dependants(self, state: State | None, position: int) -> None:
         if isinstance(state, Guest):
@@ -172,8 +222,24 @@ class ZoneViews:
         elif isinstance(state, Cell):
             for pool in self.tables["compute_pool"].ids():
                 self.tables["compute_pool"].touch(pool, position)
-            for guest_id in self._on_cell.get(state.name, ()):
+            for guest_id in self.guests_on(state.name):
                 self.tables["guest"].touch(guest_id, position)
+
+    def guests_on(self, cell: str) -> set[str]:
+        held = self.held.get(cell)
+        return held.guests if held is not None else set()
+
+    def cells_of(self, pool: str) -> list[Cell]:
+        return [cell for cell in self.states["cell"].values() if isinstance(cell, Cell) and cell.pool == pool]
+
+    def candidates(self, pool: str) -> list[Candidate]:
+        """What placement would choose from, by promises alone: loads are observations and no part of a view."""
+        nothing = Held()
+        return [
+            Candidate(cell.name, cell.online, cell.usable, cell.cores, len(held.guests), held.promised, None)
+            for cell in self.cells_of(pool)
+            for held in (self.held.get(cell.name, nothing),)
+        ]
 
     def cell_of(self, guest: Guest) -> Cell | None:
         cell = self.states["cell"].get(guest.cell)
@@ -187,18 +253,20 @@ class ZoneViews:
     def _pool(self, name: str) -> rows.ComputePoolRow:
         pool = self.states["compute_pool"][name]
         assert isinstance(pool, ComputePool)
-        cells = sum(isinstance(cell, Cell) and cell.pool == name for cell in self.states["cell"].values())
-        counts = Counter(
-            rows.guest_state(guest, self.cell_of(guest))
-            for guest in self.states["guest"].values()
-            if isinstance(guest, Guest) and guest.pool == name
-        )
-        return rows.pool_row(pool, self.versions[f"compute_pool/{name}"], cells, dict(sorted(counts.items())))
+        counts: Counter[rows.GuestState] = Counter()
+        for name_of_cell, held in self.held.items():
+            cell = self.states["cell"].get(name_of_cell)
+            assert cell is None or isinstance(cell, Cell)
+            for (pool_name, own), number in held.counts.items():
+                if pool_name == name:
+                    counts[rows.seen_state(own, cell)] += number
+        version = self.versions[f"compute_pool/{name}"]
+        return rows.pool_row(pool, version, len(self.cells_of(name)), dict[str, int](sorted(counts.items())))
 
     def _cell(self, name: str) -> rows.CellRow:
         cell = self.states["cell"][name]
         assert isinstance(cell, Cell)
-        return rows.cell_row(cell, self.versions[f"cell/{name}"], len(self._on_cell.get(name, ())))
+        return rows.cell_row(cell, self.versions[f"cell/{name}"], len(self.guests_on(name)))
 
     def _image(self, row_id: str) -> rows.ImageRow:
         image = self.states["image"][row_id]

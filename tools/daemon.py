@@ -35,6 +35,7 @@ from nano.tools.state import default_state, make_node_folders, node_folder
 Ready = Callable[[str], None]
 Serve = Callable[[Path, Ready], Awaitable[None]]
 
+GIVE_WAY_S: Final = 0.001  # how long a thread that computes (a look at the past) keeps the event loop from its turn
 READY_TIMEOUT_S: Final = 120.0  # a replay of millions of events, or a first libvirt probe, must fit in
 STOP_PATIENCE_S: Final = 30.0
 STOPPED: Final = 3
@@ -194,6 +195,7 @@ class Program:
         def serving(message: str) -> None:
             gc.freeze()  # what was replayed lives as long as the node: keep the collector away from it
             gc.enable()
+            sys.setswitchinterval(GIVE_WAY_S)
             logs.logger(self.name).info("ready %s", message)
             ready(message)
 

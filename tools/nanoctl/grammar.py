@@ -7,7 +7,7 @@ one needs nothing here. ``run`` names the function that carries a verb out; it i
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from nano.domain.catalogue import COMMANDS, QUERIES, CommandEntry, QueryEntry
+from nano.domain.catalogue import AT, COMMANDS, QUERIES, CommandEntry, QueryEntry
 from nano.tools.nanoctl.arguments import Argument, arguments_of, query_argument
 
 NOUNS: Final[dict[str, str]] = {
@@ -80,7 +80,7 @@ def _query(entry: QueryEntry) -> Verb:
         field = entry.path.partition("{")[2].partition("}")[0]
         asked = (_subject(field), *asked)
     if name == "explain":
-        asked = tuple(argument._replace(required=argument.field != "pool") for argument in asked)
+        asked = tuple(argument._replace(required=argument.field not in ("pool", AT)) for argument in asked)
     limit = (
         (query_argument("limit")._replace(help="at most so many, 0 for all"),) if "limit" in entry.parameters else ()
     )
@@ -109,7 +109,13 @@ _OWN: Final = (
         (),
         (Argument("task", (), "id of the task; without it all that run", "TASK", completes="task"), _TIMEOUT),
     ),
-    Verb("status", "status", "Show the zone: its counts, its cells, what needs attention.", f"{_RUN}.status:run"),
+    Verb(
+        "status",
+        "status",
+        "Show the zone: its counts, its cells, what needs attention.",
+        f"{_RUN}.status:run",
+        (query_argument(AT),),
+    ),
     Verb("usage", "usage", "Show the last measured load of every cell and running guest.", f"{_RUN}.reading:usage"),
     Verb(
         "top",

@@ -7,7 +7,7 @@ import argparse
 import time
 from typing import Final
 
-from nano.domain.catalogue import COLLECTIONS
+from nano.domain.catalogue import AT, COLLECTIONS
 from nano.domain.errors import Unreachable
 from nano.domain.facts import kind_of
 from nano.tools.display import words
@@ -32,7 +32,8 @@ def run(session: Session, verb: Verb, namespace: argparse.Namespace) -> int:
     if "task" in fields:
         fields["task"] = session.task_id(fields["task"])
     assert verb.entry is not None
-    _tell(session, path_of(verb.entry.path, fields), {}, getattr(namespace, "limit", FACTS_SHOWN), one=True)
+    then = {AT: fields.pop(AT)} if AT in fields else {}
+    _tell(session, path_of(verb.entry.path, fields), then, getattr(namespace, "limit", FACTS_SHOWN), one=True)
     return OK
 
 
@@ -82,7 +83,7 @@ def _tell(
     if not facts:
         session.terminal.note("Nothing has happened that matches.")
         return
-    names = _names(session, facts)
+    names = _names(session, facts, {AT: filters[AT]} if AT in filters else {})
     short = session.terminal.narrow and not session.wide
     columns = [
         Column("WHEN", lambda fact, terminal: _when(fact, terminal, short=short), shorten=False),
@@ -108,15 +109,15 @@ def _sentence(fact: Row, names: dict[str, str], *, one: bool) -> str:
     return phrase(fact["event"]) if one else sentence(fact["event"], fact["resource"], names)
 
 
-def _names(session: Session, facts: list[Row]) -> dict[str, str]:
-    """Names of what the facts are about: from the facts themselves, the rest from the lists as they are now."""
+def _names(session: Session, facts: list[Row], then: Row) -> dict[str, str]:
+    """Names of what the facts are about: from the facts themselves, the rest from the lists as they are, or were then."""
     names = {fact["resource"]: name for fact in facts if (name := name_in(fact["event"]))}
     missing = {kind_of(fact["resource"]) for fact in facts if fact["resource"] not in names}
     for kind in missing & {"guest", "image"}:
-        for row in session.rows(f"/{COLLECTIONS[kind]}"):
+        for row in session.rows(f"/{COLLECTIONS[kind]}", then):
             names.setdefault(f"{kind}/{row['id']}", row["name"])
     if "task" in missing:
-        for row in session.rows("/tasks", None, 1000):
+        for row in session.rows("/tasks", then, 1000):
             names.setdefault(f"task/{row['id']}", f"{row['kind']} of {row['resource_name']}")
     return names
 

@@ -8,6 +8,7 @@ from nano.tools.display.card import print_fields
 from nano.tools.display.columns import CELL
 from nano.tools.display.table import print_table
 from nano.tools.display.terminal import Terminal
+from nano.tools.nanoctl.arguments import fields_in
 from nano.tools.nanoctl.exits import OK
 from nano.tools.nanoctl.grammar import Verb
 from nano.tools.nanoctl.session import Row, Session
@@ -15,22 +16,20 @@ from nano.tools.nanoctl.session import Row, Session
 TROUBLED = frozenset({"lost", "missing", "crashed"})
 
 
-def run(session: Session, verb: Verb, namespace: argparse.Namespace) -> int:  # noqa: ARG001
-    zone = session.get("/zone")
+def run(session: Session, verb: Verb, namespace: argparse.Namespace) -> int:
+    then = fields_in(namespace, verb.arguments)
+    zone = session.get("/zone", then)
     if not session.for_people:
         session.print_data(zone)
         return OK
-    cells, alarms, backups = ([*session.rows(path)] for path in ("/cells", "/alarms", "/backups"))
+    cells = [*session.rows("/cells", then)]
+    alarms, backups = ([] if then else [*session.rows(path)] for path in ("/alarms", "/backups"))
     terminal = session.terminal
-    since = words.parse_time(zone["started_at"])
     print_fields(
         terminal,
         [
             ("zone", f"{zone['name']} at {session.api.url}"),
-            (
-                "core",
-                f"nano {zone['version']}, started {words.ago(since, terminal.now())}, position {zone['position']}",
-            ),
+            _then(session, zone) if then else _core(session, zone),
             ("guests", _counts(zone["guests"])),
             ("cells", _counts(zone["cells"])),
             ("capacity", _capacity(zone)),
@@ -43,9 +42,19 @@ def run(session: Session, verb: Verb, namespace: argparse.Namespace) -> int:  # 
     if cells:
         terminal.write("")
         print_table(terminal, CELL, cells, wide=session.wide)
-    for number, line in enumerate(troubles(zone, cells, alarms)):
+    for number, line in enumerate([] if then else troubles(zone, cells, alarms)):
         terminal.write(f"{'' if number else chr(10)}! {line}")
     return OK
+
+
+def _core(session: Session, zone: Row) -> tuple[str, str]:
+    since = words.ago(words.parse_time(zone["started_at"]), session.terminal.now())
+    return "core", f"nano {zone['version']}, started {since}, position {zone['position']}"
+
+
+def _then(session: Session, zone: Row) -> tuple[str, str]:
+    at = words.moment(words.parse_time(zone["at"]), session.terminal.zone, narrow=session.terminal.narrow)
+    return "as it was", f"{at}, position {zone['position']}"
 
 
 def troubles(zone: Row, cells: list[Row], alarms: list[Row]) -> list[str]:

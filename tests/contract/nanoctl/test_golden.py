@@ -84,6 +84,7 @@ LINES = {
     "backup-list": "backup list",
     "placement": "placement explain --cores 2 --memory 2GiB --disk 10GiB",
     "status": "status",
+    "status-then": "status --at 1204",
     "usage": "usage",
     "top": "top --once",
     "refused": "guest create web --memory 2GiB --disk 10GiB",

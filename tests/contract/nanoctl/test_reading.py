@@ -135,3 +135,15 @@ def test_yaml_says_the_same_as_json(nanoctl: Any, api: Any) -> None:
     assert '  name: "no"\n' in text
     assert '  format: "a: \\"b\\""\n' in text
     assert '  sha256: "12e4"\n' in text
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["guest list", "guest show web", "guest history web", "cell list", "pool show default", "image list", "task list",
+     "journal list", "placement explain --cores 1 --memory 128MiB --disk 1GiB", "status"],
+)  # fmt: skip
+def test_every_read_can_be_of_a_moment(nanoctl: Any, api: Any, words: str) -> None:
+    """Also what is looked up beside it: the names in a history are those of that moment."""
+    nanoctl(*words.split(), "--at", "1200")
+    assert api.requests
+    assert all(asked.query.get("at") == ["1200"] for asked in api.requests), api.requests
