@@ -16,6 +16,7 @@ from nano.domain.catalogue import AT, QueryEntry
 from nano.domain.errors import Invalid, Unknown
 from nano.http.answers import Answer, Request, json_answer, not_modified, tag_matches
 from nano.http.decoding import decode_query, whole_number
+from nano.http.signing import query_pairs
 from nano.projections.rows import BackupRow, CellRow, ComputePoolRow, GuestRow, ImageRow, Row, TaskRow
 from nano.projections.table import PAGE_DEFAULT, PAGE_MAX
 from nano.projections.zone_views import ZoneViews
@@ -80,13 +81,15 @@ def parse_moment(text: str) -> "Moment":
     return instant
 
 
-def no_past(why: str) -> Invalid:
-    return Invalid(
-        f"{why}: there is nothing of the past.",
-        code="no_past",
-        hint="Ask without at; the zone, its lists, rows, histories and journal can be asked with it.",
-        field=AT,
-    )
+def refuse_past(query: bytes, why: str) -> None:
+    """Raises Invalid(no_past) where a moment is asked for."""
+    if any(name == AT.encode() for name, _ in query_pairs(query)):
+        raise Invalid(
+            f"{why}: there is nothing of the past.",
+            code="no_past",
+            hint="Ask without at; the zone, its lists, rows, histories and journal can be asked with it.",
+            field=AT,
+        )
 
 
 def make_list(core: "Core", entry: QueryEntry) -> Handle:
@@ -105,9 +108,9 @@ def make_list(core: "Core", entry: QueryEntry) -> Handle:
         remembered[query] = (etag, answer)
 
     async def fresh(query: bytes) -> Answer:
-        values = decode_query(query, (*entry.parameters, AT))
-        if AT in values and AT not in entry.parameters:
-            raise no_past(f"{entry.kind.capitalize()}s are what is so right now, not recorded")
+        if AT not in entry.parameters:
+            refuse_past(query, f"{entry.kind.capitalize()}s are what is so right now, not recorded")
+        values = decode_query(query, entry.parameters)
         limit = whole_number(values["limit"], "limit", 1, PAGE_MAX) if "limit" in values else PAGE_DEFAULT
         chosen = {name: values[name] for name in filters if name in values}
 

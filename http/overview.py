@@ -13,7 +13,7 @@ from nano.domain.naming import parse_size
 from nano.domain.placement import Need, Verdict, place
 from nano.http.answers import Answer, Request, json_answer
 from nano.http.decoding import decode_query, whole_number
-from nano.http.lists import find_row, no_past, parse_moment, position_header
+from nano.http.lists import find_row, parse_moment, position_header, refuse_past
 from nano.journal.line import BEGINNING
 from nano.projections.past_views import PastViews
 from nano.projections.rows import CellRow, ComputePoolRow
@@ -26,9 +26,9 @@ PLACEMENT_PARAMETERS = ("pool", "cores", "memory", "disk")
 
 
 class ZoneRow(msgspec.Struct, frozen=True, kw_only=True):
-    """``cores``, ``memory`` and ``disk`` (bytes) sum the online cells, ``…_promised`` all guests; counts are by state or severity,
-    without zeros. ``version`` and ``started_at`` are of the Core that answers, also where it
-    tells of the past; ``alarms`` are of now, and empty there."""
+    """``cores``, ``memory`` and ``disk`` (bytes) sum the online cells, ``…_promised`` all guests; counts are by state or
+    severity, without zeros. Of the past too ``version`` and ``started_at`` are of the Core that answers; ``alarms`` are
+    of now, and none then."""
 
     id: str
     name: str
@@ -93,7 +93,7 @@ class Overview:
         values = decode_query(request.query, (AT,))
         core = self._core
         if AT not in values:
-            alarms = dict(sorted(Counter(alarm.severity for alarm in core.alarms.current()).items()))
+            alarms = dict[str, int](sorted(Counter(alarm.severity for alarm in core.alarms.current()).items()))
             return _answer(zone_row(core, core.views, core.clock(), alarms), core.views.position)
         moment = parse_moment(values[AT])
 
@@ -105,8 +105,8 @@ class Overview:
 
     async def usage(self, request: Request) -> Answer:
         """Raises Invalid(no_past): samples are not journaled."""
-        if AT in decode_query(request.query, (AT,)):
-            raise no_past("Loads and rates are measured, not recorded")
+        refuse_past(request.query, "Loads and rates are measured, not recorded")
+        decode_query(request.query, ())
         return json_answer(self._core.usage.json(), 200, position_header(self._core.views.position))
 
     async def placement(self, request: Request) -> Answer:

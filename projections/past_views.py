@@ -17,7 +17,7 @@ import msgspec
 from nano.domain.facts import Change, Event, Evolve, Fact, Model, State, id_of, kind_of
 from nano.domain.task import Task
 from nano.domain.zone import ZONE, ZoneInfo
-from nano.projections.zone_views import ZoneViews
+from nano.projections.zone_views import KINDS, ZoneViews
 
 UNDO_MAX: Final = 4_000
 
@@ -99,8 +99,8 @@ class PastViews(ZoneViews):
         self._settle()
 
     def _settle(self) -> None:
-        for table in self.tables.values():
-            table.settle(self.position)
+        for kind in KINDS:
+            self.tables[kind].settle(self.position)
 
     def _state(self, resource: str) -> State | None:
         kind = kind_of(resource)
