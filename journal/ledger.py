@@ -204,10 +204,8 @@ class Ledger:
         return await self.history.facts(after, limit, resource)
 
     async def snapshot(self, up_to: int, above: int, share: Share) -> Capture | None:
-        """Where a fold may begin: the states of the newest snapshot up to a position and above another, each as ``share``
-        gives it back. Called in a thread."""
-        find = partial(self.snapshots.newest, up_to=up_to, above=above, share=share)
-        found = await self.workers.run(find)
+        """The newest snapshot up to a position and above another, read with ``share``: where a fold may begin."""
+        found = await self.workers.run(partial(self.snapshots.newest, up_to=up_to, above=above, share=share))
         return found[0] if found is not None else None
 
     # ------------------------------------------------------------------ staging
