@@ -8,6 +8,7 @@ whose disk the next guest starts, and afterwards for many other moments of the s
 ``NANO_POWER_BOOTS``, ``NANO_POWER_CUTS`` (for each boot) and ``NANO_POWER_SEED`` ask for more, and for others.
 """
 
+import logging
 import os
 import shutil
 import subprocess
@@ -29,6 +30,8 @@ from nano.tools.testbed.journaling import ledger_on
 from nano.tools.testbed.volatile_disk import VolatileDisk
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(3000)]
+
+log = logging.getLogger("nano.tests")
 
 BOOTS = int(os.environ.get("NANO_POWER_BOOTS", "2"))
 CUTS = int(os.environ.get("NANO_POWER_CUTS", "40"))
@@ -85,12 +88,13 @@ def journal_on(image: bytearray, folder: Path) -> Path:
     return folder
 
 
-async def check(node: Path, acknowledged: Acknowledged) -> None:
-    """Everything acknowledged is there once, at its place; nothing is there in part; live state is what the lines say."""
+async def check(node: Path, acknowledged: Acknowledged) -> int:
+    """Everything acknowledged is there once, at its place; nothing is there in part; live state is what the lines say.
+    Returns the position of the snapshot that the start began with."""
     journal = node / "data" / "journal"
     if not (journal / "commits").exists():
         assert not acknowledged
-        return
+        return 0
     before = verify(journal)
     assert before.damage is None, f"before a start: {before.damage}"
     ledger = ledger_on(node)
@@ -103,9 +107,11 @@ async def check(node: Path, acknowledged: Acknowledged) -> None:
     assert isinstance(ledger.model, Counters)
     assert sum(ledger.model.values().values()) == len(commands)
     assert ledger.position == before.position == (lines[-1].last if lines else 0)
+    began = ledger.snapshots.position
     await ledger.aclose()
     after = verify(journal)
     assert after.damage is None, f"after a start: {after.damage}"
+    return began
 
 
 @pytest.fixture(scope="module")
@@ -126,17 +132,19 @@ async def test_what_was_acknowledged_survives_the_loss_of_power(guest: tuple[Pat
         run = Run(folder, VolatileDisk(bytes(image)))
         await run.live(*guest, commands=random.randint(800, 1600))
         assert run.opened_at >= max(survived, default=0)
-        made = len(run.disk.operations)
+        made, began = len(run.disk.operations), []
         for number, at in enumerate(sorted(random.sample(range(1, made), min(CUTS, made - 1)))):
             known = survived | {position: command for seen, position, command in run.acknowledged if seen <= at}
             node = journal_on(run.disk.cut(at, random), folder / f"cut-{number}")
             try:
-                await check(node, known)
+                began.append(await check(node, known))
             except (AssertionError, JournalDamaged) as error:
                 error.add_note(f"boot {boot}, power lost after operation {at} of {made}, seed {SEED}: {node}")
                 raise
             shutil.rmtree(node)
+        assert any(began), "some starts are from a snapshot"
         await assert_that_a_lying_disk_is_found_out(run, survived, folder, random)
+        log.info("boot %d: %d commands, %d operations, %d cuts", boot, len(run.acknowledged), made, len(began))
         survived |= {position: command for _, position, command in run.acknowledged}
         image = run.disk.cut(made, random)
     await check(journal_on(image, tmp_path / "end"), survived)
@@ -145,6 +153,6 @@ async def test_what_was_acknowledged_survives_the_loss_of_power(guest: tuple[Pat
 async def assert_that_a_lying_disk_is_found_out(run: Run, survived: Acknowledged, folder: Path, random: Random) -> None:
     """The proof of this proof: where flushes count for nothing, acknowledged commands are lost, and ``check`` says so."""
     known = survived | {position: command for _, position, command in run.acknowledged}
-    image = run.disk.cut(len(run.disk.operations), random, flushes_count=False)
+    image = run.disk.lied(random)
     with pytest.raises((AssertionError, JournalDamaged)):
         await check(journal_on(image, folder / "lied"), known)

@@ -24,6 +24,7 @@ class VolatileDisk:
 
     def __init__(self, image: bytes) -> None:
         self.image = bytearray(image)  # as its reader sees it now
+        self._before = image
         self._durable = bytearray(image)  # what the first ``_settled`` operations left for certain
         self._settled = 0
         self.operations: list[Written | None] = []  # None = a flush
@@ -38,22 +39,26 @@ class VolatileDisk:
     def flush(self) -> None:
         self.operations.append(None)
 
-    def cut(self, at: int, random: Random, *, flushes_count: bool = True) -> bytearray:
-        """What is on it when power goes after its first ``at`` operations; from one call to the next, ``at`` only grows.
-
-        Without ``flushes_count`` it is a disk that lies: it has answered flushes and done nothing.
-        """
+    def cut(self, at: int, random: Random) -> bytearray:
+        """What is on it when power goes after its first ``at`` operations; from one call to the next, ``at`` only grows."""
         flushed = max((number for number in range(at) if self.operations[number] is None), default=0)
         if flushed < self._settled:
             raise ValueError("Cuts are made in order.")
-        if flushes_count:
-            _apply(self._durable, self.operations[self._settled : flushed])
-            self._settled = flushed
-        left = bytearray(self._durable)
-        for written in self.operations[self._settled : at]:
-            if written is not None:
-                _apply(left, _kept(written, random))
-        return left
+        _apply(self._durable, self.operations[self._settled : flushed])
+        self._settled = flushed
+        return _torn(self._durable, self.operations[flushed:at], random)
+
+    def lied(self, random: Random) -> bytearray:
+        """What would be on it now if it had answered flushes and done nothing."""
+        return _torn(self._before, self.operations, random)
+
+
+def _torn(image: bytes | bytearray, operations: Sequence[Written | None], random: Random) -> bytearray:
+    left = bytearray(image)
+    for written in operations:
+        if written is not None:
+            _apply(left, _kept(written, random))
+    return left
 
 
 def _apply(image: bytearray, operations: Sequence[Written | None]) -> None:
