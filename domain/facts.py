@@ -78,11 +78,13 @@ class Rules(NamedTuple):
     """The tables of a model: what answers a command or event of exactly this type, and what the states of a kind are.
 
     ``states`` has a struct type for every kind of resource that ``evolve`` gives; without it there are no snapshots.
+    ``last`` are the events after which nothing more happens to a resource, so that its model may forget it.
     """
 
     decide: Mapping[type[Command], Decide]
     evolve: Mapping[type[Event], Evolve]
     states: Mapping[str, type[State]] = {}
+    last: frozenset[type[Event]] = frozenset()
 
     def event_types(self) -> tuple[type[Event], ...]:
         return tuple(self.evolve)
@@ -93,20 +95,23 @@ class Rules(NamedTuple):
         decide: dict[type[Command], Decide] = {}
         evolve: dict[type[Event], Evolve] = {}
         states: dict[str, type[State]] = {}
+        last: frozenset[type[Event]] = frozenset()
         for part in parts:
             if twice := decide.keys() & part.decide.keys() or evolve.keys() & part.evolve.keys():
                 raise ValueError(f"Two rules for {sorted(kind.__name__ for kind in twice)}.")
             decide |= part.decide
             evolve |= part.evolve
             states |= part.states
-        return cls(decide, evolve, states)
+            last |= part.last
+        return cls(decide, evolve, states, last)
 
 
 class Model:
     """States by resource name, and whatever indexes a subclass keeps beside them.
 
     The container changes, the states never do (frozen structs), so a reader may keep one. ``apply`` is the
-    only way in; it is used alike for live events, for replay and for what-if copies.
+    only way in, for live events and for what-if copies alike; only a replay of a whole log goes beside it, and makes the
+    indexes once, by ``reindex``.
     """
 
     rules: Rules
@@ -115,22 +120,32 @@ class Model:
         self.states: dict[str, State] = {}
 
     def clear(self) -> None:
-        """Back to nothing, before a refold; subclasses clear their indexes too."""
+        """Back to nothing, before a refold."""
         self.states.clear()
+        self.recall({})
+        self.clear_indexes()
+
+    def clear_indexes(self) -> None:
+        """Forget everything that ``changed`` makes of the states."""
 
     def memory(self) -> dict[str, list[str]]:
         """What decisions or trimming lean on and no state says, by name: orders in which things came about."""
         return {}
 
     def recall(self, memory: Mapping[str, list[str]]) -> None:
-        """Take over what ``memory`` gave; called on an empty model, before its states come back."""
+        """Take over what ``memory`` gave, in place of what was there; called before the states come back."""
 
     def restore(self, states: Mapping[str, State], memory: Mapping[str, list[str]]) -> None:
         """Become the model that had these states, in this order, and this memory."""
         self.clear()
         self.recall(memory)
-        for resource, state in states.items():
-            self.states[resource] = state
+        self.states.update(states)
+        self.reindex()
+
+    def reindex(self) -> None:
+        """Make the indexes anew from the states."""
+        self.clear_indexes()
+        for resource, state in self.states.items():
             self.changed(resource, None, state)
 
     def get(self, resource: str) -> State | None:
@@ -154,10 +169,15 @@ class Model:
         else:
             self.states[resource] = after
         self.changed(resource, before, after)
+        if type(event) in self.rules.last:
+            self.over(after)
         return before, after
 
     def changed(self, resource: str, before: State | None, after: State | None) -> None:
-        """Hook for indexes; called after every event."""
+        """Hook for indexes, which are functions of the states; called after every event."""
+
+    def over(self, state: State | None) -> None:
+        """Hook for forgetting: nothing more happens to this resource (``Rules.last``), nor to those of earlier calls."""
 
 
 def kind_of(resource: str) -> str:

@@ -155,41 +155,39 @@ def evolve_deleted(state: Guest, event: GuestDeleted, at: datetime) -> None:
     return None
 
 
-def _power(state: Guest, power: Power, reason: str, at: datetime) -> Guest:
-    on = power in ("running", "paused")
+def _on(state: Guest, power: Power, reason: str, at: datetime) -> Guest:
+    return msgspec.structs.replace(state, power=power, note=reason, changed_at=at)
+
+
+def _off(state: Guest, power: Power, reason: str, at: datetime) -> Guest:
+    """Nothing that runs in it can be reached."""
     return msgspec.structs.replace(
-        state,
-        power=power,
-        note=reason,
-        changed_at=at,
-        agent=state.agent if on else False,
-        addresses=state.addresses if on else (),
-        pending=state.pending if on else (),
+        state, power=power, note=reason, changed_at=at, agent=False, addresses=(), pending=()
     )
 
 
 def evolve_started(state: Guest, event: GuestStarted, at: datetime) -> Guest:
-    return _power(state, "running", event.reason, at)
+    return _on(state, "running", event.reason, at)
 
 
 def evolve_stopped(state: Guest, event: GuestStopped, at: datetime) -> Guest:
-    return _power(state, "stopped", event.reason, at)
+    return _off(state, "stopped", event.reason, at)
 
 
 def evolve_paused(state: Guest, event: GuestPaused, at: datetime) -> Guest:
-    return _power(state, "paused", event.reason, at)
+    return _on(state, "paused", event.reason, at)
 
 
 def evolve_crashed(state: Guest, event: GuestCrashed, at: datetime) -> Guest:
-    return _power(state, "crashed", event.reason, at)
+    return _off(state, "crashed", event.reason, at)
 
 
 def evolve_vanished(state: Guest, event: GuestVanished, at: datetime) -> Guest:
-    return _power(state, "missing", event.reason, at)
+    return _off(state, "missing", event.reason, at)
 
 
 def evolve_redefined(state: Guest, event: GuestRedefined, at: datetime) -> Guest:
-    return _power(state, "stopped", "defined again from the journal", at)
+    return _off(state, "stopped", "defined again from the journal", at)
 
 
 def evolve_changed(state: Guest, event: GuestChanged, at: datetime) -> Guest:

@@ -39,8 +39,7 @@ class Office(Model):
         self.sessions: dict[str, se.Session] = {}
         self._by_digest: dict[str, str] = {}
 
-    def clear(self) -> None:
-        super().clear()
+    def clear_indexes(self) -> None:
         self.accounts.clear()
         self.sessions.clear()
         self._by_digest.clear()

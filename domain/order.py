@@ -66,4 +66,5 @@ RULES: Final = Rules(
     decide={},
     evolve={OrderTaken: evolve_taken, OrderDone: evolve_done, OrderFailed: evolve_failed},
     states={"order": Order},
+    last=frozenset({OrderDone, OrderFailed}),
 )

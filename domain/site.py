@@ -1,5 +1,6 @@
 """Site: the model of one Cell, its host domains and orders. What a Cell's journal folds into."""
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -19,18 +20,16 @@ class Site(Model):
     def __init__(self) -> None:
         super().__init__()
         self.open_orders: dict[str, od.Order] = {}
-        self._closed: dict[str, None] = {}
+        self._closed: deque[str] = deque()
 
-    def clear(self) -> None:
-        super().clear()
+    def clear_indexes(self) -> None:
         self.open_orders.clear()
-        self._closed.clear()
 
     def memory(self) -> dict[str, list[str]]:
         return {"closed": list(self._closed)}
 
     def recall(self, memory: Mapping[str, list[str]]) -> None:
-        self._closed.update(dict.fromkeys(memory.get("closed", ())))
+        self._closed = deque(memory.get("closed", ()))
 
     def of_kind(self, kind: str) -> Iterator[State]:
         """Orders: the open ones only."""
@@ -44,10 +43,13 @@ class Site(Model):
             return
         if after.state == "open":
             self.open_orders[after.id] = after
-            return
-        self.open_orders.pop(after.id, None)
-        self._closed[after.id] = None
+        else:
+            self.open_orders.pop(after.id, None)
+
+    def over(self, state: State | None) -> None:
+        """Of closed orders only the last are kept."""
+        assert isinstance(state, od.Order)
+        self._closed.append(state.id)
         while len(self._closed) > ORDERS_KEPT:
-            oldest = next(iter(self._closed))
-            del self._closed[oldest]
+            oldest = self._closed.popleft()
             self.states.pop(f"order/{oldest}", None)

@@ -185,13 +185,12 @@ def evolve_step_started(state: Task, event: TaskStepStarted, at: datetime) -> Ta
 
 
 def evolve_step_ended(state: Task, event: TaskStepEnded, at: datetime) -> Task:
-    steps = tuple(
-        msgspec.structs.replace(step, state=event.outcome, ended_at=at, detail=event.detail)
-        if step.name == event.name
-        else step
+    replace = msgspec.structs.replace
+    steps = [
+        replace(step, state=event.outcome, ended_at=at, detail=event.detail) if step.name == event.name else step
         for step in state.steps
-    )
-    return msgspec.structs.replace(state, steps=steps)
+    ]
+    return replace(state, steps=tuple(steps))
 
 
 def evolve_cancel_requested(state: Task, event: TaskCancelRequested, at: datetime) -> Task:
@@ -216,12 +215,13 @@ def evolve_ended(state: Task, event: TaskEnded, at: datetime) -> Task:
 def _close_open(
     steps: tuple[Step, ...], outcome: Literal["done", "failed"], at: datetime, detail: str
 ) -> tuple[Step, ...]:
-    return tuple(
+    closed = [
         msgspec.structs.replace(step, state=outcome, ended_at=at, detail=detail or step.detail)
         if step.state == "running"
         else step
         for step in steps
-    )
+    ]
+    return tuple(closed)
 
 
 RULES: Final = Rules(
@@ -235,4 +235,5 @@ RULES: Final = Rules(
         TaskEnded: evolve_ended,
     },
     states={"task": Task},
+    last=frozenset({TaskEnded}),
 )

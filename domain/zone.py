@@ -5,7 +5,7 @@ cell; only the order in which tasks ended is not, it is ``memory``. ``loads`` is
 heartbeats, put there by the node that runs the model and never part of a fact. Replay, dry run and what-if work without it.
 """
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -118,19 +118,18 @@ class Zone(Model):
         self.guest_ids: dict[str, str] = {}
         self.macs: set[str] = set()
         self.open_tasks: dict[str, ta.Task] = {}
-        self._ended: dict[str, None] = {}
+        self._ended: deque[str] = deque()
         self._on_cell: defaultdict[str, dict[str, gu.Guest]] = defaultdict(dict)
 
-    def clear(self) -> None:
-        super().clear()
-        for index in (self.kinds, self.guest_ids, self.macs, self.open_tasks, self._ended, self._on_cell):
+    def clear_indexes(self) -> None:
+        for index in (self.kinds, self.guest_ids, self.macs, self.open_tasks, self._on_cell):
             index.clear()
 
     def memory(self) -> dict[str, list[str]]:
         return {"ended": list(self._ended)}
 
     def recall(self, memory: Mapping[str, list[str]]) -> None:
-        self._ended.update(dict.fromkeys(memory.get("ended", ())))
+        self._ended = deque(memory.get("ended", ()))
 
     def of_kind(self, kind: str) -> Iterator[State]:
         return iter(self.kinds.get(kind, {}).values())
@@ -191,14 +190,17 @@ class Zone(Model):
                 self.macs.update(after.spec.macs)
 
     def _task_changed(self, task: ta.Task) -> None:
-        if not task.ended:
+        if task.ended:
+            self.open_tasks.pop(task.id, None)
+        else:
             self.open_tasks[task.id] = task
-            return
-        self.open_tasks.pop(task.id, None)
-        self._ended[task.id] = None
+
+    def over(self, state: State | None) -> None:
+        """Of ended tasks only the last are kept."""
+        assert isinstance(state, ta.Task)
+        self._ended.append(state.id)
         while len(self._ended) > self.limits.tasks_kept:
-            oldest = next(iter(self._ended))
-            del self._ended[oldest]
+            oldest = self._ended.popleft()
             self.states.pop(f"task/{oldest}", None)
             self.kinds["task"].pop(f"task/{oldest}", None)
 

@@ -61,8 +61,9 @@ class Folded:
     ) -> None:
         """Fold many lines. With ``damage`` (the error for a line of the last block) versions are checked:
         raises JournalDamaged."""
-        versions = self.versions
-        apply = self.model.apply
+        versions, receipts = self.versions, self.receipts
+        model = self.model
+        states, evolve, ends = model.states, model.rules.evolve, model.rules.last
         for lines in blocks:
             for number, line in enumerate(lines):
                 at = line.time
@@ -72,11 +73,22 @@ class Folded:
                     if entry.version != version and damage is not None:
                         raise damage(number, f"{resource} should have version {version}")
                     versions[resource] = version
-                    apply(resource, entry.event, at)
+                    # as Model.apply does it, but without the indexes: they are made once, at the end
+                    event = entry.event
+                    kind = type(event)
+                    after = evolve[kind](states.get(resource), event, at)
+                    if after is None:
+                        states.pop(resource, None)
+                    else:
+                        states[resource] = after
+                        if kind in ends:
+                            model.over(after)
                 if line.tracking is not None:
                     self.tracking[line.tracking.upstream] = line.tracking.position
-            self.receipts.remember_lines(lines)
+            receipts.replay(lines)
             self.time, self.epoch = lines[-1].time, lines[-1].epoch
+        receipts.replayed()
+        model.reindex()
 
     def apply(self, line: Line[Any]) -> list[Change]:
         """Fold the events of one new line, with what changed. An event that breaks leaves the model half changed."""

@@ -9,6 +9,7 @@ without it a copied journal is no help in guessing.
 import hashlib
 import secrets
 from collections import deque
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,6 +40,8 @@ class Receipts:
         self._max = commands_max
         self._known: dict[str, int] = {}  # command id -> position << 64 | digest: one object instead of three
         self._order: deque[str] = deque()
+        self._late: deque[list[tuple[str, str, int]]] = deque()  # of lines that are replayed: id, digest, position
+        self._late_count = 0
         self._encode = msgspec.json.Encoder(order="sorted").encode
 
     def digest(self, command: Command) -> str:
@@ -68,16 +71,29 @@ class Receipts:
         self._order.append(command_id)
         self._known[command_id] = position << 64 | (int(digest, 16) if digest else 0)
 
-    def remember_lines(self, lines: list[Line[Any]]) -> None:
-        """The same for many lines of the log at once."""
+    def replay(self, lines: list[Line[Any]]) -> None:
+        """Take note of many lines of a log; ``replayed`` says that there are no more. Of a long log nearly all commands are
+        forgotten again, so those that the last ones will displace anyhow are never looked at closely."""
+        late = self._late
+        late.append([(line.command, line.digest, line.position) for line in lines if line.command])
+        self._late_count += len(late[-1])
+        while self._late_count - len(late[0]) >= self._max:
+            self._late_count -= len(late.popleft())
+
+    def replayed(self) -> None:
+        """Remember what was noted."""
         known, order = self._known, self._order
-        for line in lines:
-            command_id = line.command
-            if command_id and command_id not in known:
+        for command_id, digest, position in chain.from_iterable(self._late):
+            if command_id not in known:
                 if len(order) >= self._max:
                     del known[order.popleft()]
                 order.append(command_id)
-                known[command_id] = line.position << 64 | int(line.digest or "0", 16)
+                known[command_id] = position << 64 | int(digest or "0", 16)
+        self._forget_late()
+
+    def _forget_late(self) -> None:
+        self._late.clear()
+        self._late_count = 0
 
     def copy(self) -> dict[str, int]:
         """Everything known, oldest first, for ``restore``."""
@@ -91,6 +107,7 @@ class Receipts:
     def clear(self) -> None:
         self._known.clear()
         self._order.clear()
+        self._forget_late()
 
 
 def receipts_key(disk: Disk, folder: Path) -> bytes:

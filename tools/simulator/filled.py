@@ -13,9 +13,10 @@ from typing import Final
 from nano.domain import guest_commands as gc
 from nano.domain.cell import AddCell, DescribeCell, MeetCell
 from nano.domain.facts import Command, Context, kind_of
-from nano.domain.host_domain import DomainCreated, DomainPowerChanged
+from nano.domain.guest import Guest
+from nano.domain.host_domain import DomainAgentChanged, DomainCreated, DomainPowerChanged
 from nano.domain.machine import MEBI
-from nano.domain.report import RecordReport, ReportedFact
+from nano.domain.report import RecordReport, Reported, ReportedFact
 from nano.domain.zone import FoundZone, Zone
 from nano.journal.commit_log import CommitLog
 from nano.journal.disk import replace_file
@@ -64,7 +65,7 @@ class FilledJournal:
             cell = f"cell{index % cells}"
             self._do(gc.CreateGuest(name=f"g{index:05d}", memory=128 * MEBI, disks=(64 * MEBI,), cell=cell))
             guest = self.zone.find_guest(f"g{index:05d}")
-            self._do(RecordReport(cell=cell, facts=(ReportedFact(guest.id, DomainCreated()),)))
+            self._report(guest, DomainCreated())
             self._do(gc.EndCreate(guest.task))
 
     def fill(self, events: int) -> int:
@@ -73,11 +74,39 @@ class FilledJournal:
             for guest in list(self.zone.guests()):
                 power = "stopped" if guest.power == "running" else "running"
                 changed = DomainPowerChanged(power, "bench")  # type: ignore[arg-type]
-                self._do(RecordReport(cell=guest.cell, facts=(ReportedFact(guest.id, changed),)))
+                self._report(guest, changed)
                 if self._position >= events:
                     break
         self._flush()
         return self._position
+
+    def live(self, events: int) -> int:
+        """Guests are ordered to start, answer, have their console opened, are ordered to stop or stop by themselves, until
+        there are so many events; how many there are. As in a real zone, most lines come of tasks."""
+        while self._position < events:
+            for guest in list(self.zone.guests()):
+                self._one_life(guest)
+                if self._position >= events:
+                    break
+        self._flush()
+        return self._position
+
+    def _one_life(self, guest: Guest) -> None:
+        self._ordered(guest, gc.StartGuest(guest=guest.id), DomainPowerChanged("running", "on order"))
+        self._report(guest, DomainAgentChanged(connected=True, addresses=("192.168.10.17",)))
+        if self._number % 2:
+            self._do(gc.OpenConsole(guest=guest.id))
+            self._ordered(guest, gc.StopGuest(guest=guest.id), DomainPowerChanged("stopped", "on order"))
+        else:
+            self._report(guest, DomainPowerChanged("stopped", "by itself"))
+
+    def _ordered(self, guest: Guest, order: gc.StartGuest | gc.StopGuest, outcome: DomainPowerChanged) -> None:
+        self._do(order)
+        self._report(guest, outcome)
+        self._do(gc.EndWork(self.zone.find_guest(guest.id).task))
+
+    def _report(self, guest: Guest, event: Reported) -> None:
+        self._do(RecordReport(cell=guest.cell, facts=(ReportedFact(guest.id, event),)))
 
     def snapshot(self) -> tuple[float, float]:
         """(ms to copy, s to write); ``stall_ms`` is how long another thread had to wait for its turn at most."""
