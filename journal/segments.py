@@ -24,6 +24,7 @@ from nano.journal.small_files import UNREADABLE, checked, with_check
 from nano.journal.torn import is_torn_batch
 
 SEGMENT_BYTES_MAX: Final = 64 << 20
+BLOCK_BYTES: Final = 64 << 10  # what a block decodes to stays in a processor's cache until it is folded
 INDEX_BYTES: Final = 16 << 10
 _DIGITS: Final = 16
 
@@ -126,7 +127,7 @@ class SegmentScan:
         self.torn = b""
 
     def blocks(self) -> Iterator[Block]:
-        """Blocks of about SCAN_BYTES. Raises JournalDamaged at the first line that does not follow, after what is whole
+        """Blocks of about BLOCK_BYTES. Raises JournalDamaged at the first line that does not follow, after what is whole
         before it was given."""
         read_to = self.end
         while data := read_text(self._disk, self._path, read_to, SCAN_BYTES):
@@ -137,23 +138,36 @@ class SegmentScan:
                 continue
             text = self.torn + data[:cut]
             self.torn = data[cut:]
-            block = Block(self._path, self.end, text, text[:-1].split(b"\n"))
-            self.hash, followed = check_chain(self.hash, block.lines)
-            if followed < len(block.lines):
-                wrong = block.offset_of(followed)
-                if followed:
-                    whole = text[: wrong - self.end]
-                    yield Block(self._path, self.end, whole, block.lines[:followed])
-                rest = self._disk.read(self._path, wrong)
-                if is_torn_batch(rest, wrong):
-                    self.end, self.torn = wrong, rest
+            for part in _cut_at_lines(text):
+                block = Block(self._path, self.end, part, part[:-1].split(b"\n"))
+                self.hash, followed = check_chain(self.hash, block.lines)
+                if followed < len(block.lines):
+                    yield from self._until(block, followed)
                     return
-                raise damaged(self._path, wrong, "the line does not follow the one before it")
-            self.end += len(text)
-            yield block
+                self.end += len(part)
+                yield block
         # a torn write leaves less than a line, or zeros: a whole line and then another byte than newline was changed later
         if len(self.torn) > HASH_TAIL and self.torn[-1] and check_chain(self.hash, [self.torn[:-1]])[1]:
             raise damaged(self._path, self.end + len(self.torn) - 1, "a line should end here")
+
+    def _until(self, block: Block, followed: int) -> Iterator[Block]:
+        """What is whole of a block that breaks off. Raises JournalDamaged unless a torn batch explains the rest."""
+        wrong = block.offset_of(followed)
+        if followed:
+            yield Block(block.path, block.offset, block.data[: wrong - block.offset], block.lines[:followed])
+        rest = self._disk.read(block.path, wrong)
+        if not is_torn_batch(rest, wrong):
+            raise damaged(block.path, wrong, "the line does not follow the one before it")
+        self.end, self.torn = wrong, rest
+
+
+def _cut_at_lines(text: bytes) -> Iterator[bytes]:
+    """Pieces of at least BLOCK_BYTES, but for the last, that end with a line."""
+    start = 0
+    while start < len(text):
+        end = text.find(b"\n", start + BLOCK_BYTES - 1) + 1 or len(text)
+        yield text[start:end]
+        start = end
 
 
 def decode_block(decoder: msgspec.json.Decoder[Line[Any]], block: Block) -> list[Line[Any]]:
