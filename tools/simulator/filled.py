@@ -14,6 +14,7 @@ from nano.domain import guest_commands as gc
 from nano.domain.cell import AddCell, DescribeCell, MeetCell
 from nano.domain.facts import Command, Context, kind_of
 from nano.domain.guest import Guest
+from nano.domain.guest_hold import EndWork
 from nano.domain.host_domain import DomainAgentChanged, DomainCreated, DomainPowerChanged
 from nano.domain.machine import MEBI
 from nano.domain.report import RecordReport, Reported, ReportedFact
@@ -103,7 +104,7 @@ class FilledJournal:
     def _ordered(self, guest: Guest, order: gc.StartGuest | gc.StopGuest, outcome: DomainPowerChanged) -> None:
         self._do(order)
         self._report(guest, outcome)
-        self._do(gc.EndWork(self.zone.find_guest(guest.id).task))
+        self._do(EndWork(self.zone.find_guest(guest.id).task))
 
     def _report(self, guest: Guest, event: Reported) -> None:
         self._do(RecordReport(cell=guest.cell, facts=(ReportedFact(guest.id, event),)))
