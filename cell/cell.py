@@ -58,4 +58,4 @@ class CellNode:
 
     def _hypervisor(self) -> Iterator[Finding]:
         if self._sampler.trouble:
-            yield Finding("hypervisor_unreachable", f"The hypervisor does not answer: {self._sampler.trouble}")
+            yield Finding("hypervisor_unreachable", {"cell": self.name, "reason": self._sampler.trouble})

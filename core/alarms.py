@@ -6,11 +6,12 @@ cell told is dropped when it counts as offline: then that is the alarm. Nothing 
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from itertools import islice
 from typing import Final
 
 import msgspec
 
-from nano.domain.alarm import Alarm, Finding, alarm_id
+from nano.domain.alarm import Alarm, Finding, alarm_id, moment
 from nano.domain.backup_state import BackupState
 from nano.domain.cell import Cell
 from nano.domain.facts import Change
@@ -24,6 +25,7 @@ from nano.transports.messages import HealthIs
 ALARMS_OF_CELL_MAX: Final = 50
 NAME_MAX: Final = 64
 TEXT_MAX: Final = 1_000
+DETAILS_MAX: Final = 10
 
 
 class AlarmDesk:
@@ -70,16 +72,13 @@ class AlarmDesk:
         for cell in self._zone.of_kind("cell"):
             if not isinstance(cell, Cell) or not cell.pool:
                 continue
-            resource = f"cell/{cell.name}"
+            resource, named = f"cell/{cell.name}", {"cell": cell.name}
             if not cell.online:
-                since = f"{cell.seen_at:%Y-%m-%d %H:%M:%S} UTC"
-                yield Finding("cell_offline", f"Cell {cell.name} does not answer since {since}.", resource)
+                yield Finding("cell_offline", named | {"since": moment(cell.seen_at)}, resource)
             if cell.error:
-                yield Finding("cell_fault", f"Cell {cell.name}: {cell.error}", resource)
+                yield Finding("cell_fault", named | {"reason": cell.error}, resource)
             if cell.debts:
-                count = f"{len(cell.debts)} guest{'s' if len(cell.debts) > 1 else ''}"
-                text = f"Cell {cell.name} may still have parts of {count} whose creation was given up."
-                yield Finding("cell_debts", text, resource)
+                yield Finding("cell_debts", named | {"count": str(len(cell.debts))}, resource)
 
 
 def _of_cell(cell: str, alarm: Alarm) -> Alarm:
@@ -93,6 +92,7 @@ def _of_cell(cell: str, alarm: Alarm) -> Alarm:
         place=place,
         message=alarm.message[:TEXT_MAX],
         hint=alarm.hint[:TEXT_MAX],
+        details={name[:NAME_MAX]: value[:TEXT_MAX] for name, value in islice(alarm.details.items(), DETAILS_MAX)},
     )
 
 

@@ -18,7 +18,8 @@ Severity = Literal["critical", "warning"]
 
 class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     """``id`` is the same as long as the condition lasts. ``node`` says who found it, ``resource`` what it is about,
-    ``place`` which part of that (a folder of files; often empty)."""
+    ``place`` which part of that (a folder of files; often empty). ``message`` is the kind's, with ``place`` and
+    ``details`` filled in."""
 
     id: str
     code: str
@@ -29,58 +30,109 @@ class Alarm(msgspec.Struct, frozen=True, kw_only=True):
     since: datetime
     message: str
     hint: str
+    details: dict[str, str]
 
 
 class Finding(NamedTuple):
     """A condition that holds now. ``code`` is one of KINDS; an empty ``resource`` means the node that found it."""
 
     code: str
-    message: str
+    details: dict[str, str]
     resource: str = ""
     place: str = ""
 
 
 class Kind(NamedTuple):
+    """What its alarms say: what happened and why (``message``), and what to do (``hint``)."""
+
     severity: Severity
+    message: str
     hint: str
 
 
 KINDS: Final[Mapping[str, Kind]] = {
-    "disk_full": Kind("critical", "Free space on this file system; the node goes on by itself."),
+    "disk_full": Kind(
+        "critical",
+        "There is no room to write the journal in %(folder)s.",
+        "Free space on this file system; the node goes on by itself.",
+    ),
     "journal_read_only": Kind(
         "critical",
+        "The journal in %(folder)s is on a file system that is mounted read-only.",
         "Look at the kernel's messages, repair the file system and mount it for writing; the node goes on by itself.",
     ),
     "journal_write_failed": Kind(
-        "critical", "Check the disk and the permissions of the folder; the node goes on by itself once it can write."
+        "critical",
+        "The journal in %(folder)s can't be written: %(reason)s",
+        "Check the disk and the permissions of the folder; the node goes on by itself once it can write.",
     ),
     "journal_poisoned": Kind(
-        "critical", "Check the disk and its kernel messages, then restart the node: it reads back what the disk kept."
+        "critical",
+        "The journal in %(folder)s takes nothing more until the node is restarted: %(reason)s",
+        "Check the disk and its kernel messages, then restart the node: it reads back what the disk kept.",
     ),
     "resource_journals_behind": Kind(
-        "warning", "Nothing is lost: they are derived from the commit log. Check the disk; they catch up by themselves."
+        "warning",
+        "Resource journals do not keep up with the journal: %(reason)s",
+        "Nothing is lost: they are derived from the commit log. Check the disk; they catch up by themselves.",
     ),
     "snapshot_failed": Kind(
-        "warning", "Nothing is lost: the next start takes longer. Check room and permissions of data/journal/snapshots."
+        "warning",
+        "No snapshot of the journal can be written: %(reason)s",
+        "Nothing is lost: the next start takes longer. Check room and permissions of data/journal/snapshots.",
     ),
     "archive_failed": Kind(
         "warning",
-        "Nothing is lost: old segments take more room. Check the disk; if one is damaged, run nano-replay verify.",
+        "Old segments of the journal can't be compressed: %(reason)s",
+        "Nothing is lost: they take more room. Check the disk; whether a segment is damaged says nano-replay verify.",
     ),
-    "backup_failed": Kind("critical", "Check the folder of the backups; it is tried again at the next time."),
-    "backup_overdue": Kind("critical", "Does the folder of the backups answer? A mount that hangs looks like this."),
+    "backup_failed": Kind(
+        "critical",
+        "No backup can be made in %(folder)s: %(reason)s",
+        "Check the folder of the backups; it is tried again at the next time.",
+    ),
+    "backup_overdue": Kind(
+        "critical",
+        "A backup to %(folder)s is overdue. The last one was made: %(last)s.",
+        "Does the folder of the backups answer? A mount that hangs looks like this.",
+    ),
     "clock_behind": Kind(
-        "warning", "Set the clock (is NTP running?). Until it has caught up, new facts get the time of the last one."
+        "warning",
+        "The clock went back: it was %(behind)s behind the last fact, of %(last)s.",
+        "Set the clock (is NTP running?). Until it has caught up, new facts get the time of the last one.",
     ),
-    "disk_low": Kind("warning", "Free space on this file system, or make it larger, before it is full."),
-    "disk_nearly_full": Kind("critical", "Free space on this file system now."),
+    "disk_low": Kind(
+        "warning",
+        "The file system of %(folder)s (%(place)s) has %(free)s left, %(percent)s %%.",
+        "Free space on this file system, or make it larger, before it is full.",
+    ),
+    "disk_nearly_full": Kind(
+        "critical",
+        "The file system of %(folder)s (%(place)s) has only %(free)s left, %(percent)s %%.",
+        "Free space on this file system now.",
+    ),
     "hypervisor_unreachable": Kind(
-        "critical", "Look at libvirtd on this host. Its guests may go on; what they do is not seen meanwhile."
+        "critical",
+        "The hypervisor of %(cell)s does not answer: %(reason)s",
+        "Look at libvirtd on this host. Its guests may go on; what they do is not seen meanwhile.",
     ),
-    "cell_offline": Kind("critical", "Look at the server, its network and nano-cell on it; it comes back by itself."),
-    "cell_fault": Kind("critical", "Look at this cell's history and at its log."),
-    "cell_debts": Kind("warning", "It gets no new guests before it has removed them; it is told again and again."),
+    "cell_offline": Kind(
+        "critical",
+        "Cell %(cell)s has not answered since %(since)s.",
+        "Look at the server, its network and nano-cell on it; the cell comes back by itself.",
+    ),
+    "cell_fault": Kind("critical", "Cell %(cell)s: %(reason)s", "Look at this cell's history and at its log."),
+    "cell_debts": Kind(
+        "warning",
+        "Cell %(cell)s may still have parts of guests whose creation was given up: %(count)s.",
+        "It gets no new guests before it has removed them; it is told again and again.",
+    ),
 }
+
+
+def moment(at: datetime) -> str:
+    """As the messages tell it; ``at`` is in UTC."""
+    return f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def alarm_id(code: str, resource: str, place: str = "") -> str:
@@ -104,7 +156,8 @@ def alarms_of(
             resource=about,
             place=finding.place,
             since=before[key].since if key in before else at,
-            message=finding.message,
+            message=kind.message % {"place": finding.place, **finding.details},
             hint=kind.hint,
+            details=finding.details,
         )
     return found

@@ -18,7 +18,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from nano.domain.alarm import KINDS, Alarm, Finding, alarms_of
+from nano.domain.alarm import KINDS, Alarm, Finding, alarms_of, moment
 from nano.domain.backup_state import BackupState
 from nano.domain.naming import format_size
 from nano.journal.archive_schedule import ArchiveSchedule, ArchiveSettings
@@ -186,21 +186,21 @@ class NodeHealth:
         yield from self._more()
 
     def _journal(self) -> Iterator[Finding]:
-        ledger = self.ledger
-        trouble = ledger.trouble
-        if trouble is not None:
-            known = trouble.code if trouble.code in KINDS else "journal_write_failed"
-            yield Finding("journal_poisoned" if trouble is ledger.log.poisoned else known, trouble.message)
+        ledger, folder = self.ledger, {"folder": str(self.ledger.log.folder)}
+        if (trouble := ledger.trouble) is not None:
+            code = trouble.code if trouble.code in KINDS else "journal_write_failed"
+            yield Finding(
+                "journal_poisoned" if trouble is ledger.log.poisoned else code, folder | _why(trouble.message)
+            )
         if ledger.snapshots.trouble:
-            yield Finding("snapshot_failed", f"No snapshot could be written: {ledger.snapshots.trouble}.")
+            yield Finding("snapshot_failed", _why(ledger.snapshots.trouble))
         if self._archive is not None and self._archive.trouble:
-            yield Finding("archive_failed", f"Old segments could not be compressed: {self._archive.trouble}")
+            yield Finding("archive_failed", _why(self._archive.trouble))
         journals, now = ledger.journals, anyio.current_time()
         if journals.written >= self._goal[0]:
             self._goal = (ledger.position, now)
         if journals.trouble or now - self._goal[1] > BEHIND_S:
-            reason = journals.trouble or f"they are more than {BEHIND_S:.0f} s late"
-            yield Finding("resource_journals_behind", f"Resource journals do not keep up with the journal: {reason}.")
+            yield Finding("resource_journals_behind", _why(journals.trouble or f"more than {BEHIND_S:.0f} s late"))
 
     def _clock_behind(self) -> Iterator[Finding]:
         """The amount is how far it was behind when it was found to be (it catches up with every second)."""
@@ -210,23 +210,23 @@ class NodeHealth:
             self._behind_s = 0.0
             return
         self._behind_s = max(self._behind_s, behind_s)
-        text = f"The clock went back: it was {_lasting(self._behind_s)} behind the last fact, of {last:%Y-%m-%d %H:%M:%S} UTC."
-        yield Finding("clock_behind", text)
+        yield Finding("clock_behind", {"behind": _lasting(self._behind_s), "last": moment(last)})
 
     def _backup(self) -> Iterator[Finding]:
         state = self.backup
         if state.trouble:
-            yield Finding("backup_failed", f"No backup could be made in {state.folder}: {state.trouble}")
+            yield Finding("backup_failed", {"folder": state.folder} | _why(state.trouble))
         elif self._backups is not None and self._backups.overdue():
-            last = f"{state.last_at:%Y-%m-%d %H:%M} UTC" if state.last_at else "never"
-            yield Finding("backup_overdue", f"A backup to {state.folder} is overdue; the last one was made: {last}.")
+            last = moment(state.last_at) if state.last_at else "-"
+            yield Finding("backup_overdue", {"folder": state.folder, "last": last})
 
     def _room(self, place: str, room: Room) -> Iterator[Finding]:
         percent = 100 * room.free / max(1, room.total)
         nearly = percent < self._settings.disk_nearly_full_percent
         if nearly or percent < self._settings.disk_low_percent:
-            text = f"The file system of {self._places[place]} ({place}) has {format_size(room.free)} left, {percent:.1f} %."
-            yield Finding("disk_nearly_full" if nearly else "disk_low", text, place=place)
+            free = {"free": format_size(room.free), "percent": f"{percent:.1f}"}
+            told = {"folder": str(self._places[place])} | free
+            yield Finding("disk_nearly_full" if nearly else "disk_low", told, place=place)
 
     async def _watch_rooms(self) -> None:
         """Apart from the rest: a file system that hangs must not hold up what is known of others."""
@@ -242,6 +242,10 @@ class NodeHealth:
         return {place: self._measure(path) for place, path in self._places.items()}
 
 
+def _why(reason: str) -> dict[str, str]:
+    return {"reason": reason}
+
+
 def _lasting(seconds: float) -> str:
     whole = round(seconds)
-    return f"{whole} s" if whole < 120 else f"{whole // 3600} h {whole % 3600 // 60} min ({whole} s)"
+    return f"{whole} s" if whole < 120 else f"{whole} s ({whole // 3600} h {whole % 3600 // 60} min)"

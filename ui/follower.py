@@ -78,7 +78,7 @@ class Follower:
     def _change(self, change: Row) -> None:
         resource = str(change["resource"])
         topics, leaning = self._mirror.apply(resource, change.get("row"), int(change.get("position") or 0))
-        self._hub.publish(topics | {"journal"})
+        self._hub.publish(topics | {"journal"} if change.get("position") else topics)
         if leaning:
             self._leaning |= leaning
             self._lean.set()

@@ -17,8 +17,18 @@ COLLECTIONS: Final = {
     "compute_pool": "compute-pools",
     "image": "images",
     "task": "tasks",
+    "alarm": "alarms",
+    "backup": "backups",
 }
-KEY_OF: Final = {"guest": "id", "cell": "name", "compute_pool": "name", "image": "id", "task": "id"}
+KEY_OF: Final = {
+    "guest": "id",
+    "cell": "name",
+    "compute_pool": "name",
+    "image": "id",
+    "task": "id",
+    "alarm": "id",
+    "backup": "node",
+}
 OPEN_TASKS: Final = frozenset({"running", "cancelling", "undoing"})
 ROWS_MAX: Final = 50_000  # of one kind; older tasks are dropped beyond it
 

@@ -24,10 +24,13 @@ from nano.domain.errors import Failure
 from nano.domain.office import Office
 from nano.domain.session import Lifetimes
 from nano.http.wire import BoundedProtocol
-from nano.journal.archive_schedule import ArchiveSchedule
 from nano.journal.commit_log import CommitLog
 from nano.journal.feed import Feed
+from nano.journal.health import NodeHealth, upkeep_of
 from nano.journal.ledger import Ledger
+from nano.transports.identity import load_or_create
+from nano.transports.journal_signer import JournalSigner
+from nano.transports.node_files import write_node_card
 from nano.ui.app import make_app
 from nano.ui.core_api import CoreApi, Find
 from nano.ui.doorman import Doorman
@@ -69,7 +72,10 @@ async def run_frontend(
 ) -> None:
     """Run the node until cancelled; ``ready(message)`` when pages are served. Raises JournalError, Failure(port_taken)."""
     office = Office()
-    journal = CommitLog(folder / "data" / "journal", clock=clock)
+    identity = load_or_create(folder / "config", "frontend", addresses=[settings.listen.host])
+    name = f"FrontEnd_{identity.fingerprint[:12]}"
+    write_node_card(folder, "frontend", name)
+    journal = CommitLog(folder / "data" / "journal", clock=clock, signer=JournalSigner(identity))
     async with Ledger.open(journal, office, clock=clock, new_id=ids, feed=Feed()) as ledger:
         core, hub, usage = CoreApi(find), Hub(ids()), usage or UsageRing()
         mirror, consoles = Mirror(clock()), Consoles(core, clock)
@@ -92,6 +98,9 @@ async def run_frontend(
             clock=clock,
             on_close=session_ended,
         )
+        upkeep = upkeep_of(folder, ledger, settings.backup, settings.alarms, settings.archive, clock)
+        health = NodeHealth("frontend", name, ledger, clock=clock, upkeep=upkeep)
+        health.listen(lambda: hub.publish({"alarm", "backup"}))
         statics, languages = Statics(), load_words()
         portal = Portal(
             core=core,
@@ -104,6 +113,7 @@ async def run_frontend(
             renderer=Renderer(languages, statics, clock),
             clock=clock,
             https=settings.listen.https,
+            health=health,
         )
         follower = Follower(core, mirror, hub, usage, clock=clock)
         listener = _listen(settings.listen.host, settings.listen.port)
@@ -114,7 +124,7 @@ async def run_frontend(
                 address = _write_endpoint(folder, settings.listen.host, listener.getsockname()[1])
                 group.start_soon(follower.run)
                 group.start_soon(doorman.run)
-                group.start_soon(ArchiveSchedule(ledger, settings.archive).run)
+                group.start_soon(health.run)
                 ready(f"portal at {address}")
                 try:
                     await anyio.sleep_forever()

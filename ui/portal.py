@@ -10,11 +10,13 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from nano.domain.catalogue import RIGHTS_OF_ROLE
 from nano.domain.errors import NanoError
+from nano.journal.health import NodeHealth
 from nano.ui import sentences
 from nano.ui.core_api import CoreApi
 from nano.ui.doorman import Doorman
@@ -40,6 +42,7 @@ class Portal(NamedTuple):
     renderer: Renderer
     clock: Callable[[], datetime]
     https: bool
+    health: NodeHealth
 
     def page(
         self,
@@ -59,6 +62,7 @@ class Portal(NamedTuple):
             rights=rights,
             user=visit.session.account if visit.session else "",
             tasks=self.strip() if visit.session else [],
+            alarms=self.alarms() if visit.session else [],
             **context,
         )
         return HTMLResponse(html, status, headers=dict(headers or {}))
@@ -71,6 +75,18 @@ class Portal(NamedTuple):
             if not ended or (self.clock() - datetime.fromisoformat(ended)).total_seconds() < 180:
                 recent.append(task)
         return recent[:4]
+
+    def alarms(self) -> list[dict[str, Any]]:
+        """Core's alarms as last heard, and this node's own; the gravest first, then the newest."""
+        found = [*self.mirror.all("alarm"), *map(msgspec.to_builtins, self.health.alarms.values())]
+        found.sort(key=lambda alarm: str(alarm["since"]), reverse=True)
+        return sorted(found, key=lambda alarm: str(alarm["severity"]))
+
+    def backups(self) -> list[dict[str, Any]]:
+        """How every node stands with its backups, this one last."""
+        own = {"node": self.health.node, "kind": "frontend", **msgspec.to_builtins(self.health.backup)}
+        order = ("core", "cell")
+        return [*sorted(self.mirror.all("backup"), key=lambda row: (order.index(row["kind"]), row["node"])), own]
 
     def done(self, request: Request, target: str, title: str, *, kind: str = "ok", link: str = "") -> Response:
         """After a change: scripts show a toast and the page mends itself; without scripts the browser goes to ``target``."""

@@ -52,6 +52,7 @@ class Renderer:
             "task_title": lambda kind: words._(str(vocabulary.TASKS.get(kind, kind))),
             "step_word": lambda step: sentences.step_word(step, words),
             "problem_words": lambda problem: sentences.problem_words(problem, words),
+            "alarm_words": lambda alarm: sentences.alarm_words(alarm, words),
             "actor_word": sentences.actor_word,
             "note_words": sentences.note_words,
             "score_reason": lambda score: sentences.score_reason(score, words),

@@ -7,9 +7,10 @@ version does not know is shown by its type, never hidden.
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
+from nano.domain.alarm import KINDS
 from nano.ui.formats import Formats
 from nano.ui.problem_words import PROBLEMS
-from nano.ui.vocabulary import ACTIONS, OUTCOMES, SCORE_REASONS, STEPS, TASKS
+from nano.ui.vocabulary import ACTIONS, OUTCOMES, PLACES, SCORE_REASONS, STEPS, TASKS
 from nano.ui.words import N_, Words
 
 ON_ORDER: Final = " on order"  # how a cell explains what it was told to do
@@ -198,6 +199,19 @@ def problem_words(problem: Mapping[str, Any] | None, words: Words) -> tuple[str,
     if known and (words.tag != "en" or not message):
         return words._(known[0]), words._(known[1])
     return message, hint
+
+
+def alarm_words(alarm: Mapping[str, Any], words: Words) -> tuple[str, str]:
+    """What is wrong and what to do; of a kind that this version does not know, the sender's own words."""
+    kind, place = KINDS.get(str(alarm["code"])), str(alarm["place"])
+    if kind is None:
+        return str(alarm["message"]), str(alarm["hint"])
+    try:
+        return words._(kind.message) % {"place": words._(PLACES.get(place, place)), **alarm["details"]}, words._(
+            kind.hint
+        )
+    except KeyError:  # a node of another version tells other details
+        return str(alarm["message"]), words._(kind.hint)
 
 
 def cause_word(cause: str, words: Words) -> str:

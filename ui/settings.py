@@ -10,9 +10,11 @@ from typing import Final
 import msgspec
 
 from nano.domain.settings import DomainSettings, parse_settings
-from nano.journal.archive_schedule import ArchiveSettings
+from nano.journal.archive_schedule import ARCHIVE_DEFAULTS, ArchiveSettings
+from nano.journal.backup_schedule import BACKUP_DEFAULTS, BackupSettings
+from nano.journal.health import ALARM_DEFAULTS, AlarmSettings
 
-DEFAULTS: Final = """\
+DEFAULTS: Final = f"""\
 # Nano FrontEnd: the portal. Restart nano-frontend after a change.
 
 [domain]
@@ -40,9 +42,9 @@ failures_per_account = 10   # wrong passwords until an account must wait
 failures_per_address = 30   # wrong passwords until an address must wait
 window_minutes = 5          # how long that wait, and the counting, lasts
 
-[archive]
-plain_segments = 2          # finished segments of the journal (64 MiB each) that stay plain; older ones are compressed
-"""
+{BACKUP_DEFAULTS}
+{ALARM_DEFAULTS}
+{ARCHIVE_DEFAULTS}"""
 
 
 class Listen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -74,6 +76,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     core: CoreAccess = CoreAccess()
     session: SessionLimits = SessionLimits()
     login: LoginLimits = LoginLimits()
+    backup: BackupSettings = BackupSettings()
+    alarms: AlarmSettings = AlarmSettings()
     archive: ArchiveSettings = ArchiveSettings()
 
 

@@ -8,6 +8,7 @@ open while FrontEnd was updated), but are not to be kept. Compressed copies are 
 
 import gzip
 import hashlib
+import json
 import mimetypes
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,8 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from nano.domain.errors import Failure
+
 ROOT: Final = Path(__file__).parent / "static"
 SHEET: Final = "nano.css"
 KINDS: Final = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
@@ -23,7 +26,10 @@ GZIP_BYTES_MIN: Final = 1024
 
 
 class Statics:
+    """Raises Failure(static_missing) when a vendored file is not where the manifest says: pages would be dead without a word."""
+
     def __init__(self, root: Path = ROOT) -> None:
+        _require_vendored(root / "vendor")
         self._files = {
             str(path.relative_to(root)): path.read_bytes()
             for path in sorted(root.rglob("*"))
@@ -66,6 +72,17 @@ class Statics:
             data = self._zipped[name]
             answer["content-encoding"] = "gzip"
         await Response(data, headers=answer)(scope, receive, send)
+
+
+def _require_vendored(vendor: Path) -> None:
+    packages = json.loads((vendor / "manifest.json").read_bytes())["packages"]
+    named = [vendor / package["folder"] / name for package in packages.values() for name in package["files"]]
+    if missing := [path for path in named if not path.is_file()]:
+        raise Failure(
+            f"{len(missing)} of the portal's {len(named)} vendored files are missing, first {missing[0]}.",
+            code="static_missing",
+            hint="Install Nano again; in a clone, run ./scripts/vendor.",
+        )
 
 
 def _kind(name: str) -> str:

@@ -26,6 +26,10 @@ STATES: Final = {
     "task.failed": N_("failed"),
     "task.cancelled": N_("cancelled"),
     "task.undone": N_("undone"),
+    "backup.off": N_("none"),
+    "backup.waiting": N_("not yet"),
+    "backup.made": N_("made"),
+    "backup.failed": N_("failed"),
     "image.ready": N_("ready"),
     "image.checking": N_("being checked"),
 }
@@ -51,6 +55,10 @@ STATE_ICONS: Final = {
     "task.failed": "st-crashed",
     "task.cancelled": "st-cancelled",
     "task.undone": "st-undo",
+    "backup.off": "st-stopped",
+    "backup.waiting": "st-new",
+    "backup.made": "st-done",
+    "backup.failed": "st-crashed",
     "image.ready": "st-done",
     "image.checking": "st-busy",
 }
@@ -99,3 +107,4 @@ SCORE_REASONS: Final = {
     "no_memory": N_("Too little memory is free."),
     "no_disk": N_("Too little disk is free."),
 }
+PLACES: Final = {"journal": N_("journal"), "volumes": N_("volumes"), "backups": N_("backups")}

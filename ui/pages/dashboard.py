@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from nano.ui.mirror import Mirror, Row
 from nano.ui.portal import portal_of
+from nano.ui.sentences import alarm_words
 from nano.ui.usage_ring import UsageRing
 from nano.ui.vocabulary import TASKS
 from nano.ui.words import N_, Words
@@ -20,7 +21,6 @@ GUEST_TROUBLE = {
     "missing": N_("%(name)s is missing: its definition vanished from %(cell)s"),
     "crashed": N_("%(name)s has crashed"),
 }
-DISK_FULL_PERCENT = 85
 FAILED_SHOWN = timedelta(hours=24)
 
 
@@ -38,7 +38,7 @@ class Concern(NamedTuple):
 async def dashboard(request: Request) -> Response:
     portal, visit = portal_of(request)
     context = numbers(portal.mirror, portal.usage)
-    context |= {"concerns": concerns(portal.mirror, portal.usage, visit.words, portal.clock()), "watch": "zone"}
+    context |= {"concerns": concerns(portal.mirror, portal.alarms(), visit.words, portal.clock()), "watch": "zone"}
     context |= {"first": "first" in request.query_params}
     part = request.query_params.get("part")
     name = {"numbers": "dashboard/numbers.html", "concerns": "dashboard/concerns.html"}.get(
@@ -76,9 +76,10 @@ def numbers(mirror: Mirror, usage: UsageRing) -> dict[str, Any]:
     }
 
 
-def concerns(mirror: Mirror, usage: UsageRing, words: Words, now: datetime) -> list[Concern]:
+def concerns(mirror: Mirror, alarms: Iterable[Row], words: Words, now: datetime) -> list[Concern]:
     """The worst first, at most ATTENTION_MAX. Failed tasks for a day, unless made good."""
-    found = [*_guest_concerns(mirror.all("guest"), words), *_cell_concerns(mirror, usage, words)]
+    found = [*_alarm_concerns(alarms, words), *_guest_concerns(mirror.all("guest"), words)]
+    found += _waiting_cells(mirror.all("cell"), words)
     for task in mirror.tasks()[:50]:
         recent = now - datetime.fromisoformat(task["started_at"]) < FAILED_SHOWN
         if task["state"] == "failed" and recent and not _made_good(mirror, task):
@@ -102,24 +103,21 @@ def _guest_concerns(guests: Iterable[Row], words: Words) -> list[Concern]:
     return found
 
 
-def _cell_concerns(mirror: Mirror, usage: UsageRing, words: Words) -> list[Concern]:
+def _alarm_concerns(alarms: Iterable[Row], words: Words) -> list[Concern]:
     found = []
-    for cell in mirror.all("cell"):
-        url = f"/cells/{cell['name']}"
-        if cell["pool"] and cell["state"] == "offline":
-            found.append(Concern("bad", "st-lost", words._("%(cell)s is offline", cell=cell["name"]), url))
-        elif not cell["pool"]:
+    for alarm in alarms:
+        critical = alarm["severity"] == "critical"
+        tone, icon = ("bad", "st-crashed") if critical else ("warn", "st-missing")
+        found.append(Concern(tone, icon, alarm_words(alarm, words)[0], "/alarms", words._("What to do")))
+    return found
+
+
+def _waiting_cells(cells: Iterable[Row], words: Words) -> list[Concern]:
+    found = []
+    for cell in cells:
+        if not cell["pool"]:
             text = words._("%(cell)s was found and waits to be added", cell=cell["name"])
-            found.append(Concern("info", "st-new", text, url, words._("Look at it")))
-        if cell["error"]:
-            text = words._("%(cell)s: %(error)s", cell=cell["name"], error=cell["error"])
-            found.append(Concern("bad", "st-crashed", text, url))
-        load = usage.latest["cells"].get(cell["name"])
-        if load and load.get("disk_total"):
-            used = 100 - 100 * load["disk_available"] / load["disk_total"]
-            if used >= DISK_FULL_PERCENT:
-                text = words._("The disk of %(cell)s is %(used)s %% full", cell=cell["name"], used=round(used))
-                found.append(Concern("warn", "disk", text, url))
+            found.append(Concern("info", "st-new", text, f"/cells/{cell['name']}", words._("Look at it")))
     return found
 
 

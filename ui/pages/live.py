@@ -1,12 +1,14 @@
 """What keeps an open page true: the browser's event stream, chart data, and the parts around every page."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager
 from typing import Any, Final
 
 import anyio
 import msgspec
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from nano.domain.errors import Unauthenticated
 from nano.ui.hub import Seat
@@ -27,25 +29,39 @@ async def events(request: Request) -> Response:
     watch = request.query_params.get("watch", "")[:200]
     since = (request.headers.get("last-event-id") or request.query_params.get("since", ""))[:80]
 
-    async def stream() -> AsyncIterator[bytes]:
-        with portal.hub.seat(session.id, since) as seat:
-            yield b"retry: 1500\n\n" + _link(portal)
-            while not seat.closed:
-                with anyio.move_on_after(SILENCE_S):
-                    await seat.wake.wait()
-                if portal.doorman.session_of(token) is None:
-                    yield b"event: over\ndata: {}\n\n"
-                    return
-                if not seat.wake.is_set():
-                    yield b": still here\n\n"
-                    continue
-                await anyio.sleep(GATHER_S)
-                if text := _told(portal, seat, watch):
-                    yield text
+    async def told(seat: Seat) -> AsyncIterator[bytes]:
+        yield b"retry: 1500\n\n" + _link(portal)
+        while not seat.closed:
+            with anyio.move_on_after(SILENCE_S):
+                await seat.wake.wait()
+            if portal.doorman.session_of(token) is None:
+                yield b"event: over\ndata: {}\n\n"
+                return
+            if not seat.wake.is_set():
+                yield b": still here\n\n"
+                continue
+            await anyio.sleep(GATHER_S)
+            if text := _told(portal, seat, watch):
+                yield text
 
-    return StreamingResponse(
-        stream(), media_type="text/event-stream", headers={"cache-control": "no-store", "x-accel-buffering": "no"}
-    )
+    return _Seated(lambda: portal.hub.seat(session.id, since), told)
+
+
+class _Seated(StreamingResponse):
+    """Takes its seat before it answers, so that one too many is refused like anything else; gives it back however it ends."""
+
+    def __init__(
+        self, seat: Callable[[], AbstractContextManager[Seat]], told: Callable[[Seat], AsyncIterator[bytes]]
+    ) -> None:
+        headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
+        super().__init__((), media_type="text/event-stream", headers=headers)
+        self._seat = seat
+        self._told = told
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._seat() as seat:
+            self.body_iterator = self._told(seat)
+            await super().__call__(scope, receive, send)
 
 
 def _told(portal: Portal, seat: Seat, watch: str) -> bytes:

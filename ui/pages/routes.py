@@ -4,7 +4,7 @@ from typing import Final
 
 from starlette.routing import BaseRoute, Route
 
-from nano.ui.pages import cells, create, dashboard, guests, images, journal, pools, tasks
+from nano.ui.pages import alarms, cells, create, dashboard, guests, images, journal, pools, tasks
 
 PAGES: Final[list[BaseRoute]] = [
     Route("/", dashboard.dashboard),
@@ -32,4 +32,5 @@ PAGES: Final[list[BaseRoute]] = [
     Route("/tasks/{task}", tasks.task_page),
     Route("/tasks/{task}/cancel", tasks.cancel, methods=["POST"]),
     Route("/journal", journal.journal),
+    Route("/alarms", alarms.alarms),
 ]

@@ -5,6 +5,9 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
+
+from nano.domain.alarm import Finding, alarms_of
 from nano.ui.testing.fake_core import FakeCore, guest_row, text_of
 
 GIB, MIB = 1 << 30, 1 << 20
@@ -80,6 +83,7 @@ def demo_core(pace_s: float = 1.2, now: datetime | None = None) -> FakeCore:
         _guest(core, dice, next(ids), images[number % 3], number, (name, state, cores, memory), begin, now)
     _tasks(core, ids, now)
     _pools(core)
+    _health(core, now)
     core.settle()
     core.measure(measurements(core, dice, 0))
     return core
@@ -233,6 +237,44 @@ def _tasks(core: FakeCore, ids: Any, now: datetime) -> None:
     )
     task("guest.stop", "backup", "done", 31, 22.0, step_name="stop")
     task("guest.start", "cache", "done", 1.2, 1.3)
+
+
+def alarm_row(code: str, resource: str, at: datetime, place: str = "", **details: str) -> dict[str, Any]:
+    """As Core shows it."""
+    finding = Finding(code, details, resource, place)
+    (alarm,) = alarms_of("Core_9f8e7d6c5b4a", "core/Core_9f8e7d6c5b4a", [finding], {}, at).values()
+    row: dict[str, Any] = msgspec.to_builtins(alarm)
+    return row
+
+
+def _health(core: FakeCore, now: datetime) -> None:
+    offline, full = "Cell_b04e6677a1c2", "Cell_77c9e0b1d2f3"
+    since = now - timedelta(minutes=42)
+    for row in (
+        alarm_row("cell_offline", f"cell/{offline}", since, cell=offline, since=f"{since:%Y-%m-%d %H:%M:%S} UTC"),
+        alarm_row(
+            "disk_low",
+            f"cell/{full}",
+            now - timedelta(hours=5),
+            place="volumes",
+            folder="/srv/volumes",
+            free="312.4 GiB",
+            percent="7.6",
+        ),
+    ):
+        core.show("alarm", row["id"], row)
+    for number, node in enumerate(("Core_9f8e7d6c5b4a", *(name for name, pool, _ in CELLS if pool))):
+        made = node != offline
+        row = {
+            "node": node,
+            "kind": "cell" if number else "core",
+            "folder": f"/mnt/backups/{node}" if made else "",
+            "last_at": text_of(now - timedelta(minutes=11 + number)) if made else None,
+            "position": 40_200 - 7_000 * number if made else 0,
+            "next_at": text_of(now + timedelta(minutes=49 - number)) if made else None,
+            "trouble": "",
+        }
+        core.show("backup", node, row)
 
 
 def _pools(core: FakeCore) -> None:

@@ -19,12 +19,13 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
+from nano.ui.mirror import COLLECTIONS
+from nano.ui.mirror import KEY_OF as KEY
 from nano.ui.testing.fake_display import serve_display
 from nano.ui.testing.fake_past import list_at, settle
 
 Row = dict[str, Any]
-COLLECTIONS = {"guests": "guest", "cells": "cell", "compute-pools": "compute_pool", "images": "image", "tasks": "task"}
-KEY = {"guest": "id", "cell": "name", "compute_pool": "name", "image": "id", "task": "id"}
+KIND_OF = {path: kind for kind, path in COLLECTIONS.items()}
 AFTER = {"start": "running", "stop": "stopped", "force-stop": "stopped", "reboot": "running", "redefine": "stopped"}
 EVENT = {"running": "guest.started", "stopped": "guest.stopped"}
 PLAN = {"start": "start", "stop": "stop", "force-stop": "force stop", "reboot": "reboot", "delete": "remove domain"}
@@ -80,6 +81,14 @@ class FakeCore:
         self.record(f"{kind}/{row[KEY[kind]]}", event or f"{kind}.changed", actor, at, data)
         row["version"] = self.facts[-1]["version"]
         return row
+
+    def show(self, kind: str, key: str, row: Row | None) -> None:
+        """An alarm or a backup, which is no fact: there from now on, or gone (None)."""
+        if row is None:
+            self.rows[kind].pop(key, None)
+        else:
+            self.rows[kind][key] = row
+        self.tell({"name": "change", "data": {"position": None, "resource": f"{kind}/{key}", "row": row}})
 
     def drop(self, kind: str, key: str, event: str, actor: str = "admin") -> None:
         self.rows[kind].pop(key, None)
@@ -146,13 +155,8 @@ class FakeCore:
 
     async def _carry_out(self, task: Row, outcome: str) -> None:
         for number, name in enumerate(task["plan"]):
-            step = {
-                "name": name,
-                "state": "running",
-                "started_at": text_of(datetime.now(UTC)),
-                "ended_at": None,
-                "detail": "",
-            }
+            began = text_of(datetime.now(UTC))
+            step = {"name": name, "state": "running", "started_at": began, "ended_at": None, "detail": ""}
             task["steps"].append(step)
             task["step"] = name
             self.put("task", task, "task.step_started", name=name)
@@ -208,7 +212,7 @@ class FakeCore:
     async def _list(self, request: Request) -> Response:
         if self.away:
             return _problem(503, "core_unreachable", "Core is stopping.")
-        kind = COLLECTIONS[request.path_params["collection"]]
+        kind = KIND_OF[request.path_params["collection"]]
         items = list(self.rows[kind].values())
         if at := request.query_params.get("at"):
             then = list_at(kind, at, self.facts, self._then)
@@ -221,13 +225,13 @@ class FakeCore:
         return JSONResponse(page, headers={"x-nano-position": str(len(self.facts))})
 
     async def _show(self, request: Request) -> Response:
-        row = self._found(COLLECTIONS[request.path_params["collection"]], request.path_params["key"])
+        row = self._found(KIND_OF[request.path_params["collection"]], request.path_params["key"])
         return JSONResponse(row) if row else _problem(404, "unknown_resource", "There is no such thing.")
 
     async def _make(self, request: Request) -> Response:
         if refused := await self._refusal(request):
             return refused
-        kind, body = COLLECTIONS[request.path_params["collection"]], await request.json()
+        kind, body = KIND_OF[request.path_params["collection"]], await request.json()
         if self._found(kind, body["name"]):
             return _problem(409, "duplicate_name", f"The name {body['name']} is taken.", "Choose another name.")
         now = text_of(datetime.now(UTC))
@@ -260,7 +264,7 @@ class FakeCore:
     async def _change(self, request: Request) -> Response:
         if refused := await self._refusal(request):
             return refused
-        kind, key = COLLECTIONS[request.path_params["collection"]], request.path_params["key"]
+        kind, key = KIND_OF[request.path_params["collection"]], request.path_params["key"]
         row = self._found(kind, key)
         if row is None:
             return _problem(404, f"unknown_{kind}", f"There is no {kind} {key}.")
@@ -278,7 +282,7 @@ class FakeCore:
         if refused := await self._refusal(request):
             return refused
         asked = request.path_params
-        kind, key, verb = COLLECTIONS[asked["collection"]], asked["key"], asked["verb"]
+        kind, key, verb = KIND_OF[asked["collection"]], asked["key"], asked["verb"]
         row = self._found(kind, key)
         if row is None:
             return _problem(404, f"unknown_{kind}", f"There is no {kind} {key}.")
@@ -300,7 +304,7 @@ class FakeCore:
         return JSONResponse({"resource": f"{kind}/{key}", "position": len(self.facts), "row": self._row(kind, key)})
 
     async def _history(self, request: Request) -> Response:
-        kind = COLLECTIONS[request.path_params["collection"]]
+        kind = KIND_OF[request.path_params["collection"]]
         resource = f"{kind}/{request.path_params['key']}"
         return JSONResponse(
             {"items": [fact for fact in self.facts[::-1] if fact["resource"] == resource][:100], "next": None}

@@ -6,6 +6,8 @@ from typing import Any, Final
 
 from babel.messages.extract import extract
 
+from nano.domain.alarm import KINDS
+
 UI: Final = Path(__file__).parents[1]
 KEYWORDS: Final = {"_": None, "N_": None, "gettext": None, "ngettext": (1, 2)}
 
@@ -20,4 +22,7 @@ def source_messages() -> dict[str | tuple[str, ...], str]:
         for _, message, _, _ in extract(method, source, KEYWORDS, options=options):
             if message:
                 found.setdefault(message, str(path.relative_to(UI)))
+    for kind in KINDS.values():  # what alarms say is decided where they are raised
+        for message in (kind.message, kind.hint):
+            found.setdefault(message, "alarms")
     return found

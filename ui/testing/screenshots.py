@@ -43,6 +43,8 @@ SHOTS: Final = (
     Shot("create", "/guests/new?name=web-3&image=debian-12"),
     Shot("create-narrow-dark-zh", "/guests/new?name=web-3", NARROW, "dark", "zh-CN"),
     Shot("cells", "/cells"),
+    Shot("alarms", "/alarms"),
+    Shot("alarms-narrow-dark-zh", "/alarms", NARROW, "dark", "zh-CN"),
     Shot("task", f"/tasks/{TASK}"),
     Shot("journal-zh", "/journal", language="zh-CN"),
 )

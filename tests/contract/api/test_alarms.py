@@ -216,5 +216,12 @@ async def test_backups_of_every_node(serve: Any) -> None:
 
 
 def _word(code: str, **changed: Any) -> Alarm:
-    fields = {"severity": "warning", "place": "volumes", "message": "m", "hint": "h", "since": datetime.now(UTC)}
+    fields = {
+        "severity": "warning",
+        "place": "volumes",
+        "message": "m",
+        "hint": "h",
+        "since": datetime.now(UTC),
+        "details": {},
+    }
     return Alarm(id="whatever", code=code, node="Core_bed", resource="core/Core_bed", **fields | changed)

@@ -103,13 +103,13 @@ DEBIAN = ImageRow(
 
 OFFLINE = Alarm(
     id=f"cell_offline:{OTHER}", code="cell_offline", severity="critical", node="Core_aabbccddeeff", resource=f"cell/{OTHER}",
-    place="", since=before(4_000), message=f"Cell {OTHER} does not answer since 2026-11-21 02:23:20 UTC.",
-    hint="Look at the server, its network and nano-cell on it; it comes back by itself.",
+    place="", since=before(4_000), message=f"Cell {OTHER} has not answered since 2026-11-21 02:23:20 UTC.",
+    hint="Look at the server, its network and nano-cell on it; the cell comes back by itself.", details={},
 )  # fmt: skip
 LOW = Alarm(
     id=f"disk_low:{CELL}:volumes", code="disk_low", severity="warning", node=CELL, resource=f"cell/{CELL}", place="volumes",
     since=before(300), message="The file system of /srv/volumes (volumes) has 17.5 GiB left, 8.8 %.",
-    hint="Free space on this file system, or make it larger, before it is full.",
+    hint="Free space on this file system, or make it larger, before it is full.", details={},
 )  # fmt: skip
 
 

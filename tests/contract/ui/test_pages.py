@@ -11,6 +11,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from nano.ui.testing.demo import demo_core
 from nano.ui.testing.fake_core import FakeCore, guest_row
+from nano.ui.testing.http_browser import Browser
 from nano.ui.testing.patience import until
 from nano.ui.testing.stage import Stage, stage
 
@@ -204,14 +205,7 @@ async def _leave(core: FakeCore) -> None:
 
 async def test_sessions_survive_a_restart_of_the_node(tmp_path: Path) -> None:
     async with stage(tmp_path, demo_core(0.01)) as running:
-        import importlib.util
-
-        spec = importlib.util.spec_from_file_location("browser", Path(__file__).parent / "conftest.py")
-        assert spec
-        assert spec.loader
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        browser = module.Browser(running.portal)
+        browser = Browser(running.portal)
         await browser.enter()
         kept = dict(browser.http.cookies)
         await browser.http.aclose()

@@ -156,7 +156,7 @@ async def test_a_clock_that_goes_back_is_an_alarm_with_the_amount_and_no_fact_go
         before = node.ledger.time
         clock.now -= timedelta(hours=1, minutes=1)
         alarm = await node.raised("clock_behind")
-        assert "1 h 1 min (3660 s) behind" in alarm.message
+        assert "3660 s (1 h 1 min) behind" in alarm.message
         (fact,) = (await node.ledger.execute(Count("a"), actor="admin", command_id="1")).facts
         assert fact.at == before
         clock.now += timedelta(hours=2)
@@ -206,7 +206,7 @@ async def test_a_backup_that_fails_or_hangs_is_an_alarm(tmp_path: Path) -> None:
     clock, target = Clock(), tmp_path / "backups"
     target.write_text("no folder")
     settings = BackupSettings(folder=str(target), every_events=1)
-    async with opened(tmp_path / "node", clock=clock) as ledger:
+    async with opened(tmp_path / "node" / "data", clock=clock) as ledger:
         backups = BackupSchedule(ledger, tmp_path / "node", settings, clock)
         health = NodeHealth("cell", "one", ledger, clock=clock, upkeep=Upkeep(backups=backups))
         await make_counters(ledger, "a")
@@ -217,8 +217,6 @@ async def test_a_backup_that_fails_or_hangs_is_an_alarm(tmp_path: Path) -> None:
         assert str(target) in alarm.message
 
         target.unlink()
-        (tmp_path / "node" / "data").mkdir()
-        (tmp_path / "node" / "journal").rename(tmp_path / "node" / "data" / "journal")
         await backups.once()
         health.check()
         assert not health.alarms
@@ -251,7 +249,7 @@ async def test_a_backup_that_neither_comes_nor_fails_is_overdue(
         await make_counters(ledger, "a")
         health.check()
         (alarm,) = health.alarms.values()
-        assert (alarm.code, "never" in alarm.message) == ("backup_overdue", True)
+        assert (alarm.code, alarm.details["last"]) == ("backup_overdue", "-")
         tasks.cancel_scope.cancel()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from starlette.datastructures import Headers
 
-from nano.domain.errors import Invalid
+from nano.domain.errors import Failure, Invalid
 from nano.ui.doorman import digest_of, form_token
 from nano.ui.gate import cookie, local_path, read_cookies, same_origin
 from nano.ui.render import TEMPLATES
@@ -111,12 +111,27 @@ def test_static_names_change_with_their_content(tmp_path: Path) -> None:
     (tmp_path / "css").mkdir()
     (tmp_path / "css" / "1.css").write_text("a{}")
     (tmp_path / "x.js").write_text("1")
+    (tmp_path / "vendor").mkdir()
+    (tmp_path / "vendor" / "manifest.json").write_text('{"packages": {}}')
     first = Statics(tmp_path)
     assert first.url("nano.css") == f"/static/{first.digest}/nano.css"
     (tmp_path / "x.js").write_text("2")
     assert Statics(tmp_path).digest != first.digest
     with pytest.raises(KeyError):
         first.url("y.js")
+
+
+def test_a_portal_without_a_vendored_file_does_not_start(tmp_path: Path) -> None:
+    vendor = tmp_path / "vendor"
+    (vendor / "htmx" / "dist").mkdir(parents=True)
+    manifest = {"packages": {"htmx.org": {"folder": "htmx", "files": {"dist/htmx.min.js": "d6", "LICENSE": "d3"}}}}
+    (vendor / "manifest.json").write_text(json.dumps(manifest))
+    (vendor / "htmx" / "LICENSE").write_text("")
+    with pytest.raises(Failure, match=r"1 of the portal's 2 vendored files are missing.*htmx\.min\.js") as missing:
+        Statics(tmp_path)
+    assert missing.value.code == "static_missing"
+    (vendor / "htmx" / "dist" / "htmx.min.js").write_text("")
+    Statics(tmp_path)
 
 
 def test_settings_are_made_with_comments_and_misspelt_ones_are_refused(tmp_path: Path) -> None:
