@@ -98,7 +98,7 @@ def test_failing_at_any_operation(error: int) -> None:
         disk.fail_next(operation, error)  # type: ignore[arg-type]
         with contextlib.suppress(OSError):  # a short write is tried again, and may then succeed
             archive_segments(session, JOURNAL / "commits", 0)
-        assert sum(disk.failures.values()) == 1
+        assert sum(disk.failures.values()) >= 1
         assert hashes(disk) == expected
         archive_segments(session, JOURNAL / "commits", 0)
         assert hashes(disk) == expected
