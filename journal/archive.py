@@ -1,8 +1,9 @@
 """Archived segments: ``commits/<first position>.jsonl.zst``, the same text compressed, still readable from any byte of it.
 
-Zstandard's seekable format: frames of FRAME_BYTES of text, each with a checksum, then a table of their sizes in a frame that
-decompressors skip; so ``zstd -dc FILE`` gives the segment. A read costs the table and the frames it touches; nothing is
-kept between reads, so memory is bounded by what is asked for. Offsets are those of the text, whichever form a segment has.
+Zstandard's seekable format: frames of FRAME_BYTES of text, each with a checksum, then, in frames that decompressors skip,
+the table of their sizes and before it SHA-256 over both (``require_whole``); so ``zstd -dc FILE`` gives the segment. A read costs
+the table and the frames it touches; nothing is kept between reads, so memory is bounded by what is asked for. Offsets
+are those of the text, whichever form a segment has.
 
 Invariant: ``read_text`` gives the same bytes before, while and after a segment is archived (``archiving``): a reader that knows
 the plain file finds the archive when that is gone. Bytes that do not decompress raise JournalDamaged with file and byte.
@@ -24,6 +25,8 @@ FRAME_BYTES: Final = 256 << 10
 FRAMES_MAX: Final = 1 << 20
 LEVEL: Final = 3
 SCAN_BYTES: Final = 1 << 20
+_DIGEST_HEAD: Final = b"\x5d\x2a\x4d\x18\x20\0\0\0"  # a skippable frame of 32 bytes
+_DIGEST_BYTES: Final = len(_DIGEST_HEAD) + 32
 _TABLE_MAGIC: Final = 0x184D2A5E
 _FOOTER_MAGIC: Final = 0x8F92EAB1
 _FOOTER: Final = struct.Struct("<IBI")
@@ -103,24 +106,37 @@ def read_table(disk: Disk, path: Path) -> list[Frame]:
         frames.append(Frame(at, length, text_at, text_length))
         at += length
         text_at += text_length
-    if at != table_at:
+    if at + _DIGEST_BYTES != table_at:
         raise _damaged(path, table_at, "the table of frames does not fit the file")
     return frames
+
+
+def require_whole(disk: Disk, path: Path) -> None:
+    """Raises JournalDamaged unless every bit of the archive is as it was written: not every one matters to its text."""
+    frames = read_table(disk, path)
+    end, digest, offset = frames[-1].at + frames[-1].size if frames else 0, sha256(), 0
+    while offset < end and (data := disk.read(path, offset, min(SCAN_BYTES, end - offset))):
+        digest.update(data)
+        offset += len(data)
+    rest = disk.read(path, end)
+    digest.update(rest[_DIGEST_BYTES:])
+    if rest[:_DIGEST_BYTES] != _DIGEST_HEAD + digest.digest():
+        raise _damaged(path, 0, "it is not what was written")
 
 
 def compressed(texts: Iterator[bytes]) -> Iterator[bytes]:
     """An archive of the text, in pieces. ``texts`` are pieces of it, each of at most FRAME_BYTES."""
     compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True)
-    sizes = b""
+    sizes, digest = b"", sha256()
     for text in texts:
         frame = compressor.compress(text)
+        digest.update(frame)
         sizes += _SIZES.pack(len(frame), len(text))
         yield frame
-    yield (
-        _HEAD.pack(_TABLE_MAGIC, len(sizes) + _FOOTER.size)
-        + sizes
-        + _FOOTER.pack(len(sizes) // _SIZES.size, 0, _FOOTER_MAGIC)
-    )
+    table = _HEAD.pack(_TABLE_MAGIC, len(sizes) + _FOOTER.size) + sizes
+    table += _FOOTER.pack(len(sizes) // _SIZES.size, 0, _FOOTER_MAGIC)
+    digest.update(table)
+    yield _DIGEST_HEAD + digest.digest() + table
 
 
 def _read_frames(disk: Disk, path: Path, offset: int, size: int) -> bytes:

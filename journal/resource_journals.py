@@ -38,6 +38,8 @@ IDLE_S: Final = 2.0
 CHECKED_MAX: Final = 10_000
 """Files whose end is known to be right; beyond it they are looked at once more."""
 STRETCH_BYTES: Final = 4 << 20
+REBUILD_BYTES: Final = 128 << 20
+"""Rows that are held before they are written, when all is made anew: each file is opened a few times, not once a stretch."""
 SYNC_AT_CLOSE_MAX: Final = 2_000
 """Files synced when stopping; more are left to the next start's check (only after a crash of the machine)."""
 SYNC_AT_REST_MAX: Final = 200
@@ -135,8 +137,23 @@ class ResourceJournals:
         self._boot = self._disk.boot_id()
         self._disk.make_folder(self.folder)
         self._remove_all()
-        self._follow()
+        held: dict[str, list[bytes]] = {}
+        size = 0
+        for lines in self._log.lines(self._decoder, 0, read_bytes=STRETCH_BYTES):
+            for resource, rows in derive(lines).items():
+                held.setdefault(resource, []).extend(rows.texts)
+                size += sum(map(len, rows.texts))
+            if size >= REBUILD_BYTES:
+                self._append_all(held)
+                size = 0
+        self._append_all(held)
+        self.written = self._log.position
         self._sync(len(self._unsynced))
+
+    def _append_all(self, held: dict[str, list[bytes]]) -> None:
+        for resource, texts in held.items():
+            self._append(resource_path(self.folder, resource), resource, b"".join(texts))
+        held.clear()
 
     # ------------------------------------------------------------------ the thread
 

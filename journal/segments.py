@@ -216,13 +216,14 @@ def read_seal(disk: Disk, path: Path) -> Seal | None:
         raise damaged(path, 0, f"it is no seal ({error})") from error
 
 
-def damaged(path: Path, offset: int, why: str) -> JournalDamaged:
+def damaged(path: Path, offset: int, why: str, **context: Any) -> JournalDamaged:
     """``offset`` is a byte of the file, or of the text of an archived segment."""
     return JournalDamaged(
         f"The journal is damaged: {path}, byte {offset}{' of its text' if is_archive(path) else ''}: {why}.",
         hint="Nothing was changed. Run nano-replay verify, and restore this file from a backup or a replica.",
         file=str(path),
         byte=offset,
+        **context,
     )
 
 

@@ -2,25 +2,28 @@
 
 Read-only and lock-free, so it may run beside a live node. It checks the hash chain, positions, times, epochs, that
 each resource's versions count up from 1, seals (digest, last position and hash, signature when a key is given), that
-every resource journal says what the commit log says, and that every snapshot has each bit as it was written and the
-hash that the log has at its position. It names file and byte of the first thing that is wrong; damage of a snapshot or of
-the mark of the resource journals only when the log itself is whole.
+every resource journal says what the commit log says (``verify_resources``), and that every snapshot is what the log folds
+to (``verify_snapshots``). It names file and byte of the first thing that is wrong; damage of a snapshot or of the mark of
+the resource journals only when the log itself is whole.
 
 A live node's tail is still growing: a last line without newline is counted as ``pending``, and resource journals may
 lag behind the log. Neither is damage.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from nano.domain.errors import JournalDamaged
+from nano.domain.facts import Model
+from nano.journal.archive import is_archive, require_whole, text_size
 from nano.journal.disk import Disk, RealDisk
 from nano.journal.epoch import read_epoch
-from nano.journal.line import NO_HASH, Line, RawLine, line_decoder
-from nano.journal.resource_files import derive, read_tail, resource_path
+from nano.journal.line import NO_HASH, Line, line_decoder
 from nano.journal.resource_journals import Mark, read_mark
 from nano.journal.segments import (
     Block,
@@ -33,11 +36,17 @@ from nano.journal.segments import (
     read_seal,
     seal_path,
 )
-from nano.journal.snapshot_text import Unusable, whole_header
-from nano.journal.snapshots import list_snapshots
+from nano.journal.verify_resources import ResourceCheck
+from nano.journal.verify_snapshots import SnapshotCheck
 
 CheckSignature = Callable[[bytes, bytes, str], bool]
 """(signature, signed bytes, key id) → whether the signature is good."""
+Progress = Callable[[str, int, int], None]
+"""(what is being read, how much of it was, how much there is)."""
+
+
+def no_progress(part: str, done: int, total: int) -> None:  # noqa: ARG001 (the shape of a Progress)
+    return
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +59,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     seals: int
     resource_rows: int
     snapshots: int = 0
+    folded: int = 0
+    """How many of the snapshots were compared with what the log folds to."""
     pending_bytes: int
     hash: str
     damage: "Damage | None" = None
@@ -64,24 +75,38 @@ class Damage(msgspec.Struct, frozen=True):
     byte: int
     message: str
     hint: str
+    position: int = 0
+    resource: str = ""
+    field: str = ""
 
 
-def verify(folder: Path, *, disk: Disk | None = None, check_signature: CheckSignature | None = None) -> Report:
-    """Report on ``folder`` (a node's ``data/journal``). Raises OSError when it can't be read."""
-    work = _Verification(folder, disk or RealDisk(), check_signature)
+def verify(
+    folder: Path,
+    *,
+    disk: Disk | None = None,
+    check_signature: CheckSignature | None = None,
+    model: Model | None = None,
+    progress: Progress = no_progress,
+) -> Report:
+    """Report on ``folder`` (a node's ``data/journal``). With a ``model``, an empty one of the node's kind, events must be
+    known and snapshots are compared with what the log folds to. Raises OSError when it can't be read."""
+    work = _Verification(folder, disk or RealDisk(), check_signature, model, progress)
     damage = None
     try:
         work.run()
     except JournalDamaged as error:
-        damage = Damage(str(error.context["file"]), int(error.context["byte"]), error.message, error.hint)
+        context = error.context
+        told = {name: context[name] for name in ("position", "resource", "field") if name in context}
+        damage = Damage(str(context["file"]), int(context["byte"]), error.message, error.hint, **told)
     return Report(
         position=work.position,
         lines=work.lines,
         resources=len(work.versions),
         segments=work.segments,
         seals=work.seals,
-        resource_rows=work.rows,
-        snapshots=work.snapshots,
+        resource_rows=work.resources.rows,
+        snapshots=work.snapshots.whole,
+        folded=work.snapshots.folded,
         pending_bytes=work.pending,
         hash=work.hash.decode(),
         damage=damage,
@@ -89,30 +114,38 @@ def verify(folder: Path, *, disk: Disk | None = None, check_signature: CheckSign
 
 
 class _Verification:
-    def __init__(self, folder: Path, disk: Disk, check_signature: CheckSignature | None) -> None:
-        self.position = self.lines = self.segments = self.seals = self.rows = self.pending = self.snapshots = 0
+    def __init__(
+        self,
+        folder: Path,
+        disk: Disk,
+        check_signature: CheckSignature | None,
+        model: Model | None,
+        progress: Progress,
+    ) -> None:
+        self.position = self.lines = self.segments = self.seals = self.pending = 0
         self.hash = NO_HASH
         self.versions: dict[str, int] = {}
         self._folder = folder
         self._disk = disk
         self._check_signature = check_signature
-        self._lines = line_decoder()
-        self._raw = msgspec.json.Decoder(RawLine)
-        self._before: Line[msgspec.Raw] | None = None
-        self._resources = folder / "resources"
-        self._offsets: dict[str, int] = {}  # how far each resource journal was compared
+        self._progress = progress
+        self._lines = line_decoder(model.rules.event_types() if model is not None else ())
+        self._before: Line[Any] | None = None
         self._end: tuple[Path, int] | None = None
-        self._heads: dict[int, tuple[Path, str]] = {}  # what snapshots say: position -> file, hash of its line
-        self._noted: list[JournalDamaged] = []
-        self._behind: set[str] = set()  # resource journals that end before the log does
+        mark = read_mark(disk, folder / "resources")
+        self._mark_is_whole = mark is not None
+        mark = mark or Mark()
+        claimed = mark.written if mark.boot == disk.boot_id() else mark.synced
+        self.resources = ResourceCheck(disk, folder / "resources", claimed)
+        self.snapshots = SnapshotCheck(disk, folder / "snapshots", model)
 
     def run(self) -> None:
-        commits = self._folder / "commits"
-        self._read_snapshots()
-        mark = self._read_mark()
-        written = mark.written if mark.boot == self._disk.boot_id() else mark.synced
-        segments = list_segments(self._disk, commits)
+        segments = list_segments(self._disk, self._folder / "commits")
+        total = sum(text_size(self._disk, segment.path) for segment in segments)
+        read = 0
         for number, segment in enumerate(segments):
+            if is_archive(segment.path):
+                require_whole(self._disk, segment.path)
             scan = SegmentScan(self._disk, segment.path, self.hash)
             if segment.first != self.position + 1:
                 raise damaged(segment.path, 0, f"it should start at position {self.position + 1}")
@@ -120,8 +153,10 @@ class _Verification:
             for block in scan.blocks():
                 digest.update(block.data)
                 self._check_block(block)
-                self._compare(block, written)
+                self.resources.take(block.data)
                 self.hash = scan.hash
+                read += len(block.data)
+                self._progress("log", read, total)
             self.segments += 1
             if number < len(segments) - 1:
                 if scan.torn:
@@ -130,46 +165,33 @@ class _Verification:
             else:
                 self.pending = len(scan.torn)
                 self._end = (segment.path, scan.end + self.pending)
-        self._check_rest()
+        self.resources.finish(self.position, self._has_grown, self._blocks, self._compared)
         self._check_epoch()
-        for position, (path, _) in self._heads.items():
-            if position > self.position:
-                self._note(path, "it is of a position that the commit log does not have")
-        if self._noted:
-            raise self._noted[0]
+        if not self._mark_is_whole:
+            raise damaged(self._folder / "resources" / ".mark", 0, "it is not what was written")
+        self.snapshots.finish(self.position)
 
-    def _note(self, path: Path, why: str) -> None:
-        """Damage of something derived: told when the log itself was found whole."""
-        self._noted.append(damaged(path, 0, why))
+    def _compared(self, done: int, total: int) -> None:
+        self._progress("resource journals", done, total)
+
+    def _blocks(self) -> Iterator[Block]:
+        """The log once more, as far as it was read."""
+        previous, left = NO_HASH, self.lines
+        for segment in list_segments(self._disk, self._folder / "commits"):
+            scan = SegmentScan(self._disk, segment.path, previous)
+            for block in scan.blocks():
+                if len(block.lines) >= left:
+                    data = block.data[: block.offset_of(left) - block.offset]
+                    yield Block(block.path, block.offset, data, block.lines[:left])
+                    return
+                yield block
+                left -= len(block.lines)
+            previous = scan.hash
 
     def _check_epoch(self) -> None:
         epoch = read_epoch(self._disk, self._folder)
         if self._before is not None and 0 < epoch < self._before.epoch:
             raise damaged(self._folder / "epoch", 0, "it is behind the commit log")
-
-    def _read_mark(self) -> Mark:
-        mark = read_mark(self._disk, self._resources)
-        if mark is None:
-            self._note(self._resources / ".mark", "it is not what was written")
-        return mark or Mark()
-
-    def _read_snapshots(self) -> None:
-        """Every bit of theirs as written; what they say of the log is compared on the way. Older formats are passed over."""
-        for position, path in list_snapshots(self._disk, self._folder / "snapshots"):
-            try:
-                header = whole_header(self._disk.read(path))
-            except FileNotFoundError:  # a live node keeps the last few
-                continue
-            except Unusable as error:
-                self._note(path, str(error))
-                continue
-            if header is None:
-                continue
-            if header.position == position:
-                self._heads[position] = (path, header.hash)
-                self.snapshots += 1
-            else:
-                self._note(path, f"it is one of position {header.position}")
 
     def _check_block(self, block: Block) -> None:
         for number, line in enumerate(decode_block(self._lines, block)):
@@ -187,10 +209,8 @@ class _Verification:
                         block.path, block.offset_of(number), f"{entry.resource} should have version {version}"
                     )
                 self.versions[entry.resource] = version
+            self.snapshots.take(line, partial(_place, block, number))
             self.position += len(line.events)
-            head = self._heads.get(self.position)
-            if head is not None and line.events and head[1] != line.hash:
-                self._note(head[0], f"it is of another journal: position {self.position} has another hash in it")
             self.lines += 1
             self._before = line
 
@@ -217,59 +237,13 @@ class _Verification:
                 raise damaged(path, 0, "its signature is missing or wrong")
         self.seals += 1
 
-    # ------------------------------------------------------------------ resource journals
-
-    def _compare(self, block: Block, written: int) -> None:
-        """What this stretch of the log says about each resource must stand in its journal."""
-        for resource, rows in derive(self._raw.decode_lines(block.data)).items():
-            if resource in self._behind:
-                continue
-            path = resource_path(self._resources, resource)
-            expected = b"".join(rows.texts)
-            offset = self._offsets.get(resource, 0)
-            try:
-                found = self._disk.read(path, offset, len(expected))
-            except FileNotFoundError:
-                found = b""
-            if found != expected:
-                self._explain(path, offset, expected, found, written)
-                self._behind.add(resource)
-            self._offsets[resource] = offset + len(found)
-            self.rows += len(rows.texts)
-
-    def _explain(self, path: Path, offset: int, expected: bytes, found: bytes, written: int) -> None:
-        """Damage, unless the file's writer had not claimed that row: after a loss of power anything may stand there."""
-        same = next((n for n, (a, b) in enumerate(zip(expected, found, strict=False)) if a != b), len(found))
-        if self._claims(expected, same, written):
-            if same < len(found):
-                raise damaged(path, offset + same, "it does not say what the commit log says")
-            raise damaged(path, offset + same, "rows are missing that the commit log has")
-
-    @staticmethod
-    def _claims(expected: bytes, same: int, written: int) -> bool:
-        """Whether the row in which the texts part was said to be written."""
-        start = expected.rfind(b"\n", 0, same) + 1
-        row = msgspec.json.decode(expected[start : expected.index(b"\n", start)])
-        return int(row["position"]) <= written
-
-    def _check_rest(self) -> None:
-        """Nothing may stand in resource journals that the log does not have, except what came meanwhile."""
-        for kind in self._disk.list(self._resources):
-            if kind.startswith("."):
-                continue
-            for name in self._disk.list(self._resources / kind):
-                resource = f"{kind}/{name.removesuffix('.jsonl')}"
-                path = self._resources / kind / name
-                compared = self._offsets.get(resource, 0)
-                if resource in self._behind or self._disk.size(path) <= compared:
-                    continue  # one that was behind may have been caught up meanwhile
-                tail = read_tail(self._disk, path)
-                if tail is None or (compared < tail.end and (tail.position <= self.position or not self._has_grown())):
-                    raise damaged(path, compared, "it says more than the commit log")
-
     def _has_grown(self) -> bool:
         """Whether a live node wrote on while this was running."""
         if self._end is None or len(list_segments(self._disk, self._folder / "commits")) > self.segments:
             return True
         path, size = self._end
         return self._disk.size(path) > size
+
+
+def _place(block: Block, number: int) -> tuple[Path, int]:
+    return block.path, block.offset_of(number)

@@ -1,4 +1,4 @@
-"""``verify``: is the journal what was written? Chain, positions, versions, seals and their signatures, resource journals.
+"""``verify``: is the journal what was written? Chain, versions, seals and signatures, resource journals, snapshots.
 
 Exit code 0 = whole, 1 = damaged (file and byte are named).
 """
@@ -12,6 +12,7 @@ from nano.journal.segments import damaged
 from nano.journal.verify import CheckSignature, Report, verify
 from nano.tools.display import plain, words
 from nano.tools.display.card import print_fields
+from nano.tools.display.progress import bar
 from nano.tools.display.terminal import Terminal
 from nano.tools.display.text import Text
 from nano.tools.replay.node import Node
@@ -21,7 +22,11 @@ WHOLE, DAMAGED = 0, 1
 
 def run(terminal: Terminal, node: Node, options: Namespace) -> int:
     check = certificate_check(node.certificate)
-    report = verify(node.journal, check_signature=check) if node.start is None else _slice(node)
+    if node.start is None:
+        with bar(terminal) as moved:
+            report = verify(node.journal, check_signature=check, model=node.model(), progress=moved)
+    else:
+        report = _slice(node)
     if options.output == "json":
         found = msgspec.to_builtins(report)
         terminal.data(plain.json_line({"whole": report.whole, "node": node.name, "kind": node.kind, **found}))
@@ -99,7 +104,7 @@ def _print(terminal: Terminal, node: Node, report: Report, *, signed: bool) -> N
         ("transactions", str(report.lines)),
         ("resources", f"{report.resources}, {report.resource_rows} rows in their journals"),
         ("segments", f"{report.segments}, {seals}{' with their signatures' if signed and report.seals else ''}"),
-        ("snapshots", str(report.snapshots)),
+        ("snapshots", f"{report.snapshots}, {report.folded} compared with what the log folds to"),
         ("chain head", report.hash),
     ]
     if report.pending_bytes:
