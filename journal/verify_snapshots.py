@@ -43,7 +43,7 @@ class SnapshotCheck:
         """``place`` gives file and byte of the line. Raises JournalDamaged when it does not follow from those before it."""
         if line.position <= self._last:
             try:
-                self._folded.fold([[line]])
+                self._folded.apply(line)
             except (AttributeError, TypeError, ValueError, KeyError) as error:
                 raise damaged(*place(), f"it does not follow from the lines before it ({error})") from error
         if line.events and (head := self._heads.get(line.last)) is not None:
