@@ -35,9 +35,11 @@ STEP: Final = timedelta(milliseconds=20)
 
 
 class FilledJournal:
-    """Use it in this order: made, ``fill``, ``close``; ``snapshot`` where wanted. ``node`` is the node's folder."""
+    """Use it in this order: made, ``fill``, ``close``; ``snapshot`` where wanted, or one each time that so many events came,
+    as on a node. ``node`` is the node's folder."""
 
-    def __init__(self, node: Path, *, guests: int, cells: int) -> None:
+    def __init__(self, node: Path, *, guests: int, cells: int, snapshots_every: int = 0) -> None:
+        self._snapshots_every, self._snapshot_at = snapshots_every, 0
         self.zone = Zone()
         self.stall_ms = 0.0
         self._log = CommitLog(node / "data" / "journal", clock=lambda: datetime.now(UTC))
@@ -162,3 +164,6 @@ class FilledJournal:
         if self._lines:
             self._log.append(b"".join(self._lines), self._first, self._position, self._hash)
             self._lines.clear()
+        if self._snapshots_every and self._position - self._snapshot_at >= self._snapshots_every:
+            self._snapshot_at = self._position
+            self.snapshot()
