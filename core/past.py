@@ -152,7 +152,8 @@ class Past:
                 async with self._making:
                     if self._nearest(position, NEAR) is None:
                         self._windows.append(_Window(await self._make(position)))
-                        del self._windows[:-WINDOWS_MAX]
+                        if len(self._windows) > WINDOWS_MAX:
+                            await self._release(self._windows.pop(0))
                 continue
             async with window.turn:
                 if window is not self._nearest(position, NEAR):
@@ -166,6 +167,11 @@ class Past:
                     raise
                 yield window.views
                 return
+
+    async def _release(self, window: _Window) -> None:
+        with anyio.CancelScope(shield=True):
+            async with window.turn:
+                await self._workers.run(window.views.release)
 
     def _nearest(self, position: int, reach: int) -> _Window | None:
         near = [

@@ -10,7 +10,7 @@ It reads nothing and is used by one reader at a time.
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -67,6 +67,18 @@ class PastViews(ZoneViews):
         other.at, other._floor = self.at, self._floor
         other._steps.extend(self._steps)
         return other
+
+    def release(self) -> None:
+        """Nobody looks at it any more: give its memory back at once, and bit by bit, for other threads wait for their turn."""
+        stores: list[Any] = [*self.states.values(), self.versions, self.names, self.held, self._ended]
+        for kind in KINDS:
+            stores += self.tables[kind].stores()
+        for store in stores:
+            while store:
+                store.popitem()
+        for kind in KINDS:
+            self.tables[kind].clear()
+        self._steps.clear()
 
     @property
     def floor(self) -> int:

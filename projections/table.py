@@ -8,7 +8,7 @@ import base64
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterable
 from itertools import chain
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -55,6 +55,10 @@ class Table:
         for store in (self._keys, self._key_of, self._rows, self._fragments, self._pages):
             store.clear()
         self.revision += 1
+
+    def stores(self) -> list[dict[str, Any]]:
+        """The dictionaries by row id, for who takes a table apart."""
+        return [self._key_of, self._rows, self._fragments]
 
     def load(self, row_ids: Iterable[str], position: int) -> None:
         """Begin anew with these rows, sorted once."""

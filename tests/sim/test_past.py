@@ -82,6 +82,7 @@ async def test_every_position_and_instant_shows_what_was_shown_then(tmp_path: Pa
             for seed in range(6):
                 visitors.start_soon(visit, seed)
         assert len(past._windows) <= WINDOWS_MAX
+        assert all(len(window.views.tables["compute_pool"]) for window in past._windows)
         assert len(past._checkpoints) <= CHECKPOINTS_MAX
 
 
