@@ -6,6 +6,7 @@ from datetime import datetime
 
 import anyio
 
+from nano.cell.change_work import ChangeWork
 from nano.cell.image_cache import ImageCache
 from nano.cell.offer import CellOffer
 from nano.cell.orders import OrderDesk
@@ -38,7 +39,7 @@ class CellNode:
         self.site = site
         self.ledger = ledger
         self.host = host
-        self._desk = OrderDesk(ledger, site, Work(site, host, images, ledger.feed))
+        self._desk = OrderDesk(ledger, site, Work(site, host, images, ledger.feed), ChangeWork(site, host, images))
         self._watch = Watch(ledger, site, host, self._desk)
         self._sampler = Sampler(host, site, now)
         self.health = NodeHealth("cell", name, ledger, clock=clock, upkeep=upkeep, more=self._hypervisor)

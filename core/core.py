@@ -12,6 +12,7 @@ import anyio
 import nano
 from nano.core.alarms import AlarmDesk
 from nano.core.cells import CellDesk
+from nano.core.change_work import ChangeWork
 from nano.core.guest_steps import GuestSteps
 from nano.core.guest_work import GuestWork, Serve
 from nano.core.images import ImageWork
@@ -57,7 +58,7 @@ class Core:
         zone.loads = self.usage.loads
         tell = self.views.set_progress
         steps = GuestSteps(zone, self.cells, tell)
-        sagas = GuestWork(steps, source).sagas() | ImageWork(zone, tell).sagas()
+        sagas = GuestWork(steps, source).sagas() | ChangeWork(steps, source).sagas() | ImageWork(zone, tell).sagas()
         self._runner = TaskRunner(ledger, zone, clock, sagas)
 
     @asynccontextmanager

@@ -9,6 +9,7 @@ from typing import Final, Literal, NamedTuple
 
 from nano.domain import cell as ce
 from nano.domain import compute_pool as cp
+from nano.domain import guest_change as gx
 from nano.domain import guest_commands as gc
 from nano.domain import image as im
 from nano.domain import task as ta
@@ -78,6 +79,7 @@ COMMANDS: Final[tuple[CommandEntry, ...]] = (
         "guest.force_reboot", gc.ForceRebootGuest, "POST", "/guests/{guest}/force-reboot", "operate", "guest", work=True
     ),
     CommandEntry("guest.redefine", gc.RedefineGuest, "POST", "/guests/{guest}/redefine", "operate", "guest", work=True),
+    CommandEntry("guest.set", gx.SetGuest, "PATCH", "/guests/{guest}", "operate", "guest", work=True),
     CommandEntry("guest.delete", gc.DeleteGuest, "DELETE", "/guests/{guest}", "operate", "guest", work=True),
     CommandEntry("guest.open_console", gc.OpenConsole, "POST", "/guests/{guest}/console", "operate", "guest"),
     CommandEntry("image.register", im.RegisterImage, "POST", "/images", "administer", "image", work=True),

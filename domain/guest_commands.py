@@ -12,12 +12,11 @@ from nano.domain.compute_pool import DEFAULT_POOL, pool_named
 from nano.domain.errors import Conflict, NoCapacity, Unknown
 from nano.domain.facts import Command, Context, Emitted, Rules
 from nano.domain.guest import GuestConsoleOpened, GuestCreateUndone, GuestRequested, GuestWorkEnded
-from nano.domain.guest_hold import open_events, require_power, take_hold, task_for
+from nano.domain.guest_hold import open_events, require_free_name, require_power, take_hold, task_for
 from nano.domain.guest_size import check_hardware, check_size
 from nano.domain.image import find_image
 from nano.domain.limits import LIMITS
 from nano.domain.machine import Hardware, MachineSpec
-from nano.domain.naming import require_name
 from nano.domain.placement import Need
 from nano.domain.task import Problem, TaskEnded, end_step, open_task
 
@@ -116,9 +115,7 @@ class AbandonCreate(Command, frozen=True, kw_only=True, tag="guest.abandon_creat
 
 
 def decide_create(zone: "Zone", command: CreateGuest, context: Context) -> list[Emitted]:
-    name = require_name(command.name, "guest name")
-    if name in zone.guest_ids:
-        raise Conflict(f"A guest {name!r} exists already.", code="duplicate_name", hint="Choose another name.")
+    name = require_free_name(zone, command.name)
     pool = pool_named(zone, command.pool)
     if not pool.enabled:
         raise Conflict(
@@ -174,7 +171,7 @@ def free_mac(zone: "Zone", context: Context) -> str:
     for _ in range(MAC_TRIES):
         drawn = f"{zlib.crc32(context.new_id().encode()) & 0xFFFFFF:06x}"
         mac = f"52:54:00:{drawn[0:2]}:{drawn[2:4]}:{drawn[4:6]}"
-        if mac not in zone.macs:
+        if mac not in zone.macs and not zone.claims("mac", mac):
             return mac
     raise Conflict(
         "No free MAC address was found.", code="no_free_mac", hint="Delete guests that are no longer needed."

@@ -13,6 +13,7 @@ from nano.domain.errors import Conflict
 from nano.domain.facts import Command, Context, Emitted, Event, Rules
 from nano.domain.guest import Guest, GuestDeleted, GuestWorkEnded, GuestWorkStarted
 from nano.domain.limits import LIMITS
+from nano.domain.naming import require_name
 from nano.domain.task import Problem, TaskEnded, TaskStarted, TaskStepStarted, end_step, open_task
 
 if TYPE_CHECKING:
@@ -88,6 +89,14 @@ def take_hold(
     task_id = context.new_id()
     started = task_for(context, task_id, f"guest.{action}", guest.id, guest.name, plan, limit, arguments)
     return [Emitted(f"guest/{guest.id}", GuestWorkStarted(action, task_id)), *open_events(started)]
+
+
+def require_free_name(zone: "Zone", name: str) -> str:
+    """The name, fit for a new or renamed guest. Raises Invalid(invalid_name), Conflict(duplicate_name)."""
+    require_name(name, "guest name")
+    if name in zone.guest_ids or zone.claims("name", name):
+        raise Conflict(f"A guest {name!r} exists already.", code="duplicate_name", hint="Choose another name.")
+    return name
 
 
 def require_power(guest: Guest, allowed: tuple[str, ...], verb: str) -> None:

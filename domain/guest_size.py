@@ -11,15 +11,18 @@ from nano.domain.machine import (
     MEMORY_MAX,
     MEMORY_MIN,
     Hardware,
+    MachineSpec,
 )
 from nano.domain.naming import format_size
 
 
-def check_size(cores: int, memory: int, disks: tuple[int, ...], image: Image | None) -> None:
-    def within(value: int, low: int, high: int, field: str, shown: str, unit: str) -> None:
-        if not low <= value <= high:
-            raise Invalid(f"{field} is {shown}.", code=f"invalid_{field}", hint=f"Use {unit}.", field=field)
+def within(value: int, low: int, high: int, field: str, shown: str, unit: str) -> None:
+    """Raises Invalid(invalid_<field>) unless it is."""
+    if not low <= value <= high:
+        raise Invalid(f"{field} is {shown}.", code=f"invalid_{field}", hint=f"Use {unit}.", field=field)
 
+
+def check_size(cores: int, memory: int, disks: tuple[int, ...], image: Image | None) -> None:
     within(cores, 1, CORES_MAX, "cores", str(cores), f"1 to {CORES_MAX}")
     within(
         memory,
@@ -62,6 +65,23 @@ def check_size(cores: int, memory: int, disks: tuple[int, ...], image: Image | N
             field="disks",
             minimum=image.virtual_size,
         )
+
+
+def check_room(spec: MachineSpec) -> None:
+    """How far the guest can grow while it runs is within what a guest may have."""
+    within(
+        spec.cores_max, 0, CORES_MAX, "cores_max", str(spec.cores_max), f"1 to {CORES_MAX}, or 0 for no room to grow"
+    )
+    shown, most = f"{spec.memory_max} bytes", format_size(MEMORY_MAX)
+    within(spec.memory_max, 0, MEMORY_MAX, "memory_max", shown, f"{most} at most, or 0 for no room to grow")
+    if spec.memory_max % 1024:
+        raise Invalid(f"memory_max is {shown}.", code="invalid_memory_max", hint="Use whole KiB.", field="memory_max")
+
+
+def check_limit(field: str, value: int, low: int, high: int) -> None:
+    """A limit of a guest's disks or network interfaces; 0 is none."""
+    if value:
+        within(value, low, high, field, str(value), f"{low} to {high} a second, or 0 for no limit")
 
 
 def check_hardware(hardware: Hardware) -> None:

@@ -10,6 +10,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     cpu_percent_busy: float = 80.0  # no new guest on a cell busier than this (nano-behaviour §3)
     overcommit: int = 3  # promised resources may exceed physical ones this many times (nano-behaviour §3)
     create_deadline: timedelta = timedelta(minutes=30)  # copying a large image takes most of it
+    change_deadline: timedelta = timedelta(minutes=30)  # a reset copies an image
     power_deadline: timedelta = timedelta(minutes=5)
     stop_patience_s: float = 120.0  # a guest that ignores the power button this long fails the stop
     delete_deadline: timedelta = timedelta(minutes=10)

@@ -17,6 +17,11 @@ MEMORY_MAX = 4096 * GIBI
 DISK_MIN = 1 * MEBI
 DISK_MAX = 64 * 1024 * GIBI
 DISKS_MAX = 16
+VOLUME_NUMBERS = 100  # a volume's number has two digits
+NICS_MAX = 8
+RATE_MIN = 1 << 10  # bytes a second; the kernel's queues count in KiB
+RATE_MAX = 1 << 40
+OPERATIONS_MAX = 10**9
 
 Priority = Literal["high", "medium", "low"]
 PRIORITIES: tuple[Priority, ...] = ("high", "medium", "low")
@@ -42,7 +47,7 @@ class Hardware(msgspec.Struct, frozen=True, gc=False):
 
 
 class DiskLimits(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What all disks of a guest may do in a second; bytes and operations, 0 = no limit."""
+    """What each disk of a guest may do in a second; bytes and operations, 0 = no limit."""
 
     read_bytes: int = 0
     write_bytes: int = 0
@@ -51,7 +56,7 @@ class DiskLimits(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class NetworkLimits(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What a guest may take in and send out in a second, in bytes; 0 = no limit."""
+    """What each network interface of a guest may take in and send out in a second, in bytes; 0 = no limit."""
 
     receive_bytes: int = 0
     send_bytes: int = 0
@@ -60,6 +65,7 @@ class NetworkLimits(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class MachineSpec(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """One virtual machine. ``disks[0]`` is the system disk, cloned from ``image`` (an image id) or blank when that is empty.
 
+    ``cores_max`` and ``memory_max`` are how far a running guest can grow; 0 = not beyond what it has.
     Fields with their defaults are not written: a field added later leaves journals and digests as they are.
     """
 
@@ -77,10 +83,18 @@ class MachineSpec(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defa
     volumes: tuple[int, ...] = ()  # the number in each disk's file name; empty = 0, 1, 2 …
     more_macs: tuple[str, ...] = ()  # of network interfaces beyond the first
     media: str = ""  # id of the media image in its drive
+    cores_max: int = 0
+    memory_max: int = 0
 
     @property
     def volume_numbers(self) -> tuple[int, ...]:
         return self.volumes or tuple(range(len(self.disks)))
+
+    def free_volume(self) -> int:
+        """A volume number that none of its disks has. The highest one more first, so that none comes again soon."""
+        taken = self.volume_numbers
+        after = max(taken) + 1
+        return after if after < VOLUME_NUMBERS else next(n for n in range(VOLUME_NUMBERS) if n not in taken)
 
     @property
     def macs(self) -> tuple[str, ...]:

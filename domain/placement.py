@@ -71,6 +71,13 @@ def place(candidates: list[Candidate], need: Need, limits: Limits) -> Verdict:
     return Verdict("", scores, code, message)
 
 
+def grow(candidate: Candidate, more: Need) -> Score:
+    """Whether a cell takes it that a guest of its own grows by so much: it has that guest already, so all that counts is
+    what is free of what it asks for. Being busy or disabled is no reason against it."""
+    refusal = _too_little(candidate.load, more)
+    return Score(candidate.name, 0.0, *(refusal or ()))
+
+
 def _score(cell: Candidate, need: Need, limits: Limits) -> Score:
     refusal = _refusal(cell, need, limits)
     if refusal:
@@ -107,10 +114,14 @@ def _refusal(cell: Candidate, need: Need, limits: Limits) -> tuple[str, str] | N
     if cell.guests >= limits.guests_per_cell:
         return "cell_full", f"it holds {cell.guests} guests, the most allowed"
     load = cell.load
+    if load is not None and load.cpu_percent > limits.cpu_percent_busy:
+        return "cell_busy", f"its cores are {load.cpu_percent:.0f} % busy, over {limits.cpu_percent_busy:.0f} %"
+    return _too_little(load, need)
+
+
+def _too_little(load: Load | None, need: Need) -> tuple[str, str] | None:
     if load is None:
         return None
-    if load.cpu_percent > limits.cpu_percent_busy:
-        return "cell_busy", f"its cores are {load.cpu_percent:.0f} % busy, over {limits.cpu_percent_busy:.0f} %"
     if load.memory_available < need.memory:
         return (
             "no_memory",

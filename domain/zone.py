@@ -14,6 +14,7 @@ import msgspec
 from nano.domain import cell as ce
 from nano.domain import compute_pool as cp
 from nano.domain import guest as gu
+from nano.domain import guest_change as gx
 from nano.domain import guest_commands as gc
 from nano.domain import guest_hold as gh
 from nano.domain import image as im
@@ -22,7 +23,7 @@ from nano.domain import task as ta
 from nano.domain.errors import Conflict, Unknown
 from nano.domain.facts import Command, Context, Emitted, Event, Model, Rules, State
 from nano.domain.limits import LIMITS, Limits
-from nano.domain.placement import Candidate, Load, Need, Verdict, place
+from nano.domain.placement import Candidate, Load, Need, Score, Verdict, grow, place
 
 
 class FoundZone(Command, frozen=True, tag="zone.found"):
@@ -87,6 +88,7 @@ def decide_forget_image(zone: "Zone", command: im.ForgetImage, context: Context)
             task=image.task,
         )
     users = [guest.name for guest in zone.guests() if guest.phase == "creating" and guest.spec.image == image.id]
+    users += [task.resource_name for task in zone.open_tasks.values() if task.arguments.get("image") == image.id]
     if users:
         raise Conflict(
             f"Image {image.name} is being cloned.", code="image_in_use", hint="Wait for these guests.", guests=users
@@ -104,7 +106,9 @@ RULES: Final = Rules(
     evolve={ZoneFounded: evolve_founded},
     states={"zone": ZoneInfo},
 )
-ZONE_RULES: Final = Rules.joined(RULES, cp.RULES, ce.RULES, im.RULES, gu.RULES, gh.RULES, gc.RULES, rp.RULES, ta.RULES)
+ZONE_RULES: Final = Rules.joined(
+    RULES, cp.RULES, ce.RULES, im.RULES, gu.RULES, gh.RULES, gc.RULES, gx.RULES, rp.RULES, ta.RULES
+)
 
 
 class Zone(Model):
@@ -154,6 +158,15 @@ class Zone(Model):
         """Where such a guest would go in the pool, and a reason for every cell; ``only`` narrows it to one cell."""
         cells = [cell for cell in self.cells_of(pool) if not only or cell.name == only]
         return place([self._candidate(cell) for cell in cells], need, self.limits)
+
+    def explain_growth(self, cell: str, more: Need) -> Score:
+        """Whether the cell has room for what a guest of its own grows by."""
+        state = self.get(f"cell/{cell}")
+        return grow(self._candidate(state), more) if isinstance(state, ce.Cell) else Score(cell, 0.0)
+
+    def claims(self, what: str, value: str) -> bool:
+        """Whether an open task will give this value ("name", "mac", "image") to its guest."""
+        return any(task.arguments.get(what) == value for task in self.open_tasks.values())
 
     def _candidate(self, cell: ce.Cell) -> Candidate:
         held = self._on_cell.get(cell.name, {}).values()

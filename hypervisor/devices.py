@@ -23,6 +23,10 @@ class Disk(XmlElement):
     source: str = at("source/@file")
     target: str = at("target/@dev")
     bus: str = at("target/@bus")
+    read_bytes: int | None = at("iotune/read_bytes_sec", None)
+    write_bytes: int | None = at("iotune/write_bytes_sec", None)
+    read_operations: int | None = at("iotune/read_iops_sec", None)
+    write_operations: int | None = at("iotune/write_iops_sec", None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +58,24 @@ class BridgedInterface(XmlElement):
     mac: str = at("mac/@address")
     bridge: str = at("source/@bridge")
     model: str = at("model/@type")
+    limits: tuple[XmlElement, ...] = at("bandwidth", ())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inbound(XmlElement):
+    """What comes to the guest, in KiB a second; peak and burst as the product sets them."""
+
+    tag: ClassVar[str] = "inbound"
+    average: int = at("@average")
+    peak: int = at("@peak")
+    burst: int = at("@burst")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outbound(Inbound):
+    """What the guest sends."""
+
+    tag: ClassVar[str] = "outbound"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 
 import msgspec
 
-from nano.domain.machine import MachineSpec
+from nano.domain.machine import DiskLimits, MachineSpec, NetworkLimits, Priority
 from nano.hypervisor.devices import (
     AgentChannel,
     Balloon,
@@ -20,8 +20,10 @@ from nano.hypervisor.devices import (
     Controller,
     Disk,
     Graphics,
+    Inbound,
     Input,
     MediaDrive,
+    Outbound,
     RandomSource,
     SerialConsole,
     Video,
@@ -29,7 +31,7 @@ from nano.hypervisor.devices import (
 from nano.hypervisor.metadata import NAMESPACE, Mark, spec_digest
 from nano.hypervisor.xml_fields import XmlElement, at, printable, render
 
-CPU_SHARES_HIGH: Final = 2000
+CPU_PERIOD_US: Final = 1_000_000
 TCG_CACHE_MIB: Final = (
     32  # each guest's translation buffer: 174 MB for a 96 MiB guest instead of 236, boot 0.3 s longer
 )
@@ -38,8 +40,26 @@ DISK_PREFIX: Final = {"scsi": "sd", "sata": "sd", "ide": "hd", "virtio": "vd"}
 IDE_PLACES: Final = 4
 
 
+class CpuShare(NamedTuple):
+    """Weight against other guests, and what each core may use of every second in microseconds (0 = all of it). The
+    product's "high" quota equals its period, which limits nothing, and is left out."""
+
+    shares: int
+    quota: int
+
+
+CPU_SHARES: Final[dict[Priority, CpuShare]] = {
+    "high": CpuShare(2000, 0),
+    "medium": CpuShare(1000, 500_000),
+    "low": CpuShare(500, 250_000),
+}
+
+
 class Place(msgspec.Struct, frozen=True):
-    """What a cell adds to a spec. ``bridge`` "" means no network interface; ``virt_type`` qemu is emulation."""
+    """What a cell adds to a spec. ``bridge`` "" means no network interface; ``virt_type`` qemu is emulation.
+
+    ``bandwidth``: the kernel can limit network interfaces; a domain that asks for it where it can't would not start.
+    """
 
     virt_type: str  # kvm | qemu | test
     volumes: PurePath
@@ -47,6 +67,7 @@ class Place(msgspec.Struct, frozen=True):
     cell: str = ""
     zone: str = ""
     machine: str = "pc"
+    bandwidth: bool = True
     emulator: str = "/usr/bin/qemu-system-x86_64"
 
 
@@ -58,7 +79,7 @@ class Topology(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Domain(XmlElement):
-    """The outer element. A quota is left out: the product's "high" quota equals its period, which limits nothing."""
+    """The outer element. ``current_memory`` and ``current_vcpu`` are there when the guest can grow while it runs."""
 
     tag: ClassVar[str] = "domain"
     type: str = at("@type")
@@ -68,8 +89,13 @@ class Domain(XmlElement):
     mark: ET.Element = at("metadata")  # noqa: RUF009
     memory_unit: str = at("memory/@unit", "KiB")
     memory: int = at("memory")
+    current_memory_unit: str = at("currentMemory/@unit", "")
+    current_memory: int | None = at("currentMemory", None)
     vcpu: int = at("vcpu")
-    shares: int = at("cputune/shares", CPU_SHARES_HIGH)
+    current_vcpu: int | None = at("vcpu/@current", None)
+    shares: int = at("cputune/shares")
+    period: int | None = at("cputune/period", None)
+    quota: int | None = at("cputune/quota", None)
     arch: str = at("os/type/@arch", "x86_64")
     machine: str = at("os/type/@machine")
     os_type: str = at("os/type", "hvm")
@@ -108,7 +134,9 @@ def volume_name(guest_id: str, number: int) -> str:
 
 def domain_xml(guest_id: str, spec: MachineSpec, place: Place) -> str:
     """The whole definition of the guest's domain."""
-    topology = topology_of(spec.cores)
+    cores_most, memory_most = max(spec.cores, spec.cores_max), max(spec.memory, spec.memory_max)
+    topology = topology_of(cores_most)
+    shares, quota = CPU_SHARES[spec.priority]
     emulated = place.virt_type == "qemu"
     return render(
         Domain(
@@ -117,8 +145,14 @@ def domain_xml(guest_id: str, spec: MachineSpec, place: Place) -> str:
             uuid=guest_id,
             title=spec.name,
             mark=mark_element(Mark(spec_digest(spec), place.cell, place.zone)),
-            memory=spec.memory >> 10,
-            vcpu=spec.cores,
+            memory=memory_most >> 10,
+            current_memory_unit="KiB" if memory_most > spec.memory else "",
+            current_memory=spec.memory >> 10 if memory_most > spec.memory else None,
+            vcpu=cores_most,
+            current_vcpu=spec.cores if cores_most > spec.cores else None,
+            shares=shares,
+            period=CPU_PERIOD_US if quota else None,
+            quota=quota or None,
             machine=place.machine,
             boot=(Boot(dev="cdrom"), Boot(dev="hd")),
             tcg_cache_unit="MiB" if emulated else "",
@@ -162,12 +196,36 @@ def disk_targets(bus: str, count: int) -> list[tuple[str, str]]:
     return places + [(f"sd{chr(ord('a') + n)}", "sata") for n in range(count - len(places))]
 
 
+def disk_device(source: str, target: str, bus: str, limits: DiskLimits) -> Disk:
+    return Disk(
+        source=source,
+        target=target,
+        bus=bus,
+        read_bytes=limits.read_bytes or None,
+        write_bytes=limits.write_bytes or None,
+        read_operations=limits.read_operations or None,
+        write_operations=limits.write_operations or None,
+    )
+
+
+def interface_device(mac: str, bridge: str, model: str, limits: NetworkLimits) -> BridgedInterface:
+    asked = ((Inbound, limits.receive_bytes), (Outbound, limits.send_bytes))
+    shaped = tuple(kind(**rates(limit)) for kind, limit in asked if limit)
+    return BridgedInterface(mac=mac, bridge=bridge, model=model, limits=shaped)
+
+
+def rates(limit: int) -> dict[str, int]:
+    """A limit in bytes a second as libvirt's three numbers, in KiB (nano-behaviour §5)."""
+    average = max(1, limit >> 10)
+    return {"average": average, "peak": 2 * average, "burst": average}
+
+
 def _devices(guest_id: str, spec: MachineSpec, place: Place) -> tuple[XmlElement, ...]:
     hardware = spec.hardware
     devices: list[XmlElement] = [MediaDrive()]
     targets = disk_targets(hardware.disk, len(spec.disks))
     for number, (target, bus) in zip(spec.volume_numbers, targets, strict=True):
-        devices.append(Disk(source=str(place.volumes / volume_name(guest_id, number)), target=target, bus=bus))
+        devices.append(disk_device(str(place.volumes / volume_name(guest_id, number)), target, bus, spec.disk_limits))
     devices.append(Controller(type="pci", model="pci-root"))
     if hardware.disk == "scsi":
         devices.append(Controller(type="scsi", model="virtio-scsi"))
@@ -176,7 +234,8 @@ def _devices(guest_id: str, spec: MachineSpec, place: Place) -> tuple[XmlElement
     elif hardware.tablet != "usb":
         devices.append(Controller(type="usb", model="none"))  # else libvirt adds one that nothing uses
     if place.bridge:
-        devices += [BridgedInterface(mac=mac, bridge=place.bridge, model=hardware.network) for mac in spec.macs]
+        limits = spec.network_limits if place.bandwidth else NetworkLimits()
+        devices += [interface_device(mac, place.bridge, hardware.network, limits) for mac in spec.macs]
     devices += [SerialConsole(), Console(), AgentChannel()]
     if hardware.tablet:
         devices.append(Input(bus=hardware.tablet))

@@ -12,11 +12,14 @@ Volumes are ``<guest id>_<n>.qcow2`` (n from ``MachineSpec.volume_numbers``).
 import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 import msgspec
 
 from nano.domain.machine import MachineSpec
+
+if TYPE_CHECKING:
+    from nano.hypervisor.changes import Changes
 
 Running = Literal["stopped", "running", "paused", "crashed"]
 Progress = Callable[[int], None]  # percent 0..100
@@ -97,6 +100,9 @@ class AgentReport(msgspec.Struct, frozen=True):
 
 class Host(Protocol):
     capabilities: Capabilities
+
+    @property
+    def changes(self) -> "Changes": ...
 
     async def domains(self) -> list[DomainView]: ...
 

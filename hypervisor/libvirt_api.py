@@ -1,4 +1,4 @@
-"""The only module that touches libvirt-python: typed, blocking calls, and one translation of its errors.
+"""The module that touches libvirt-python (with ``live_calls``): typed, blocking calls, and one translation of its errors.
 
 Why: the binding has no types and raises one exception for everything. Here every call Nano makes has a signature, and
 every failure is a ``HostError`` with a stable code (or ``DiskFull``) that carries libvirt's own words.
@@ -206,7 +206,7 @@ class Connection:
         """None when there is no such domain."""
         with translated(f"Looking at domain {uuid}"):
             try:
-                state, reason = self._domain(uuid).state()
+                state, reason = self.domain(uuid).state()
             except libvirt.libvirtError as error:
                 if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
                     return None
@@ -217,7 +217,7 @@ class Connection:
         """The text of the domain's metadata element in our namespace, "" when it has none or is gone."""
         with translated(f"Reading the metadata of domain {uuid}"):
             try:
-                return str(self._domain(uuid).metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, NAMESPACE))
+                return str(self.domain(uuid).metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, NAMESPACE))
             except libvirt.libvirtError as error:
                 if error.get_error_code() in (libvirt.VIR_ERR_NO_DOMAIN_METADATA, libvirt.VIR_ERR_NO_DOMAIN):
                     return ""
@@ -231,16 +231,16 @@ class Connection:
 
     def create(self, uuid: str) -> None:
         with translated("Starting the domain"):
-            self._domain(uuid).create()
+            self.domain(uuid).create()
 
     def resume(self, uuid: str) -> None:
         with translated("Resuming the domain"):
-            self._domain(uuid).resume()
+            self.domain(uuid).resume()
 
     def shutdown(self, uuid: str) -> None:
         """By ACPI, never by the agent: it answers at once and does not depend on the guest's software."""
         with translated("Shutting the domain down"):
-            domain = self._domain(uuid)
+            domain = self.domain(uuid)
             try:
                 domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
             except libvirt.libvirtError as error:
@@ -250,11 +250,11 @@ class Connection:
 
     def destroy(self, uuid: str) -> None:
         with translated("Powering the domain off"):
-            self._domain(uuid).destroy()
+            self.domain(uuid).destroy()
 
     def reboot(self, uuid: str) -> None:
         with translated("Rebooting the domain"):
-            domain = self._domain(uuid)
+            domain = self.domain(uuid)
             try:
                 domain.reboot(libvirt.VIR_DOMAIN_REBOOT_ACPI_POWER_BTN)
             except libvirt.libvirtError as error:
@@ -264,12 +264,12 @@ class Connection:
 
     def reset(self, uuid: str) -> None:
         with translated("Resetting the domain"):
-            self._domain(uuid).reset(0)
+            self.domain(uuid).reset(0)
 
     def undefine(self, uuid: str) -> None:
         """With everything libvirt keeps about it: saved memory, firmware variables, snapshot and checkpoint records."""
         with translated("Undefining the domain"):
-            domain = self._domain(uuid)
+            domain = self.domain(uuid)
             for flags in _UNDEFINE_FLAGS:
                 try:
                     domain.undefineFlags(flags)
@@ -282,13 +282,13 @@ class Connection:
     def open_graphics(self, uuid: str) -> socket.socket:
         """A connected socket to the first display, which needs no listening port. The password step is skipped."""
         with translated("Opening the display"):
-            number = self._domain(uuid).openGraphicsFD(0, libvirt.VIR_DOMAIN_OPEN_GRAPHICS_SKIPAUTH)
+            number = self.domain(uuid).openGraphicsFD(0, libvirt.VIR_DOMAIN_OPEN_GRAPHICS_SKIPAUTH)
         return socket.socket(fileno=number)
 
     def guest_info(self, uuid: str, limit_s: int) -> dict[str, Any]:
         """What the guest agent says of its host name and interfaces, each answer within ``limit_s`` seconds."""
         with translated("Asking the guest agent"):
-            domain = self._domain(uuid)
+            domain = self.domain(uuid)
             domain.agentSetResponseTimeout(limit_s, 0)
             wanted = libvirt.VIR_DOMAIN_GUEST_INFO_HOSTNAME | libvirt.VIR_DOMAIN_GUEST_INFO_INTERFACES
             return dict(domain.guestInfo(wanted, 0))
@@ -319,7 +319,8 @@ class Connection:
         with contextlib.suppress(libvirt.libvirtError):  # the test driver cannot lose its connection
             self._raw.registerCloseCallback(lambda _conn, _reason, _opaque: lost(), None)
 
-    def _domain(self, uuid: str) -> Any:
+    def domain(self, uuid: str) -> Any:
+        """The binding's own object, for the other modules of calls."""
         return self._raw.lookupByUUIDString(uuid)
 
 

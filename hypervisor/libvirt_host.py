@@ -20,6 +20,7 @@ import libvirt
 from nano.domain.errors import DeadlineExceeded, HostError
 from nano.domain.machine import MachineSpec
 from nano.hypervisor.blocking_calls import BlockingCalls
+from nano.hypervisor.changes import Changes
 from nano.hypervisor.connection import LibvirtConnection
 from nano.hypervisor.domain_events import running_state
 from nano.hypervisor.domain_xml import Place, domain_xml
@@ -35,6 +36,7 @@ from nano.hypervisor.host import (
 )
 from nano.hypervisor.host_figures import HostFigures, guest_sample, memory_total
 from nano.hypervisor.libvirt_api import Connection
+from nano.hypervisor.libvirt_changes import LibvirtChanges
 from nano.hypervisor.own_domains import INACTIVE, OwnDomains, is_active, is_inactive, tolerating
 from nano.hypervisor.qemu_img import QemuImg
 from nano.hypervisor.volumes import Volumes, require_guest_id
@@ -60,6 +62,7 @@ class LibvirtHost:
         self._place = place
         self._figures = HostFigures(volumes.folder)
         self._own = OwnDomains(connection)
+        self.changes = Changes(LibvirtChanges(connection, self._own, volumes, place))
 
     @classmethod
     async def open(

@@ -10,6 +10,7 @@ from typing import Any, Final
 import libvirt
 
 from nano.domain.errors import HostError
+from nano.hypervisor.blocking_calls import DEADLINE_S
 from nano.hypervisor.connection import LibvirtConnection
 from nano.hypervisor.host import DOMAIN_FOREIGN, DOMAIN_MISSING, DOMAIN_WRONG_STATE
 from nano.hypervisor.libvirt_api import Connection, DomainState
@@ -27,10 +28,12 @@ class OwnDomains:
         guest_id: str,
         call: Callable[[Connection, str], None],
         done: Callable[[DomainState | None], bool] | None = None,
+        *,
+        deadline_s: float = DEADLINE_S,
     ) -> None:
         """One call. When libvirt finds the state wrong and it is what was asked for by now, that is success."""
         try:
-            await self._connection.run(lambda c: call(c, guest_id), what=f"Domain {guest_id}")
+            await self._connection.run(lambda c: call(c, guest_id), what=f"Domain {guest_id}", deadline_s=deadline_s)
         except HostError as error:
             if error.code != DOMAIN_WRONG_STATE or done is None:
                 raise

@@ -68,8 +68,8 @@ class QemuImg:
         await self._run(command, self.limits.copy_s, progress)
 
     async def resize(self, path: Path, size: int) -> None:
-        """Grow to ``size`` bytes."""
-        await self._run(["resize", "-q", "-f", "qcow2", str(path), str(size)], self.limits.quick_s)
+        """Make it ``size`` bytes; of a smaller disk the end is cut off."""
+        await self._run(["resize", "-q", "--shrink", "-f", "qcow2", str(path), str(size)], self.limits.quick_s)
 
     async def _run(self, arguments: Sequence[str], limit_s: float, progress: Progress | None = None) -> bytes:
         """Its standard output. Raises DiskFull, HostError(code="image_tool_failed"), DeadlineExceeded."""

@@ -9,7 +9,7 @@ happens behind a cell's back are ``simulated_machine``'s.
 """
 
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +18,7 @@ import anyio.lowlevel
 
 from nano.domain.errors import HostError
 from nano.domain.machine import MachineSpec
+from nano.hypervisor.changes import Changes
 from nano.hypervisor.domain_xml import volume_name
 from nano.hypervisor.host import (
     DOMAIN_WRONG_STATE,
@@ -29,6 +30,7 @@ from nano.hypervisor.host import (
     Progress,
 )
 from nano.hypervisor.metadata import spec_digest
+from nano.hypervisor.simulated_changes import SimulatedChanges
 from nano.hypervisor.simulated_machine import SimulatedDomain, SimulatedMachine
 from nano.hypervisor.volumes import require_guest_id
 
@@ -39,26 +41,38 @@ BANNER: Final = b"RFB 003.008\n"
 class SimulatedHost(SimulatedMachine):
     """The calls of ``Host`` on that machine."""
 
+    @property
+    def changes(self) -> Changes:
+        return Changes(SimulatedChanges(self))
+
     async def domains(self) -> list[DomainView]:
         await self.enter("domains")
         return [DomainView(guest, domain.state, spec_digest(domain.spec)) for guest, domain in self.machine.items()]
 
-    async def make_volumes(self, guest_id: str, spec: MachineSpec, image: Path | None, progress: Progress) -> None:
-        names = [volume_name(require_guest_id(guest_id), n) for n in spec.volume_numbers]
+    async def make_volumes(
+        self,
+        guest_id: str,
+        spec: MachineSpec,
+        image: Path | None,
+        progress: Progress,
+        numbers: Collection[int] | None = None,
+    ) -> None:
         made: list[str] = []
         try:
-            for index, name in enumerate(names):
-                if name in self.files:
+            for index, number in enumerate(spec.volume_numbers):
+                name = volume_name(require_guest_id(guest_id), number)
+                if name in self.sizes or (numbers is not None and number not in numbers):
                     continue
                 made.append(name)
                 if index == 0 and image is not None:
                     await self._clone(name, _length(image, spec.disks[0]), progress)
                 else:
                     self.take(name, min(BLANK_BYTES, spec.disks[index]))
+                self.sizes[name] = spec.disks[index]
             await self.enter("make_volumes", guest_id)
         except BaseException:
             for name in made:
-                self.files.pop(name, None)
+                self.drop(name)
             raise
         progress(100)
 
@@ -122,7 +136,7 @@ class SimulatedHost(SimulatedMachine):
         await self.enter("remove_volumes", guest_id)
         names = sorted(name for name in self.files if name.startswith(f"{guest_id}_"))
         for name in names:
-            del self.files[name]
+            self.drop(name)
         return names
 
     async def volumes(self) -> list[str]:

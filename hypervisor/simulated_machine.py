@@ -33,7 +33,10 @@ CALLS_KEPT: Final = 10_000
 
 @dataclasses.dataclass
 class SimulatedDomain:
+    """``spec`` is its definition, ``live`` what it runs as."""
+
     spec: MachineSpec
+    live: MachineSpec | None = None
     state: Running = "stopped"
     started_at: float = 0.0
     boots: int = 0  # counts starts and restarts; what is due for an earlier one is void
@@ -75,6 +78,7 @@ class SimulatedMachine:
         )
         self.machine: dict[str, SimulatedDomain] = {}
         self.files: dict[str, int] = {}  # volume name -> bytes it takes
+        self.sizes: dict[str, int] = {}  # finished volume's name -> bytes its guest sees
         self.foreign: set[str] = set()
         self.calls: collections.deque[tuple[str, str]] = collections.deque(maxlen=CALLS_KEPT)
         self._faults: dict[str, collections.deque[NanoError | None]] = collections.defaultdict(collections.deque)
@@ -145,6 +149,11 @@ class SimulatedMachine:
             raise DiskFull(f"No space left for volume {name}.", hint="Free space on the host or choose another cell.")
         self.files[name] = size
 
+    def drop(self, name: str) -> bool:
+        """Whether there was such a volume, finished or not."""
+        self.sizes.pop(name, None)
+        return self.files.pop(name, None) is not None
+
     def refuse_foreign(self, guest_id: str) -> None:
         if guest_id in self.foreign:
             raise HostError(f"Domain {guest_id} is not this cell's.", code=DOMAIN_FOREIGN, hint="It is left alone.")
@@ -167,6 +176,7 @@ class SimulatedMachine:
     def become(self, guest_id: str, state: Running, detail: str) -> None:
         domain = self.machine[guest_id]
         domain.state = state
+        domain.live = domain.spec if state == "running" else domain.live if state == "paused" else None
         if state == "running":
             self.boot(guest_id, domain, detail)
         else:

@@ -15,7 +15,8 @@ import functools
 import logging
 import os
 import re
-from collections.abc import Iterator
+import struct
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -35,6 +36,7 @@ BLANK_SIZES_MAX: Final = 64
 BLANK_LENGTH_MAX: Final = 1 << 20  # a longer blank file (a disk of many TiB) is not worth keeping
 CLUSTER: Final = 1 << 16
 PART: Final = ".part"
+QCOW2_HEAD: Final = struct.Struct(">4sIQIIQ")  # magic, version, backing file's place and length, cluster bits, size
 _GUEST: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _VOLUME: Final = re.compile(rf"({_GUEST.pattern})_\d{{1,2}}\.qcow2(\.part)?")
 
@@ -54,9 +56,21 @@ class Volumes:
         self._copies = anyio.CapacityLimiter(COPIES_MAX)
         self._blanks: collections.OrderedDict[int, Blank] = collections.OrderedDict()
 
-    async def make(self, guest_id: str, spec: MachineSpec, image: Path | None, progress: Progress) -> None:
-        """All disks of the spec. Raises DiskFull, HostError, DeadlineExceeded; then nothing of this call is left."""
-        paths = [self.folder / volume_name(require_guest_id(guest_id), n) for n in spec.volume_numbers]
+    async def make(
+        self,
+        guest_id: str,
+        spec: MachineSpec,
+        image: Path | None,
+        progress: Progress,
+        numbers: Collection[int] | None = None,
+    ) -> None:
+        """All disks of the spec, or those of these ``numbers``. Raises DiskFull, HostError, DeadlineExceeded; then nothing
+        of this call is left."""
+        paths = {
+            index: self.folder / volume_name(require_guest_id(guest_id), n)
+            for index, n in enumerate(spec.volume_numbers)
+            if numbers is None or n in numbers
+        }
         made: list[Path] = []
         try:
             with _disk_full(self.folder):
@@ -81,6 +95,32 @@ class Volumes:
         """Names of the files removed, finished or not."""
         require_guest_id(guest_id)
         return await self._calls.run(lambda: _remove(self._files(guest_id)), what="Removing volumes")
+
+    async def drop(self, guest_id: str, numbers: Collection[int]) -> list[str]:
+        """Those of a guest's volumes; names of the files removed, finished or not."""
+        names = {volume_name(require_guest_id(guest_id), number) for number in numbers}
+
+        def these() -> list[Path]:
+            return [path for path in self._files(guest_id) if path.name.removesuffix(PART) in names]
+
+        return await self._calls.run(lambda: _remove(these()), what="Removing volumes")
+
+    async def sizes(self, guest_id: str) -> dict[int, int]:
+        """Number -> bytes that the guest sees, of every finished volume; also while it runs."""
+        require_guest_id(guest_id)
+
+        def read() -> dict[int, int]:
+            whole = (path for path in self._files(guest_id) if path.suffix != PART)
+            with _disk_full(self.folder):
+                return {int(path.stem.rpartition("_")[2]): _virtual_size(path) for path in whole}
+
+        return await self._calls.run(read, what="Reading the sizes of volumes")
+
+    async def resize(self, guest_id: str, number: int, size: int) -> None:
+        """Grow or cut a volume of a guest that is off. What lies behind the new end is lost."""
+        path = self.folder / volume_name(require_guest_id(guest_id), number)
+        with _disk_full(self.folder):
+            await self._qemu_img.resize(path, size)
 
     async def owners(self) -> list[str]:
         return await self._calls.run(lambda: sorted({guest for guest, _ in self._all()}), what="Listing volumes")
@@ -151,10 +191,19 @@ def _disk_full(folder: Path) -> Iterator[None]:
         raise HostError(f"Volumes in {folder}: {error.strerror or error}", code="volume_failed") from None
 
 
-def _absent(folder: Path, paths: list[Path]) -> list[tuple[int, Path]]:
+def _absent(folder: Path, paths: dict[int, Path]) -> list[tuple[int, Path]]:
     """Disk index and path of the volumes that are not there yet."""
     folder.mkdir(parents=True, exist_ok=True)
-    return [(index, path) for index, path in enumerate(paths) if not path.exists()]
+    return [(index, path) for index, path in paths.items() if not path.exists()]
+
+
+def _virtual_size(path: Path) -> int:
+    """From the header: QEMU keeps a running guest's file locked against ``qemu-img info``, and this is one number."""
+    with open(path, "rb") as file:
+        head = file.read(QCOW2_HEAD.size)
+    if len(head) < QCOW2_HEAD.size or not head.startswith(b"QFI\xfb"):
+        raise HostError(f"{path.name} is no qcow2 file.", code="volume_failed", hint="Restore it from a backup.")
+    return int(QCOW2_HEAD.unpack(head)[-1])
 
 
 def _settle(part: Path, path: Path) -> None:

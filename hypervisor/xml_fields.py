@@ -18,7 +18,7 @@ _UNPRINTABLE = re.compile("[^\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0
 def at(place: str, default: Any = dataclasses.MISSING) -> Any:
     """A field kept at ``place``: "@attr", "child/@attr", "child/grandchild" (text) or "." (own text).
 
-    "", None and False leave nothing; True leaves an empty element; a tuple of elements is appended at the place.
+    "", (), None and False leave nothing; True leaves an empty element; a tuple of elements is appended at the place.
     """
     return dataclasses.field(default=default, metadata={"at": place})
 
@@ -48,7 +48,7 @@ def printable(value: object) -> str:
 
 
 def _put(root: ET.Element, place: str, value: Any) -> None:
-    if value is None or value is False or value == "":
+    if value is None or value is False or value in ("", ()):
         return
     path, _, attribute = place.partition("@")
     node = _child(root, [step for step in path.split("/") if step not in ("", ".")])

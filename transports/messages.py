@@ -100,6 +100,13 @@ class RedefineDomain(GuestOrder, frozen=True, tag="domain.redefine"):
     """Define the domain again as the cell's journal has it."""
 
 
+class ChangeDomain(GuestOrder, frozen=True, tag="domain.change"):
+    """Make it what this spec says, or leave it as it was. ``source``: what a new system disk is cloned from."""
+
+    spec: MachineSpec
+    source: ImageSource | None = None
+
+
 class AskProgress(Message, frozen=True, tag="progress.ask"):
     command_id: str
 

@@ -16,6 +16,7 @@ import anyio
 
 from nano.domain.errors import DeadlineExceeded, HostError
 from nano.domain.machine import MachineSpec
+from nano.hypervisor.changes import Changes
 from nano.hypervisor.host import (
     HYPERVISOR_TIMEOUT,
     HYPERVISOR_UNREACHABLE,
@@ -26,6 +27,8 @@ from nano.hypervisor.host import (
     Progress,
 )
 from nano.hypervisor.simulated import SimulatedHost
+from nano.hypervisor.simulated_changes import SimulatedChanges
+from nano.tools.simulator.host_changes import ConnectedChanges
 
 T = TypeVar("T")
 
@@ -60,6 +63,10 @@ class HostConnection:
         self._alive = False
         for guest_id, files in self._making.items():
             files.update({name: size for name, size in self._machine.files.items() if name.startswith(guest_id)})
+
+    @property
+    def changes(self) -> Changes:
+        return Changes(ConnectedChanges(SimulatedChanges(self._machine), self._call))
 
     async def domains(self) -> list[DomainView]:
         return await self._call(self._machine.domains)

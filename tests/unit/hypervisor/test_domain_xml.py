@@ -5,9 +5,19 @@ import xml.etree.ElementTree as ET
 from pathlib import Path, PurePosixPath
 
 import libvirt
+import msgspec
 import pytest
 
-from nano.domain.machine import CORES_MAX, DISKS_MAX, GIBI, MEBI, Hardware, MachineSpec
+from nano.domain.machine import (
+    CORES_MAX,
+    DISKS_MAX,
+    GIBI,
+    MEBI,
+    DiskLimits,
+    Hardware,
+    MachineSpec,
+    NetworkLimits,
+)
 from nano.hypervisor.domain_xml import Place, disk_targets, domain_xml, topology_of
 from nano.hypervisor.metadata import NAMESPACE, read_mark, spec_digest
 
@@ -36,6 +46,25 @@ CASES: dict[str, tuple[MachineSpec, Place]] = {
     "general": (spec(disk="sata", network="rtl8139", usb=""), KVM),
     "legacy-ide-five-disks": (spec(disks=(GIBI,) * 5, **LEGACY), KVM),
     "no-display": (spec(display="none"), KVM),
+    "limits": (
+        msgspec.structs.replace(
+            spec(cores=2, disks=(GIBI, GIBI)),
+            priority="low",
+            disk_limits=DiskLimits(read_bytes=10 * MEBI, write_operations=200),
+            network_limits=NetworkLimits(receive_bytes=2 * MEBI, send_bytes=1000),
+            more_macs=("52:54:00:12:34:57",),
+            volumes=(2, 0),
+        ),
+        KVM,
+    ),
+    "limits-no-bandwidth": (
+        msgspec.structs.replace(spec(), network_limits=NetworkLimits(receive_bytes=2 * MEBI)),
+        msgspec.structs.replace(KVM, bandwidth=False),
+    ),
+    "room-to-grow": (
+        msgspec.structs.replace(spec(), priority="medium", cores_max=4, memory_max=512 * MEBI),
+        TCG,
+    ),
     "hostile-names": (
         spec(name="</title><devices>\"'&\x00\x1b\n]]>", network="virtio'/><x a='"),
         Place("kvm", PurePosixPath("/srv/a&b<'\">"), "br0'><x/>", 'cell"<&>', "zone\n]]>"),

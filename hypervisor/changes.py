@@ -1,0 +1,165 @@
+"""Changes: making a domain what a spec says, or leaving it what it was. The order of acts, once for every driver.
+
+    make new volumes ─▶ define ─▶ what can follow live ─▶ resize volumes ─▶ remove volumes
+    (can all be taken back) ───────────────────────────┘  (can't)
+
+Invariants: a volume that the guest has is never made, only one that it is to get; nothing that can't be taken back happens
+before everything else has succeeded; each act is safe to repeat, so an interrupted change is applied again from its start.
+What a running domain can't follow takes effect at its next start and is given back by the names of the spec's fields.
+"""
+
+import logging
+from collections.abc import Collection
+from pathlib import Path
+from typing import Final, NamedTuple, Protocol
+
+import msgspec
+
+from nano.domain.errors import HostError
+from nano.domain.machine import MachineSpec
+from nano.hypervisor.host import DOMAIN_WRONG_STATE, HYPERVISOR_UNREACHABLE, Progress
+from nano.hypervisor.metadata import spec_digest
+from nano.hypervisor.shape import Difference, Shape, differences
+
+log = logging.getLogger("nano.hypervisor")
+
+_CERTAIN: Final = ("attach_disk", "detach_disk")  # a volume hangs on it: it succeeds, or the change has failed
+
+
+class ChangeParts(Protocol):
+    """The acts that a driver gives. All are safe to repeat; failures are HostError, DiskFull, DeadlineExceeded."""
+
+    def wanted(self, guest_id: str, spec: MachineSpec) -> Shape:
+        """What this host makes of the spec."""
+        ...
+
+    async def defined(self, guest_id: str) -> Shape:
+        """What the domain starts as the next time. Raises HostError(domain_missing, domain_foreign)."""
+        ...
+
+    async def running(self, guest_id: str) -> Shape | None:
+        """What it runs as; None when it does not run."""
+        ...
+
+    async def define(self, guest_id: str, spec: MachineSpec) -> None: ...
+
+    async def follow(self, guest_id: str, difference: Difference) -> None:
+        """Let the running domain follow. Raises HostError where it, or this host, can't."""
+        ...
+
+    async def volume_sizes(self, guest_id: str) -> dict[int, int]:
+        """Number -> bytes that the guest sees."""
+        ...
+
+    async def make_volumes(
+        self, guest_id: str, spec: MachineSpec, numbers: Collection[int], image: Path | None, progress: Progress
+    ) -> None: ...
+
+    async def resize_volume(self, guest_id: str, number: int, size: int) -> None:
+        """Also of a running guest, to grow."""
+        ...
+
+    async def drop_volumes(self, guest_id: str, numbers: Collection[int]) -> list[str]:
+        """Names of the files removed, unfinished ones too."""
+        ...
+
+
+class Restored(NamedTuple):
+    """What a domain is made of after a change was taken back, and what was done for it in words."""
+
+    spec: MachineSpec
+    pending: tuple[str, ...]
+    undone: tuple[str, ...]
+
+
+class Changes:
+    def __init__(self, parts: ChangeParts) -> None:
+        self._parts = parts
+
+    async def is_defined(self, guest_id: str, spec: MachineSpec) -> bool:
+        return (await self._parts.defined(guest_id)).digest == spec_digest(spec)
+
+    async def apply(
+        self, guest_id: str, before: MachineSpec, spec: MachineSpec, image: Path | None, progress: Progress
+    ) -> tuple[str, ...]:
+        """The fields that take effect at its next start. After a failure ``take_back`` is due."""
+        parts = self._parts
+        defined = await self.is_defined(guest_id, spec)
+        new = set(spec.volume_numbers) - set(before.volume_numbers)
+        await self._refuse(guest_id, before, spec)
+        if new:
+            if not defined:
+                await parts.drop_volumes(guest_id, new)  # whatever a file of that name is, it is not this guest's disk
+            await parts.make_volumes(guest_id, spec, new, image, progress)
+        await parts.define(guest_id, spec)
+        pending = await self._follow(guest_id, spec)
+        for number, size in zip(spec.volume_numbers, spec.disks, strict=True):
+            if (await parts.volume_sizes(guest_id))[number] != size:
+                await parts.resize_volume(guest_id, number, size)
+        if gone := set(before.volume_numbers) - set(spec.volume_numbers):
+            await parts.drop_volumes(guest_id, gone)
+        progress(100)
+        return pending
+
+    async def take_back(self, guest_id: str, failed: MachineSpec, spec: MachineSpec) -> Restored:
+        """``spec`` again, as far as its volumes are there: behind the first one removed there is only the way forward."""
+        parts = self._parts
+        sizes = await parts.volume_sizes(guest_id)
+        if any(number not in sizes for number in spec.volume_numbers):
+            failed, spec = spec, failed
+        found = msgspec.structs.replace(
+            spec, disks=tuple(sizes.get(n, size) for n, size in zip(spec.volume_numbers, spec.disks, strict=True))
+        )
+        undone = []
+        if not await self.is_defined(guest_id, found):
+            await parts.define(guest_id, found)
+            undone.append("definition put back")
+        pending = await self._follow(guest_id, found)
+        dropped = await parts.drop_volumes(guest_id, set(failed.volume_numbers) - set(spec.volume_numbers))
+        undone += [f"volume {name} removed" for name in dropped]
+        return Restored(found, pending, tuple(undone))
+
+    async def _refuse(self, guest_id: str, before: MachineSpec, spec: MachineSpec) -> None:
+        """What is known beforehand to be impossible, before anything is touched."""
+        new = set(spec.volume_numbers) - set(before.volume_numbers)
+        sizes = await self._parts.volume_sizes(guest_id)
+        if missing := [number for number in spec.volume_numbers if number not in sizes and number not in new]:
+            raise HostError(
+                f"Volume {missing[0]} of guest {spec.name} is not on this host.",
+                code="volumes_missing",
+                hint="Restore it, or remove that disk from the guest.",
+            )
+        now = await self._parts.running(guest_id)
+        if now is None:
+            return
+        if spec.volume_numbers[0] != before.volume_numbers[0]:
+            raise _stop_first("The system disk of a running guest can't be replaced.")
+        for difference in differences(now, self._parts.wanted(guest_id, spec)):
+            if difference.act == "detach_disk" and not difference.live:
+                raise _stop_first(f"A {difference.value.bus} disk can't be taken out of a running guest.")
+        for number, size in zip(spec.volume_numbers, spec.disks, strict=True):
+            if size < sizes.get(number, 0):
+                raise _stop_first("A disk can't shrink while its guest runs.")
+
+    async def _follow(self, guest_id: str, spec: MachineSpec) -> tuple[str, ...]:
+        now = await self._parts.running(guest_id)
+        if now is None:
+            return ()
+        pending = []
+        for difference in differences(now, self._parts.wanted(guest_id, spec)):
+            if not difference.live:
+                pending.append(difference.field)
+                continue
+            try:
+                await self._parts.follow(guest_id, difference)
+            except HostError as error:
+                if difference.act in _CERTAIN or error.code == HYPERVISOR_UNREACHABLE:
+                    raise
+                text = "not changed while running guest=%s field=%s code=%s reason=%s"
+                log.info(text, guest_id, difference.field, error.code, error.message)
+                pending.append(difference.field)
+        return tuple(dict.fromkeys(pending))
+
+
+def _stop_first(message: str) -> HostError:
+    return HostError(message, code=DOMAIN_WRONG_STATE, hint="Stop the guest first.")

@@ -1,0 +1,51 @@
+"""``ChangeParts`` as a cell process of the simulator meets them: every act through its connection, which may fail or die."""
+
+from collections.abc import Awaitable, Callable, Collection
+from pathlib import Path
+from typing import Any
+
+from nano.domain.machine import MachineSpec
+from nano.hypervisor.host import Progress
+from nano.hypervisor.shape import Difference, Shape
+from nano.hypervisor.simulated_changes import SimulatedChanges
+
+Call = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
+
+
+class ConnectedChanges:
+    def __init__(self, parts: SimulatedChanges, call: Call) -> None:
+        self._parts = parts
+        self._call = call
+
+    def wanted(self, guest_id: str, spec: MachineSpec) -> Shape:
+        return self._parts.wanted(guest_id, spec)
+
+    async def defined(self, guest_id: str) -> Shape:
+        shape: Shape = await self._call(lambda: self._parts.defined(guest_id))
+        return shape
+
+    async def running(self, guest_id: str) -> Shape | None:
+        shape: Shape | None = await self._call(lambda: self._parts.running(guest_id))
+        return shape
+
+    async def define(self, guest_id: str, spec: MachineSpec) -> None:
+        await self._call(lambda: self._parts.define(guest_id, spec))
+
+    async def follow(self, guest_id: str, difference: Difference) -> None:
+        await self._call(lambda: self._parts.follow(guest_id, difference))
+
+    async def volume_sizes(self, guest_id: str) -> dict[int, int]:
+        sizes: dict[int, int] = await self._call(lambda: self._parts.volume_sizes(guest_id))
+        return sizes
+
+    async def make_volumes(
+        self, guest_id: str, spec: MachineSpec, numbers: Collection[int], image: Path | None, progress: Progress
+    ) -> None:
+        await self._call(lambda: self._parts.make_volumes(guest_id, spec, numbers, image, progress))
+
+    async def resize_volume(self, guest_id: str, number: int, size: int) -> None:
+        await self._call(lambda: self._parts.resize_volume(guest_id, number, size))
+
+    async def drop_volumes(self, guest_id: str, numbers: Collection[int]) -> list[str]:
+        names: list[str] = await self._call(lambda: self._parts.drop_volumes(guest_id, numbers))
+        return names
