@@ -71,11 +71,10 @@ def place(candidates: list[Candidate], need: Need, limits: Limits) -> Verdict:
     return Verdict("", scores, code, message)
 
 
-def grow(candidate: Candidate, more: Need) -> Score:
+def grow(cell: str, load: Load | None, more: Need) -> Score:
     """Whether a cell takes it that a guest of its own grows by so much: it has that guest already, so all that counts is
     what is free of what it asks for. Being busy or disabled is no reason against it."""
-    refusal = _too_little(candidate.load, more)
-    return Score(candidate.name, 0.0, *(refusal or ()))
+    return Score(cell, 0.0, *(_too_little(load, more) or ()))
 
 
 def _score(cell: Candidate, need: Need, limits: Limits) -> Score:

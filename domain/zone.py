@@ -161,8 +161,7 @@ class Zone(Model):
 
     def explain_growth(self, cell: str, more: Need) -> Score:
         """Whether the cell has room for what a guest of its own grows by."""
-        state = self.get(f"cell/{cell}")
-        return grow(self._candidate(state), more) if isinstance(state, ce.Cell) else Score(cell, 0.0)
+        return grow(cell, self.loads.get(cell), more)
 
     def claims(self, what: str, value: str) -> bool:
         """Whether an open task will give this value ("name", "mac", "image") to its guest."""

@@ -79,6 +79,10 @@ class Changes:
     async def is_defined(self, guest_id: str, spec: MachineSpec) -> bool:
         return (await self._parts.defined(guest_id)).digest == spec_digest(spec)
 
+    async def volume_sizes(self, guest_id: str) -> dict[int, int]:
+        """Number -> bytes that the guest sees, of every whole volume of the guest."""
+        return await self._parts.volume_sizes(guest_id)
+
     async def apply(
         self, guest_id: str, before: MachineSpec, spec: MachineSpec, image: Path | None, progress: Progress
     ) -> tuple[str, ...]:

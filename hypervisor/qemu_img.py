@@ -67,9 +67,12 @@ class QemuImg:
         command = ["convert", "-p", "-f", "qcow2", "-O", "qcow2", str(source), str(target)]
         await self._run(command, self.limits.copy_s, progress)
 
-    async def resize(self, path: Path, size: int) -> None:
-        """Make it ``size`` bytes; of a smaller disk the end is cut off."""
-        await self._run(["resize", "-q", "--shrink", "-f", "qcow2", str(path), str(size)], self.limits.quick_s)
+    async def resize(self, path: Path, size: int, *, shrink: bool = False) -> None:
+        """Grow to ``size`` bytes, or with ``shrink`` cut what is behind them."""
+        await self._run(
+            ["resize", "-q", *(["--shrink"] if shrink else []), "-f", "qcow2", str(path), str(size)],
+            self.limits.quick_s,
+        )
 
     async def _run(self, arguments: Sequence[str], limit_s: float, progress: Progress | None = None) -> bytes:
         """Its standard output. Raises DiskFull, HostError(code="image_tool_failed"), DeadlineExceeded."""

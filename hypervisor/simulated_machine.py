@@ -81,7 +81,7 @@ class SimulatedMachine:
         self.sizes: dict[str, int] = {}  # finished volume's name -> bytes its guest sees
         self.foreign: set[str] = set()
         self.calls: collections.deque[tuple[str, str]] = collections.deque(maxlen=CALLS_KEPT)
-        self._faults: dict[str, collections.deque[NanoError | None]] = collections.defaultdict(collections.deque)
+        self._faults: dict[str, collections.deque[NanoError | anyio.Event]] = collections.defaultdict(collections.deque)
         self._reachable = True
         self.stream = SimulatedEvents(now, sleep)
         self.peers: list[socket.socket] = []
@@ -92,9 +92,11 @@ class SimulatedMachine:
         """The next calls of ``method`` raise ``error`` (make_volumes after half of its work)."""
         self._faults[method].extend([error] * times)
 
-    def hang_next(self, method: str) -> None:
-        """The next call of ``method`` never ends by itself."""
-        self._faults[method].append(None)
+    def hang_next(self, method: str) -> anyio.Event:
+        """The next call of ``method`` never ends by itself; the event is set when it hangs."""
+        reached = anyio.Event()
+        self._faults[method].append(reached)
+        return reached
 
     def lose_connection(self) -> None:
         """Calls fail and listeners end until ``restore_connection``; guests go on."""
@@ -139,10 +141,10 @@ class SimulatedMachine:
             raise HostError("The simulated hypervisor does not answer.", code=HYPERVISOR_UNREACHABLE)
         if faults := self._faults[method]:
             fault = faults.popleft()
-            if fault is None:
-                await anyio.sleep_forever()
-            else:
+            if isinstance(fault, NanoError):
                 raise fault
+            fault.set()
+            await anyio.sleep_forever()
 
     def take(self, name: str, size: int) -> None:
         if self.disk_used - self.files.get(name, 0) + size > self.disk_capacity:

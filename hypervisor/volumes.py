@@ -120,7 +120,8 @@ class Volumes:
         """Grow or cut a volume of a guest that is off. What lies behind the new end is lost."""
         path = self.folder / volume_name(require_guest_id(guest_id), number)
         with _disk_full(self.folder):
-            await self._qemu_img.resize(path, size)
+            now = await self._calls.run(lambda: _virtual_size(path), what="Reading the size of a volume")
+            await self._qemu_img.resize(path, size, shrink=size < now)
 
     async def owners(self) -> list[str]:
         return await self._calls.run(lambda: sorted({guest for guest, _ in self._all()}), what="Listing volumes")

@@ -84,8 +84,10 @@ class Table:
 
     def put(self, row_id: str, position: int) -> None:
         """The row is there, new or changed."""
-        if row_id not in self._key_of:
-            key = (self._sort(row_id), row_id)
+        key, before = (self._sort(row_id), row_id), self._key_of.get(row_id)
+        if key != before:
+            if before is not None:  # it was given another name
+                del self._keys[bisect_left(self._keys, before)]
             self._key_of[row_id] = key
             insort(self._keys, key)
         self.touch(row_id, position)

@@ -189,7 +189,7 @@ class ZoneViews:
     def _index(self, kind: str, row_id: str, before: State | None, after: State | None) -> None:
         if isinstance(before, Guest):
             self.held[before.cell].remove(before)
-        if isinstance(before, Guest | Image) and after is None and self.names.get((kind, before.name)) == row_id:
+        if isinstance(before, Guest | Image) and self.names.get((kind, before.name)) == row_id:
             del self.names[(kind, before.name)]
         if isinstance(after, Guest | Image):
             self.names[(kind, after.name)] = row_id

@@ -70,6 +70,7 @@ TASKS: Final = {
     "guest.reboot": N_("Restart guest"),
     "guest.force_reboot": N_("Reset guest"),
     "guest.redefine": N_("Define guest again"),
+    "guest.set": N_("Change guest"),
     "guest.delete": N_("Delete guest"),
     "image.register": N_("Register image"),
 }
@@ -81,6 +82,9 @@ STEPS: Final = {
     "reboot": N_("Restart"),
     "force reboot": N_("Reset at once"),
     "define again": N_("Define it again"),
+    "change": N_("Change it"),
+    "fetch image": N_("Fetch the image"),
+    "make disks": N_("Make its disks"),
     "remove domain": N_("Remove its definition and disks"),
     "inspect image": N_("Read the image and its digest"),
     "inspect": N_("Read the image and its digest"),
@@ -92,6 +96,7 @@ ACTIONS: Final = {
     "reboot": N_("A restart was asked for"),
     "force_reboot": N_("A reset was asked for"),
     "redefine": N_("Defining it again was asked for"),
+    "set": N_("A change was asked for"),
     "delete": N_("Deletion was asked for"),
 }
 OUTCOMES: Final = {

@@ -14,7 +14,19 @@ from nano.domain.errors import Invalid
 from nano.domain.facts import Command
 from nano.domain.naming import parse_size
 
-SIZE_FIELDS: Final = frozenset({"memory", "disks", "disk", "size"})
+SIZE_FIELDS: Final = frozenset(
+    {
+        "memory",
+        "memory_max",
+        "disks",
+        "disk",
+        "size",
+        "read_bytes",
+        "write_bytes",
+        "receive_bytes",
+        "send_bytes",
+    }
+)
 
 
 class Argument(NamedTuple):
@@ -40,6 +52,15 @@ HELP: Final[dict[str, str]] = {
     "name": "name: letters, digits, '_' and '-'",
     "cores": "number of virtual cores",
     "memory": "memory, such as 512MiB or 2GiB",
+    "cores_max": "cores it can grow to while it runs, 0 for no more than it has",
+    "memory_max": "memory it can grow to while it runs, 0 for no more than it has",
+    "priority": "share of its cell's cores",
+    "read_bytes": "bytes a second each disk may read, such as 20MiB; 0 for no limit",
+    "write_bytes": "bytes a second each disk may write; 0 for no limit",
+    "read_operations": "read operations a second of each disk; 0 for no limit",
+    "write_operations": "write operations a second of each disk; 0 for no limit",
+    "receive_bytes": "bytes a second each network interface may take in; 0 for no limit",
+    "send_bytes": "bytes a second each network interface may send; 0 for no limit",
     "disks": "size of a disk; again for each further disk, the first is the system disk",
     "disk": "disk space, such as 10GiB",
     "pool": "compute pool",
@@ -83,7 +104,7 @@ COMPLETES: Final = {
 def arguments_of(command: type[Command], path: str) -> tuple[Argument, ...]:
     """One argument per field: those in the path and the name come first and bare, the rest as options."""
     bare = [name for name in msgspec.structs.fields(command) if f"{{{name.name}}}" in path]
-    bare += [field for field in msgspec.structs.fields(command) if field.name in ("name", "path")]
+    bare += [field for field in msgspec.structs.fields(command) if field.name in ("name", "path") and _required(field)]
     rest = [field for field in msgspec.structs.fields(command) if field not in bare]
     return (*(_positional(field.name) for field in bare), *(_option(field) for field in rest))
 
@@ -96,15 +117,29 @@ def _positional(name: str) -> Argument:
 def _option(field: msgspec.structs.FieldInfo) -> Argument:
     name = field.name
     spelled = f"--{SPELLED.get(name, name).replace('_', '-')}"
-    required = field.default is msgspec.NODEFAULT and field.default_factory is msgspec.NODEFAULT
     kind, metavar = _kind_of(field)
-    return Argument(name, (spelled,), HELP.get(name, name), metavar, kind, COMPLETES.get(name, ""), required)
+    values = get_args(_declared(field)) if kind == "choice" else ()
+    return Argument(
+        name, (spelled,), HELP.get(name, name), metavar, kind, COMPLETES.get(name, ""), _required(field), values
+    )
 
 
-def _kind_of(field: msgspec.structs.FieldInfo) -> tuple[Any, str]:
+def _required(field: msgspec.structs.FieldInfo) -> bool:
+    return field.default is msgspec.NODEFAULT and field.default_factory is msgspec.NODEFAULT
+
+
+def _declared(field: msgspec.structs.FieldInfo) -> Any:
+    """Its type, without the None that stands for what is left out."""
     declared = field.type
     if get_origin(declared) in (Union, UnionType):
         declared = next(part for part in get_args(declared) if part is not type(None))
+    return declared
+
+
+def _kind_of(field: msgspec.structs.FieldInfo) -> tuple[Any, str]:
+    declared = _declared(field)
+    if get_origin(declared) is Literal:
+        return "choice", field.name.upper()
     if declared is bool:
         return ("flag" if field.default is None else "switch"), ""
     if field.name in SIZE_FIELDS:

@@ -15,6 +15,10 @@ EXAMPLES: Final[dict[str, tuple[str, str]]] = {
     "guest reboot": ("guest reboot web", "guest reboot web --no-wait"),
     "guest force-reboot": ("guest force-reboot web", "guest force-reboot web --dry-run"),
     "guest redefine": ("guest redefine web", "guest redefine web --dry-run"),
+    "guest set": (
+        "guest set web --cores 4 --memory 4GiB --priority high",
+        "guest set web --name shop --read-bytes 50MiB --no-autostart",
+    ),
     "guest delete": ("guest delete web", "guest delete web --force"),
     "guest history": ("guest history web", "guest history web --limit 0 -o json"),
     "guest console": ("guest console web", "guest console web -o json"),

@@ -176,7 +176,7 @@ def find(noun: str, name: str) -> Verb | None:
     return next((verb for verb in verbs() if verb.noun == noun and verb.name == name), None)
 
 
-_ORDER: Final = ("list", "show", "create", "register", "modify", "add", "start", "stop", "force-stop", "reboot")
+_ORDER: Final = ("list", "show", "create", "register", "modify", "set", "add", "start", "stop", "force-stop", "reboot")
 
 
 def _rank(name: str) -> int:
