@@ -22,7 +22,8 @@ import msgspec
 
 from nano.domain.errors import Conflict, Invalid, JournalDamaged, Unknown
 from nano.journal.archive import SCAN_BYTES, is_archive, text_digest
-from nano.journal.disk import RealDisk, append_all
+from nano.journal.disk import Disk, RealDisk, append_all
+from nano.journal.engines.opening import journal_disk
 from nano.journal.epoch import NAME as EPOCH
 from nano.journal.epoch import epoch_text, read_epoch
 from nano.journal.line import NO_HASH, line_decoder
@@ -83,15 +84,21 @@ def backup(node: Path, target: Path, *, now: datetime, position: int | None = No
     ``position`` is how far, at most: a running node gives what is durable; None = every whole line there is.
     Raises Unknown(no_journal), JournalDamaged, OSError; then nothing is left in ``target``.
     """
+    with journal_disk(node / JOURNAL, seals=True) as source:
+        return _backup(source, node, target, now, position)
+
+
+def _backup(source: Disk, node: Path, target: Path, now: datetime, position: int | None) -> Path:
     commits = node / JOURNAL / "commits"
-    if not DISK.list(commits):
+    if not source.list(commits):
         raise Unknown(f"There is no journal in {node}.", code="no_journal", hint="Name a node's folder.")
     DISK.make_folder(target)
     before = newest_backup(target)
     draft = target / f".{now.astimezone(UTC):%Y%m%dT%H%M%SZ}.part"
     shutil.rmtree(draft, ignore_errors=True)
     try:
-        end = _copy_log(commits, draft / JOURNAL / "commits", position, before and before / JOURNAL / "commits")
+        into = draft / JOURNAL / "commits"
+        end = _copy_log(source, commits, into, position, before and before / JOURNAL / "commits")
         _copy_snapshot(node / JOURNAL, draft / JOURNAL, end.position)
         if (node / CARD).exists():
             _write(draft / CARD, (node / CARD).read_bytes())
@@ -100,7 +107,7 @@ def backup(node: Path, target: Path, *, now: datetime, position: int | None = No
             taken_at=now,
             position=end.position,
             hash=end.hash.decode(),
-            epoch=_epoch(node / JOURNAL),
+            epoch=_epoch(source, node / JOURNAL),
             files=tuple(_files(draft)),
         )
         _write(
@@ -140,7 +147,7 @@ def restore(source: Path, into: Path, *, at: int | None = None) -> int:
         )
     draft = into / "data" / ".journal.part"
     try:
-        end = _copy_log(source / JOURNAL / "commits", draft / "commits", at, None)
+        end = _copy_log(DISK, source / JOURNAL / "commits", draft / "commits", at, None)
         if at is None and (end.position, end.hash.decode()) != (manifest.position, manifest.hash):
             raise damaged(source / "manifest.json", 0, f"it promises position {manifest.position}, not {end.position}")
         _copy_snapshot(source / JOURNAL, draft, end.position)
@@ -206,17 +213,17 @@ def newest_backup(target: Path) -> Path | None:
 # ------------------------------------------------------------------ copying
 
 
-def _copy_log(commits: Path, into: Path, position: int | None, before: Path | None) -> _End:
+def _copy_log(disk: Disk, commits: Path, into: Path, position: int | None, before: Path | None) -> _End:
     """Copy whole transactions up to ``position``, checking the chain and what was written. Raises JournalDamaged."""
     end = _End()
     DISK.make_folder(into)
-    segments = list_segments(DISK, commits)
+    segments = list_segments(disk, commits)
     for number, segment in enumerate(segments):
         if position is not None and segment.first > position:
             break
         if segment.first != end.position + 1:
             raise damaged(segment.path, 0, f"it should start at position {end.position + 1}")
-        sealed = read_seal(DISK, seal_path(segment.path)) if number + 1 < len(segments) else None
+        sealed = read_seal(disk, seal_path(segment.path)) if number + 1 < len(segments) else None
         if sealed is not None and before is not None and _link(segment, sealed.digest, before, into):
             end.position, end.hash = sealed.last, sealed.last_hash.encode()
         else:
@@ -224,12 +231,13 @@ def _copy_log(commits: Path, into: Path, position: int | None, before: Path | No
             if whole and is_archive(segment.path):
                 digest = _copy_archive(segment, into, end)
             else:
-                digest = _copy_segment(segment, into, position, end)
+                digest = _copy_segment(disk, segment, into, position, end)
             if sealed is not None and end.position == sealed.last and digest != sealed.digest:
                 raise damaged(segment.path, 0, "it is not what its seal says")
         follows = number + 1 < len(segments) and (position is None or segments[number + 1].first <= position)
-        if sealed is not None and follows:  # the newest one goes on growing: no seal
-            _write(into / seal_path(segment.path).name, seal_path(segment.path).read_bytes())
+        seal = seal_path(segment.path)
+        if follows and seal.is_file():  # the newest one goes on growing: no seal; nor one made up for a database's rows
+            _write(into / seal.name, seal.read_bytes())
     DISK.sync_folder(into)
     return end
 
@@ -237,7 +245,7 @@ def _copy_log(commits: Path, into: Path, position: int | None, before: Path | No
 def _link(segment: Segment, digest: str, before: Path, into: Path) -> bool:
     """Take a sealed segment over from the backup before, where that has the very same. Whether it did."""
     known = before / segment.path.name
-    if not known.exists() or not (before / seal_path(known).name).exists() or text_digest(DISK, known) != digest:
+    if not known.exists() or text_digest(DISK, known) != digest:
         return False
     try:
         os.link(known, into / segment.path.name)
@@ -246,9 +254,9 @@ def _link(segment: Segment, digest: str, before: Path, into: Path) -> bool:
     return True
 
 
-def _copy_segment(segment: Segment, into: Path, position: int | None, end: _End) -> str:
+def _copy_segment(disk: Disk, segment: Segment, into: Path, position: int | None, end: _End) -> str:
     """Its SHA-256. Raises JournalDamaged: for the source, and for a copy that does not read back."""
-    scan = SegmentScan(DISK, segment.path, end.hash)
+    scan = SegmentScan(disk, segment.path, end.hash)
     digest, target, decoder = sha256(), segment_path(into, segment.first), line_decoder()
     handle = DISK.open(target, create=True)
     try:
@@ -326,8 +334,8 @@ def _files(folder: Path, *, digests: bool = True) -> list[BackupFile]:
     ]
 
 
-def _epoch(journal: Path) -> int:
+def _epoch(disk: Disk, journal: Path) -> int:
     try:
-        return read_epoch(DISK, journal)
+        return read_epoch(disk, journal)
     except JournalDamaged:
         return 0

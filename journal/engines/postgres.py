@@ -9,6 +9,7 @@ try got through: here each is tried once, and ``log`` decides.
 """
 
 import hashlib
+import select
 import time
 from collections.abc import Sequence
 from typing import Any, Final
@@ -26,8 +27,8 @@ PATIENCE_S: Final = 15
 """How long one waits for a connection: a restart of the server, or its standby taking over."""
 LOCK_WAIT_S: Final = 3
 """The server may need a moment to see that a process is gone."""
-HELD_S: Final = 1.0
-"""For so long after a write the lock is taken to be held still."""
+HELD_S: Final = 10.0
+"""How often the lock's connection is tried; that the server has closed it is seen at once."""
 _REFUSED: Final = ("22", "25", "28", "3D", "3F", "40", "42", "53", "54", "55", "57014", "57P03")
 """Classes of SQLSTATE, and codes, after which nothing of the transaction is there."""
 _DISK_FULL: Final = "53100"
@@ -86,14 +87,15 @@ class PostgresDatabase:
         self._recorder = self._factory.application_recorder()
 
     def hold(self) -> None:
-        now = time.monotonic()
-        if now - self._held_at > HELD_S:
-            try:
-                assert self._lock is not None
-                self._lock.execute("SELECT 1")
-            except psycopg.OperationalError:
-                self._take_lock()
-        self._held_at = now
+        lock = self._lock
+        assert lock is not None
+        if time.monotonic() - self._held_at < HELD_S and not lock.closed and not _has_news(lock):
+            return
+        try:
+            lock.execute("SELECT 1")
+            self._held_at = time.monotonic()
+        except psycopg.OperationalError:
+            self._take_lock()
 
     def fault(self, error: Exception) -> Fault:
         cause: BaseException | None = error
@@ -159,6 +161,11 @@ class PostgresDatabase:
                     code="database_not_durable",
                     hint=f"Set {name} = on for this server, database and user.",
                 )
+
+
+def _has_news(connection: "psycopg.Connection[Any]") -> bool:
+    """The server has said something unasked: that it is gone, most often."""
+    return bool(select.select([connection.fileno()], [], [], 0)[0])
 
 
 def _lock_number(schema: str) -> int:

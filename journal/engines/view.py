@@ -15,7 +15,9 @@ import msgspec
 from nano.domain.errors import JournalError
 from nano.journal.disk import RealDisk
 from nano.journal.engines.database import Database
-from nano.journal.engines.rows import LINE, LOG, PAGE_MAX, Head, RowScan, head_of
+from nano.journal.engines.rows import LINE, LOG, PAGE_MAX, Head, RowScan, epoch_of, head_of
+from nano.journal.epoch import NAME as EPOCH
+from nano.journal.epoch import epoch_text
 from nano.journal.line import HASH_TAIL
 from nano.journal.segments import SEGMENT_BYTES_MAX, Seal, file_digest, segment_path
 
@@ -63,6 +65,10 @@ class DatabaseView(RealDisk):
         return end - begin
 
     def read(self, path: Path, offset: int = 0, size: int = -1) -> bytes:
+        if path == self._commits.with_name(EPOCH):
+            with self._asking():
+                last = self._database.recorder.select_events(LOG, desc=True, limit=1)
+            return epoch_text(epoch_of(last[0]) if last else 0)
         if path.parent != self._commits:
             return super().read(path, offset, size)
         if path.suffix == ".seal":

@@ -11,7 +11,9 @@ import msgspec
 
 from nano.domain.errors import Invalid, Unknown
 from nano.domain.naming import format_size
-from nano.journal.backup import backup, check_backup, newest_backup, read_manifest, restore
+from nano.journal.backup import JOURNAL, backup, check_backup, newest_backup, read_manifest, restore
+from nano.journal.engines.moving import move_in, read_engine_settings
+from nano.journal.engines.settings import EngineSettings
 from nano.tools.display import plain, words
 from nano.tools.display.card import print_fields
 from nano.tools.display.terminal import Terminal
@@ -74,13 +76,21 @@ def _backup(terminal: Terminal, node: Node, options: Namespace) -> int:
 def _restore(terminal: Terminal, node: Node, options: Namespace) -> int:
     into: Path = options.into.absolute()
     at = parse_moment(options.at, terminal.now(), terminal.zone) if options.at else None
+    settings = read_engine_settings(options.settings) if options.settings else EngineSettings()
     position = restore(node.folder, into, at=None if at is None else _position(node, at))
+    if settings.engine != "json":
+        move_in(into / JOURNAL, settings, owner=node.name)
     if options.output == "json":
         told = {"done": True, "into": str(into), "backup": str(node.folder), "node": node.name, "kind": node.kind}
-        terminal.data(plain.json_line({**told, "position": position}))
+        terminal.data(plain.json_line({**told, "engine": settings.engine, "position": position}))
         return 0
     terminal.write(Text(f"journal of {node.name}", "bold").append("  ").append(terminal.state("done", "restored")))
-    print_fields(terminal, [("into", str(into)), ("from", str(node.folder)), ("position", str(position))])
+    fields: list[tuple[str, str | Text]] = [
+        ("into", str(into)),
+        ("kept by", settings.engine),
+        ("from", str(node.folder)),
+    ]
+    print_fields(terminal, [*fields, ("position", str(position))])
     return 0
 
 

@@ -24,7 +24,7 @@ def run(terminal: Terminal, node: Node, options: Namespace) -> int:
     check = certificate_check(node.certificate)
     if node.start is None:
         with bar(terminal) as moved:
-            report = verify(node.journal, check_signature=check, model=node.model(), progress=moved)
+            report = verify(node.journal, disk=node.disk, check_signature=check, model=node.model(), progress=moved)
     else:
         report = _slice(node)
     if options.output == "json":

@@ -24,7 +24,6 @@ from nano.domain.errors import Invalid
 from nano.domain.naming import format_size
 from nano.domain.schema import describe
 from nano.journal.archive import text_size
-from nano.journal.disk import RealDisk
 from nano.journal.line import NO_HASH, Body, Entry, Line, Tracked, encode_line, format_time, line_decoder
 from nano.journal.segments import SegmentScan, damaged, decode_block, list_segments, seal_path, segment_path
 from nano.tools.display import plain, words
@@ -145,7 +144,7 @@ def _draft(target: Path) -> Iterator[Path]:
 
 def written_lines(node: Node, start: Start | None, last: int) -> Iterator[Written]:
     """Lines after the start up to the one with ``last``, as text too, the chain checked. Raises JournalDamaged."""
-    disk, decoder = RealDisk(), line_decoder()
+    disk, decoder = node.disk, line_decoder()
     at = node.start
     position, previous = (at.position, at.hash.encode()) if at else (0, NO_HASH)
     begin = start.position if start else 0
@@ -223,7 +222,7 @@ class _Export:
             first = start.position + 1 if start and not chain.count else int(path.name.partition(".")[0])
             size = self._add(archive, f"commits/{segment_path(Path(), first).name}", map(chain.text, of_segment))
             seal = seal_path(path)
-            if self._redactor is None and size == text_size(RealDisk(), path) and seal.is_file():
+            if self._redactor is None and seal.is_file() and size == text_size(self._node.disk, path):
                 self._add(archive, f"commits/{seal.name}", iter([seal.read_bytes()]))
         return chain
 

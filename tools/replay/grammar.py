@@ -51,6 +51,7 @@ EXAMPLES: Final = {
     "restore": (
         "--backup /mnt/backups/core restore /var/tmp/core",
         "--backup /mnt/backups/core restore /var/tmp/core --at 10m",
+        "--backup /mnt/backups/core restore /srv/nano/core --settings core.toml",
     ),
     "rebuild": ("rebuild /var/tmp/core", "rebuild /var/tmp/core -o json"),
     "why": ("why guest/web", "why guest/web.power --node /mnt/cell7 -o json"),
@@ -126,6 +127,9 @@ def _add_making(verbs: "argparse._SubParsersAction[Parser]") -> None:
     backup.add_argument("target", metavar="TARGET", type=Path, help="the folder that holds this node's backups")
     restore = _verb(verbs, "restore", "Make a backup the journal of a node's folder.", "INTO")
     restore.add_argument("into", metavar="INTO", type=Path, help="a node's folder that has no data")
+    restore.add_argument(
+        "--settings", metavar="FILE", type=Path, help="a node's settings: [journal] says what keeps it (default: files)"
+    )
     restore.add_argument("--at", metavar="MOMENT", help="not beyond this position or time (default: all of it)")
 
 

@@ -66,7 +66,7 @@ def make_node(node: Node, folder: Path, clock: Callable[[], datetime]) -> Report
     """Fill ``folder`` from the node's journal. Raises JournalDamaged when either is not what it must be."""
     disk = RealDisk()
     journal = folder / "data" / "journal"
-    copy_log(disk, node.journal / "commits", journal / "commits")
+    copy_log(node.disk, node.journal / "commits", journal / "commits")
     card = msgspec.json.encode(NodeCard(node.kind, node.name)) + b"\n"
     (folder / "data" / "node.json").write_bytes(card)
     if node.certificate.is_file():
@@ -89,13 +89,14 @@ class _SyncedLater(RealDisk):
         return
 
 
-def copy_log(disk: Disk, source: Path, target: Path) -> None:
-    """Copy every whole line, checking the chain; a line that is still being written is left out."""
+def copy_log(origin: Disk, source: Path, target: Path) -> None:
+    """Copy every whole line, checking the chain; a line that is still being written is left out. ``origin`` has the source."""
+    disk = RealDisk()
     disk.make_folder(target)
     previous = NO_HASH
-    segments = list_segments(disk, source)
+    segments = list_segments(origin, source)
     for number, segment in enumerate(segments):
-        scan = SegmentScan(disk, segment.path, previous)
+        scan = SegmentScan(origin, segment.path, previous)
         handle = disk.open(segment_path(target, segment.first), create=True)
         try:
             for block in scan.blocks():

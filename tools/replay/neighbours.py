@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from nano.domain.errors import NanoError
-from nano.tools.replay.node import Node
+from nano.tools.replay.node import Node, has_log
 
 BESIDE_MAX: Final = 256  # folders that are looked at
 
@@ -26,7 +26,7 @@ def gather(named: Sequence[Node]) -> list[Node]:
 
 def _beside(folder: Path) -> Iterator[Node]:
     try:
-        others = sorted(path for path in folder.parent.iterdir() if (path / "data" / "journal" / "commits").is_dir())
+        others = sorted(path for path in folder.parent.iterdir() if has_log(path / "data" / "journal"))
     except PermissionError:
         return
     for other in others[:BESIDE_MAX]:

@@ -5,6 +5,7 @@ Opens everything for reading only.
 """
 
 import re
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Union
@@ -13,6 +14,9 @@ import msgspec
 
 from nano.domain.errors import Invalid, Unknown
 from nano.domain.facts import Model
+from nano.journal.disk import Disk
+from nano.journal.engines.marks import MARK_FILE
+from nano.journal.engines.opening import journal_disk
 from nano.journal.reader import JournalReader
 from nano.journal.segments import damaged
 from nano.journal.small_files import UNREADABLE
@@ -41,6 +45,11 @@ def is_resource(name: str) -> bool:
     return _RESOURCE.fullmatch(name) is not None
 
 
+def has_log(journal: Path) -> bool:
+    """Whether this is a journal's folder: its log is there, or in a database that it names."""
+    return (journal / "commits").is_dir() or (journal / MARK_FILE).is_file()
+
+
 class Start(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What was true after ``position``, whose line has ``hash``: where a slice of a journal goes on."""
 
@@ -56,26 +65,33 @@ class Node:
     """``folder`` is a node's (S/core …), or the journal folder itself. Raises Unknown(no_journal), Invalid.
 
     ``start`` is None, but for a slice of a journal: what was true before its first line. ``is_copy`` = nobody writes on.
+    ``disk`` is what its journal is read by; ``close`` it in the end.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.journal = folder if (folder / "commits").is_dir() else folder / "data" / "journal"
-        if not (self.journal / "commits").is_dir():
+        self.journal = folder if has_log(folder) else folder / "data" / "journal"
+        if not has_log(self.journal):
             raise Unknown(
                 f"There is no journal in {folder}.",
                 code="no_journal",
                 hint="Name a node's folder: --node STATE/core, STATE/cell or STATE/frontend.",
             )
+        self._opened = ExitStack()
+        self.disk: Disk = self._opened.enter_context(journal_disk(self.journal))
         card = self._card()
         self.kind = card.kind if card else folder.name if folder.name in KINDS else self._guessed()
         self.name = card.name if card else self.kind
         self.start = self._start()
         self.is_copy = False
 
+    def close(self) -> None:
+        """Let go of what was opened to read it. May be called twice."""
+        self._opened.close()
+
     def reader(self, *, typed: bool = False) -> JournalReader:
         """From the beginning. ``typed`` decodes events into their structs, else they stay raw JSON."""
-        reader = JournalReader(self.journal, self.model().rules.event_types() if typed else ())
+        reader = JournalReader(self.journal, self.model().rules.event_types() if typed else (), disk=self.disk)
         if self.start is not None:
             reader.position, reader.hash = self.start.position, self.start.hash.encode()
         return reader
@@ -141,7 +157,7 @@ class Node:
         return card
 
     def _guessed(self) -> str:
-        for line in JournalReader(self.journal).lines():
+        for line in JournalReader(self.journal, disk=self.disk).lines():
             for entry in line.events:
                 if (kind := TELLING.get(entry.resource.partition("/")[0])) is not None:
                     return kind

@@ -33,7 +33,10 @@ def open_sources(options: Namespace, stack: ExitStack) -> list[Node]:
         )
     nodes = [_bundle(path.absolute(), stack) for path in bundles]
     nodes += [_backup(folder.absolute()) for folder in backups]
-    return nodes + [Node(folder.absolute()) for folder in folders]
+    nodes += [Node(folder.absolute()) for folder in folders]
+    for node in nodes:
+        stack.callback(node.close)
+    return nodes
 
 
 def _bundle(path: Path, stack: ExitStack) -> Node:

@@ -15,7 +15,7 @@ import msgspec
 
 from nano.domain.naming import format_size
 from nano.journal.archive import text_size
-from nano.journal.disk import RealDisk
+from nano.journal.disk import Disk
 from nano.journal.line import Line, format_time
 from nano.journal.reader import JournalReader
 from nano.journal.segments import list_segments
@@ -55,19 +55,19 @@ class Sized(NamedTuple):
     size: int  # bytes, newline included
 
 
-def sized(reader: JournalReader) -> Iterator[Sized]:
+def sized(reader: JournalReader, disk: Disk) -> Iterator[Sized]:
     """Every line with its length. One line behind the reader, because a line ends where the next begins."""
     before: tuple[Line[msgspec.Raw], Path, int] | None = None
     for line in reader.lines():
         if before is not None:
-            yield Sized(before[0], _end(before[1], reader) - before[2])
+            yield Sized(before[0], _end(before[1], reader, disk) - before[2])
         before = (line, reader.path, reader.offset)
     if before is not None:
-        yield Sized(before[0], text_size(RealDisk(), before[1]) - before[2])
+        yield Sized(before[0], text_size(disk, before[1]) - before[2])
 
 
-def _end(path: Path, reader: JournalReader) -> int:
-    return reader.offset if reader.path == path else text_size(RealDisk(), path)
+def _end(path: Path, reader: JournalReader, disk: Disk) -> int:
+    return reader.offset if reader.path == path else text_size(disk, path)
 
 
 class Stats:
@@ -108,7 +108,7 @@ class Stats:
 def run(terminal: Terminal, node: Node, options: Namespace) -> int:
     reader = node.reader()
     stats = Stats()
-    for line, size in sized(reader):
+    for line, size in sized(reader, node.disk):
         stats.take(line, size)
     if options.output == "json":
         terminal.data(plain.json_line(_record(node, reader, stats, options)))
@@ -144,7 +144,7 @@ def _no_transactions(row: Row) -> Row:
 
 
 def segments(node: Node) -> int:
-    return len(list_segments(RealDisk(), node.journal / "commits"))
+    return len(list_segments(node.disk, node.journal / "commits"))
 
 
 def _largest(found: "dict[str, Sum]", name: str, top: int | None, by: str) -> list[Row]:
