@@ -87,3 +87,8 @@ def settings(request: pytest.FixtureRequest) -> EngineSettings:
 @pytest.fixture
 def place(tmp_path: Path, settings: EngineSettings) -> Place:
     return Place(tmp_path / "node", settings)
+
+
+@pytest.fixture
+def make_place() -> type[Place]:
+    return Place
