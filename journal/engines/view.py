@@ -20,6 +20,7 @@ from nano.journal.epoch import NAME as EPOCH
 from nano.journal.epoch import epoch_text
 from nano.journal.line import HASH_TAIL
 from nano.journal.segments import SEGMENT_BYTES_MAX, Seal, file_digest, segment_path
+from nano.journal.small_files import with_check
 
 _NEAR: Final = 256  # rows that are read rather than searched
 READ_ON_BYTES: Final = 1 << 20
@@ -36,13 +37,12 @@ class _Piece(NamedTuple):
 class DatabaseView(RealDisk):
     """``journal`` is the journal's folder. Opened at first use; ``leave`` it in the end."""
 
-    def __init__(
-        self, journal: Path, database: Database, *, seals: bool = False, segment_bytes: int = SEGMENT_BYTES_MAX
-    ) -> None:
+    segment_bytes = SEGMENT_BYTES_MAX
+
+    def __init__(self, journal: Path, database: Database, *, seals: bool = False) -> None:
         self._commits = journal / "commits"
         self._database = database
         self._seals = seals
-        self._segment_bytes = segment_bytes
         self._open = False
         self._pieces: list[_Piece] = []
         self._cursor = (0, 1)  # bytes of the log before a line, and its row
@@ -94,7 +94,7 @@ class DatabaseView(RealDisk):
         with self._asking():
             end = self._end()
             while end:
-                border = self._pieces[-1].begin + self._segment_bytes if self._pieces else 0
+                border = self._pieces[-1].begin + self.segment_bytes if self._pieces else 0
                 found = self._line_from(border) if border < end else None
                 if found is None:
                     break
@@ -115,7 +115,7 @@ class DatabaseView(RealDisk):
             digest=file_digest(self, segment),
             last_hash=tail[-67:-3].decode(),
         )
-        return msgspec.json.encode(seal)
+        return with_check(msgspec.json.encode(seal))
 
     # ------------------------------------------------------------------ rows
 

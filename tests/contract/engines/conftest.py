@@ -1,5 +1,6 @@
 """A place for a journal on each engine: a folder of its own, and for PostgreSQL a real server with a schema of its own."""
 
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -87,6 +88,14 @@ def settings(request: pytest.FixtureRequest) -> EngineSettings:
 @pytest.fixture
 def place(tmp_path: Path, settings: EngineSettings) -> Place:
     return Place(tmp_path / "node", settings)
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 @pytest.fixture
