@@ -5,7 +5,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from nano.domain.settings import DomainSettings, parse_settings
+from nano.domain.settings import METRICS_DEFAULTS, DomainSettings, MetricsSettings, parse_settings
 from nano.journal.archive_schedule import ARCHIVE_DEFAULTS, ArchiveSettings
 from nano.journal.backup_schedule import BACKUP_DEFAULTS, BackupSettings
 from nano.journal.health import ALARM_DEFAULTS, AlarmSettings
@@ -38,7 +38,8 @@ volumes = ""
 
 {BACKUP_DEFAULTS}
 {ALARM_DEFAULTS}
-{ARCHIVE_DEFAULTS}"""
+{ARCHIVE_DEFAULTS}
+{METRICS_DEFAULTS}"""
 
 
 class CellIdentitySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -58,6 +59,7 @@ class CellSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     cell: CellIdentitySettings = CellIdentitySettings()
     hypervisor: HypervisorSettings = HypervisorSettings()
     archive: ArchiveSettings = ArchiveSettings()
+    metrics: MetricsSettings = MetricsSettings()
     backup: BackupSettings = BackupSettings()
     alarms: AlarmSettings = AlarmSettings()
 

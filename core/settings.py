@@ -6,7 +6,7 @@ from typing import Annotated, Final
 import msgspec
 
 from nano.domain.limits import LIMITS, Limits
-from nano.domain.settings import DomainSettings, parse_settings
+from nano.domain.settings import METRICS_DEFAULTS, DomainSettings, MetricsSettings, parse_settings
 from nano.journal.archive_schedule import ARCHIVE_DEFAULTS, ArchiveSettings
 from nano.journal.backup_schedule import BACKUP_DEFAULTS, BackupSettings
 from nano.journal.engines.settings import JOURNAL_DEFAULTS, EngineSettings
@@ -43,7 +43,8 @@ overcommit = 3
 {BACKUP_DEFAULTS}
 {ALARM_DEFAULTS}
 {JOURNAL_DEFAULTS}
-{ARCHIVE_DEFAULTS}"""
+{ARCHIVE_DEFAULTS}
+{METRICS_DEFAULTS}"""
 
 
 class ListenSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -68,6 +69,7 @@ class CoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     placement: PlacementSettings = PlacementSettings()
     backup: BackupSettings = BackupSettings()
     archive: ArchiveSettings = ArchiveSettings()
+    metrics: MetricsSettings = MetricsSettings()
     alarms: AlarmSettings = AlarmSettings()
     journal: EngineSettings = EngineSettings()
 

@@ -8,8 +8,10 @@ becomes a problem document here and nowhere else. Lists are served without build
 
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
@@ -29,12 +31,14 @@ from nano.http.lists import make_list, make_show
 from nano.http.openapi import describe
 from nano.http.overview import Overview
 from nano.http.problems import BadRequest, MethodNotAllowed, problem_answer, unexpected_answer
+from nano.http.request_stats import NO_ROUTE, RequestStats
 from nano.http.routing import PREFIX, Handler, Route, Routes
 from nano.http.signing import Headers
 from nano.http.verifier import Verifier
 
 if TYPE_CHECKING:
     from nano.core.core import Core
+    from nano.http.metrics import CoreMetrics
 
 log = logging.getLogger("nano.http")
 
@@ -51,7 +55,14 @@ class Api:
         self._bodies = BodyReader()
         self.streams = EventStreams(core)
         self.consoles = Consoles(core, clock)
+        self.requests = RequestStats()
         self.routes = Routes(self._make_routes())
+
+    @cached_property
+    def metrics(self) -> "CoreMetrics":
+        from nano.http.metrics import CoreMetrics
+
+        return CoreMetrics(self.core, self.requests, lambda: len(self.streams))
 
     def begin_shutdown(self) -> None:
         self.streams.close()
@@ -70,9 +81,13 @@ class Api:
         headers = dict(pairs)
         if len(headers) != len(pairs):
             headers = dict(reversed(pairs))  # of a repeated header the first one counts, as the signature has it
+        route: Route | None = None
+        began = time.perf_counter()
         try:
-            answer = await self._answer(scope, headers, receive, send)
+            route, arguments = self.routes.find(scope["method"], scope["raw_path"])
+            answer = await self._answer(route, arguments, scope, headers, receive, send)
         except TooLarge as error:
+            self.requests.answered(route.name if route else NO_ROUTE, error.status, None)
             await refuse_body(problem_answer(error), headers, receive, send)
             return
         except NanoError as error:
@@ -83,12 +98,22 @@ class Api:
             return
         except Exception as error:  # noqa: BLE001 (logged with its traceback; the client gets its number)
             answer = unexpected_answer(error, scope["method"], scope["path"])
+        seconds = time.perf_counter() - began if answer is not None else None
+        self.requests.answered(route.name if route else NO_ROUTE, answer.status if answer else 200, seconds)
         if answer is not None:
             await send_answer(send, answer)
 
-    async def _answer(self, scope: Mapping[str, Any], headers: Headers, receive: Receive, send: Send) -> Answer | None:
+    async def _answer(
+        self,
+        route: Route,
+        arguments: dict[str, str],
+        scope: Mapping[str, Any],
+        headers: Headers,
+        receive: Receive,
+        send: Send,
+    ) -> Answer | None:
+        """None when it was a stream, which has sent its answer itself."""
         method, raw_path, query = scope["method"], scope["raw_path"], scope["query_string"]
-        route, arguments = self.routes.find(method, raw_path)
         if route.streamer is not None and method == "HEAD":
             raise MethodNotAllowed(method, ("GET",))
         if len(query) > QUERY_BYTES_MAX:
@@ -137,6 +162,12 @@ class Api:
             decode_query(request.query, ())
             return json_answer(document, 200)
 
+        async def metrics(request: Request) -> Answer:
+            from nano.http.metrics_page import metrics_answer  # its library is wanted by few
+
+            decode_query(request.query, ())
+            return metrics_answer(self.metrics)
+
         own: dict[str, Handler] = {
             "placement.explain": overview.placement,
             "zone.show": overview.zone,
@@ -144,6 +175,7 @@ class Api:
         }
         routes = [
             Route("openapi.show", "GET", f"{PREFIX}/openapi.json", "read", openapi),
+            Route("metrics.show", "GET", f"{PREFIX}/metrics", "read", metrics),
             Route("health.show", "GET", f"{PREFIX}/health", None, overview.health),
         ]
         for command in COMMANDS:

@@ -40,6 +40,8 @@ def describe(version: str) -> bytes:
         paths.setdefault(PREFIX + entry.path, {})[entry.method.lower()] = _command(entry, schemas)
     bodiless = {entry.command.__name__ for entry in COMMANDS if not schemas[entry.command.__name__]["properties"]}
     paths[f"{PREFIX}/openapi.json"] = {"get": _plain("openapi.show", "Show this document.", _OBJECT, "read")}
+    metrics = _plain("metrics.show", "Show counts and states for Prometheus.", _TEXT, "read", "text/plain")
+    paths[f"{PREFIX}/metrics"] = {"get": metrics}
     health = _plain("health.show", "Say whether Core is well.", _ref(Health), "read")
     paths[f"{PREFIX}/health"] = {"get": {**health, "security": []}}
     document = {
@@ -114,8 +116,10 @@ def _responses(*good: tuple[int, dict[str, Any]]) -> dict[str, Any]:
     return answers | {str(status): {"$ref": "#/components/responses/Problem"} for status in _ERRORS}
 
 
-def _plain(name: str, summary: str, schema: dict[str, Any], right: Right) -> dict[str, Any]:
-    return _operation(name, summary, right, []) | {"responses": _responses((200, _content(summary, schema)))}
+def _plain(
+    name: str, summary: str, schema: dict[str, Any], right: Right, media: str = "application/json"
+) -> dict[str, Any]:
+    return _operation(name, summary, right, []) | {"responses": _responses((200, _content(summary, schema, media)))}
 
 
 def _query(entry: QueryEntry) -> dict[str, Any]:

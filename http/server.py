@@ -8,15 +8,15 @@ import contextlib
 import errno
 import logging
 import socket
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, Protocol
 
 import anyio
 import anyio.abc
 import uvicorn
 
 from nano.domain.errors import Conflict, Failure, NanoError
-from nano.http.app import Api
+from nano.http.answers import Receive, Send
 from nano.http.wire import BoundedProtocol
 
 log = logging.getLogger("nano.http")
@@ -30,6 +30,14 @@ _FRAME_BYTES_MAX: Final = 1 << 20
 def _is_news(record: logging.LogRecord) -> bool:
     """uvicorn takes a websocket that was refused with a whole HTTP answer for one that was forgotten."""
     return "without completing handshake" not in record.msg
+
+
+class Application(Protocol):
+    """ASGI, and told when the server begins to stop."""
+
+    def begin_shutdown(self) -> None: ...
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None: ...
 
 
 class _Server(uvicorn.Server):
@@ -85,7 +93,7 @@ def _bind_error(host: str, port: int, error: OSError) -> NanoError:
 
 
 async def run_server(
-    app: Api,
+    app: Application,
     host: str,
     port: int,
     *,

@@ -48,6 +48,7 @@ class GroupCommit:
         commit_log: Log,
         durable: Callable[[Batch], None],
         failed: Callable[[NanoError], None],
+        stats: AppendStats,
         workers: Workers = THREADS,
     ) -> None:
         self.waiting = Batch()
@@ -61,7 +62,7 @@ class GroupCommit:
         self._idle: asyncio.Future[None] | None = None
         self.refused: NanoError | None = None
         self._trial: anyio.Event | None = None
-        self.stats = AppendStats()
+        self.stats = stats
         self._writer = workers.writer(self._append, self._written)
 
     def admit(self) -> None:

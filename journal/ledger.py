@@ -25,6 +25,7 @@ import msgspec
 
 from nano.domain.errors import JournalError, NanoError, Stale, TooLarge
 from nano.domain.facts import Change, Command, Context, Emitted, Fact, Model
+from nano.journal.append_stats import AppendStats
 from nano.journal.engine import Batch, GroupCommit, fresh
 from nano.journal.feed import Feed
 from nano.journal.folded import Capture, Folded
@@ -35,12 +36,10 @@ from nano.journal.reader import facts_of
 from nano.journal.receipts import Receipt, Receipts, receipts_key
 from nano.journal.resource_journals import ResourceJournals
 from nano.journal.snapshot_text import Share
-from nano.journal.snapshots import Snapshots, SnapshotSettings
+from nano.journal.snapshots import SNAPSHOTS, Snapshots, SnapshotSettings
 from nano.journal.workers import THREADS, Workers
 
 __all__ = ["Ledger", "Receipt"]
-
-SNAPSHOTS: Final = SnapshotSettings()
 
 LINE_BYTES_MAX: Final = 16 << 20
 """Most that the events of one command may take in the log."""
@@ -75,6 +74,7 @@ class Ledger:
         self._staged = 0
         self._hash = log.hash
         self._engine: GroupCommit | None = None
+        self.stats = AppendStats()
         self.disturbed: Callable[[], None] = lambda: None
         """Called when a batch could not be written."""
 
@@ -109,7 +109,7 @@ class Ledger:
         self.journals.expect(self._versions)
         self.journals.start()
         self.feed.attach(self.history, self.log.position)
-        self._engine = GroupCommit(self.log, self._durable, self._failed, self.workers)
+        self._engine = GroupCommit(self.log, self._durable, self._failed, self.stats, self.workers)
         self.snapshots.moved(self.log.position, self._capture)
 
     async def aclose(self) -> None:
@@ -360,7 +360,7 @@ class Ledger:
             self.log.close()
             self.log.open()
             return False
-        self.snapshots.begin(capture.position)
+        self.snapshots.begin(capture)
         return True
 
     def _refold(self) -> None:

@@ -15,6 +15,7 @@ import contextlib
 import logging
 import re
 from collections.abc import Callable
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -45,12 +46,17 @@ class SnapshotSettings(msgspec.Struct, frozen=True, kw_only=True):
     keep: int = 12
 
 
+SNAPSHOTS: Final = SnapshotSettings()
+
+
 class Snapshots:
-    """Those of one open log. ``position`` is that of the newest that counts, ``trouble`` why the last try failed."""
+    """Those of one open log. ``position`` and ``time`` are of the last fact in the newest that counts; ``trouble`` says why
+    the last try failed."""
 
     def __init__(self, commit_log: Log, model: Model, settings: SnapshotSettings, workers: Workers) -> None:
         self.folder = commit_log.folder / "snapshots"
         self.position = 0
+        self.time: datetime | None = None
         self.trouble = ""
         self._log = commit_log
         self._model = model
@@ -100,10 +106,10 @@ class Snapshots:
     def path(self, position: int) -> Path:
         return self.folder / f"{position:016d}.json.zst"
 
-    def begin(self, position: int) -> None:
-        """A start has used the one at ``position`` (0 = none)."""
-        self.position = position
-        self._due = position + self._settings.every_events
+    def begin(self, newest: Capture) -> None:
+        """It counts from here on: a start has used it, or it was written."""
+        self.position, self.time = newest.position, newest.time
+        self._due = newest.position + self._settings.every_events
 
     # ------------------------------------------------------------------ while running, on the event loop
 
@@ -141,7 +147,7 @@ class Snapshots:
             self._due = capture.position + self._settings.retry_events
             log.warning("journal.snapshot_failed position=%d reason=%s", capture.position, trouble)
         else:
-            self.begin(capture.position)
+            self.begin(capture)
             log.info("journal.snapshot_written position=%d", capture.position)
 
     # ------------------------------------------------------------------ the files, off the event loop

@@ -26,6 +26,10 @@ async def serve(folder: Path, ready: Ready) -> None:
     async with open_core(folder, settings) as node, anyio.create_task_group() as tasks:
         app = make_app(node.core, credentials, clock=utc_now)
         await tasks.start(run_server, app, listen.host, listen.api_port)
+        if settings.metrics.port:
+            from nano.http.metrics_page import serve_metrics  # its library is wanted by few
+
+            tasks.start_soon(serve_metrics, settings.metrics, app.metrics)
         await tasks.start(node.serve_images)
         await tasks.start(node.open_to_cells, api)
         with endpoint(folder, api=api):

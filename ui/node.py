@@ -125,6 +125,11 @@ async def run_frontend(
                 group.start_soon(follower.run)
                 group.start_soon(doorman.run)
                 group.start_soon(health.run)
+                if settings.metrics.port:
+                    from nano.http.metrics import NodeMetrics  # its library is wanted by few
+                    from nano.http.metrics_page import serve_metrics
+
+                    group.start_soon(serve_metrics, settings.metrics, NodeMetrics("frontend", health, clock))
                 ready(f"portal at {address}")
                 try:
                     await anyio.sleep_forever()

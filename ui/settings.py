@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from nano.domain.settings import DomainSettings, parse_settings
+from nano.domain.settings import METRICS_DEFAULTS, DomainSettings, MetricsSettings, parse_settings
 from nano.journal.archive_schedule import ARCHIVE_DEFAULTS, ArchiveSettings
 from nano.journal.backup_schedule import BACKUP_DEFAULTS, BackupSettings
 from nano.journal.health import ALARM_DEFAULTS, AlarmSettings
@@ -44,7 +44,8 @@ window_minutes = 5          # how long that wait, and the counting, lasts
 
 {BACKUP_DEFAULTS}
 {ALARM_DEFAULTS}
-{ARCHIVE_DEFAULTS}"""
+{ARCHIVE_DEFAULTS}
+{METRICS_DEFAULTS}"""
 
 
 class Listen(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -79,6 +80,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     backup: BackupSettings = BackupSettings()
     alarms: AlarmSettings = AlarmSettings()
     archive: ArchiveSettings = ArchiveSettings()
+    metrics: MetricsSettings = MetricsSettings()
 
 
 def load_settings(folder: Path) -> Settings:

@@ -10,6 +10,7 @@ import anyio
 import httpx
 import pytest
 
+from nano.cell.cell import CellNode
 from nano.core.core import Core
 from nano.domain.cell import AddCell
 from nano.http.app import Api, make_app
@@ -24,11 +25,12 @@ ROLES = ("administrator", "operator", "reader", "frontend")
 
 
 class Served:
-    def __init__(self, core: Core, app: Api, port: int, bed: Bed, stack: AsyncExitStack) -> None:
+    def __init__(self, core: Core, app: Api, port: int, bed: Bed, stack: AsyncExitStack, cells: list[CellNode]) -> None:
         self.core = core
         self.app = app
         self.port = port
         self.bed = bed
+        self.cells = cells
         self.address = f"http://127.0.0.1:{port}"
         self.admin = AsyncSignedClient(self.address, Signer("administrator", KEY))
         self._stack = stack
@@ -78,13 +80,13 @@ def serve(tmp_path: Path) -> Serve:
         credentials = Credentials([Credential(role, KEY, role) for role in ROLES])
         failure: BaseException | None = None  # of the test: told as it is, not wrapped by every task group on the way
         async with AsyncExitStack() as stack:
-            core, _ = await stack.enter_async_context(bed.zone(*cells))
+            core, nodes = await stack.enter_async_context(bed.zone(*cells))
             for cell in cells:
                 await _add(core, cell)
             app = make_app(core, credentials, clock=utc_now)
             tasks = await stack.enter_async_context(anyio.create_task_group())
             port = await tasks.start(run_server, app, "127.0.0.1", 0)
-            served = Served(core, app, port, bed, stack)
+            served = Served(core, app, port, bed, stack, nodes)
             await stack.enter_async_context(served.admin)
             try:
                 yield served

@@ -15,7 +15,7 @@ ACTING = {"nano-actor": "li", "nano-role": "operator"}
 async def test_every_route_and_every_role(serve: Any) -> None:
     async with serve() as served:
         routes = served.app.routes.routes
-        assert len(routes) == len(COMMANDS) + len(QUERIES) + 2
+        assert len(routes) == len(COMMANDS) + len(QUERIES) + 3
         clients = {role: await served.client(role) for role in ("administrator", "operator", "reader", "frontend")}
         rights = {**RIGHTS_OF_ROLE, "frontend": frozenset()}
         for acting, allowed in RIGHTS_OF_ROLE.items():

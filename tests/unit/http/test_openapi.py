@@ -37,6 +37,7 @@ def test_frame() -> None:
 def test_every_entry_of_the_catalogue_and_nothing_else() -> None:
     wanted = {(f"/api/v2{entry.path}", entry.method.lower(), entry.name) for entry in COMMANDS}
     wanted |= {(f"/api/v2{entry.path}", "get", entry.name) for entry in QUERIES}
+    wanted |= {("/api/v2/metrics", "get", "metrics.show")}
     wanted |= {("/api/v2/openapi.json", "get", "openapi.show"), ("/api/v2/health", "get", "health.show")}
     assert {(path, method, operation["operationId"]) for path, method, operation in OPERATIONS} == wanted
 

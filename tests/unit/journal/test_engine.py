@@ -9,6 +9,7 @@ import anyio.to_thread
 import pytest
 
 from nano.domain.errors import JournalError, NanoError
+from nano.journal.append_stats import AppendStats
 from nano.journal.commit_log import CommitLog
 from nano.journal.engine import Batch, GroupCommit, fresh
 from nano.journal.line import line_decoder
@@ -27,7 +28,7 @@ class Bench:
         assert list(self.log.replay(line_decoder())) == []
         self.batches: list[list[bytes]] = []
         self.failures: list[NanoError] = []
-        self.engine = GroupCommit(self.log, self.durable, self.failures.append)
+        self.engine = GroupCommit(self.log, self.durable, self.failures.append, AppendStats())
 
     def durable(self, batch: Batch) -> None:
         self.batches.append(batch.lines)
