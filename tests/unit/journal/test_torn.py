@@ -58,6 +58,13 @@ def test_a_few_zeros_inside_a_sector_are_damage() -> None:
         assert not is_torn_batch(whole[:offset] + b"\0" + whole[offset + 1 :], 0)
 
 
+def test_a_zero_at_the_edge_of_a_sector_is_damage() -> None:
+    """One bit makes a zero of a space or an @: at no place of a line may that pass for a sector that is missing."""
+    whole = b"".join(lines())
+    for offset in (0, SECTOR - 1, SECTOR, 2 * SECTOR - 1, 2 * SECTOR):
+        assert not is_torn_batch(whole[:offset] + b"\0" + whole[offset + 1 :], 0)
+
+
 def test_a_changed_line_without_zeros_is_damage() -> None:
     whole = b"".join(lines())
     assert not is_torn_batch(whole.replace(b"aaaa", b"aaab", 1), 0)
