@@ -5,6 +5,8 @@
       commit_log        segments, lock, epoch, and what to do when a disk fails or a crash came
         line, segments  the text of a line; the files, seals and how they are scanned
         disk            the port everything goes through
+      log               what the ledger needs of whatever keeps the lines: the commit log, or
+        engines         a database (SQLite, PostgreSQL), by the library's modules; only loaded where one is asked for
       receipts          a repeated command gets its first answer
     feed                what became true, in order, after it became durable
     history, reader     reading back: in the node, and from outside

@@ -13,8 +13,10 @@ import msgspec
 import pytest
 
 from nano.domain.errors import Conflict, JournalError, Stale, Unknown
+from nano.journal.engines.opening import journal_disk
 from nano.journal.engines.settings import EngineSettings
 from nano.journal.line import Line
+from nano.journal.reader import JournalReader
 from nano.journal.snapshots import SnapshotSettings
 from nano.journal.testing import Count, CountAll, Counters, Remove, make_counters, values
 
@@ -236,3 +238,17 @@ async def test_a_ledger_without_commands_leaves_an_empty_log(place: Any) -> None
             assert (ledger.position, ledger.feed.position) == (0, 0)
             assert await ledger.facts() == []
     assert place.lines() == b""
+
+
+async def test_a_reader_beside_a_running_node_goes_on_where_it_was(place: Any) -> None:
+    async with place.opened() as ledger:
+        await make_counters(ledger, "a")
+        with journal_disk(place.journal) as disk:
+            reader = JournalReader(place.journal, disk=disk)
+            assert [line.position for line in reader.lines()] == [1]
+            assert list(reader.lines()) == []
+            for first in (2, 42, 82):
+                for _ in range(40):
+                    await ledger.execute(Count("a"), actor="admin", command_id="")
+                assert [line.position for line in reader.lines()] == list(range(first, first + 40))
+            assert reader.hash == ledger.log.hash

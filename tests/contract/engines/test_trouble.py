@@ -13,6 +13,7 @@ from nano.domain.errors import DiskFull, JournalDamaged, JournalError
 from nano.journal.engines.log import DatabaseLog
 from nano.journal.engines.rows import LOG, VOID
 from nano.journal.engines.settings import EngineSettings
+from nano.journal.snapshots import SnapshotSettings
 from nano.journal.testing import Count, make_counters, values
 from nano.tools.testbed.postgres import PostgresServer
 
@@ -225,3 +226,36 @@ async def test_another_node_s_database_is_refused(place: Any, tmp_path: Path) ->
         async with place.opened(log):
             pass
     assert refused.value.code == "journal_elsewhere"
+
+
+GAP = {
+    "sqlite": "UPDATE stored_events SET rowid = rowid + 1000000 WHERE rowid > {last}",
+    "postgres": "SELECT setval('{schema}.stored_events_notification_id_seq', {last} + 1000000)",
+}
+
+
+async def test_gaps_in_the_numbers_of_a_database_do_not_matter(place: Any, server: PostgresServer) -> None:
+    """A failed insert leaves one in a sequence of PostgreSQL. Positions are the log's own."""
+    often = SnapshotSettings(at_stop_events=1)
+    async with place.opened(snapshots=often) as ledger:
+        await make_counters(ledger, "a")
+        for _ in range(350):
+            await ledger.execute(Count("a"), actor="admin", command_id="")
+        last = ledger.log._database.recorder.max_notification_id()
+    statement = GAP[place.settings.engine].format(schema=place.settings.schema, last=last - 100)
+    if place.settings.engine == "postgres":
+        server.execute(statement, database="nano")
+    else:
+        with sqlite3.connect(place.journal / "journal.db") as connection:
+            connection.execute(statement)
+        connection.close()
+    for _ in range(2):  # the second starts from a snapshot that lies behind the gap
+        async with place.opened(snapshots=often) as ledger:
+            for _ in range(350):
+                await ledger.execute(Count("a"), actor="admin", command_id="")
+            for after in (0, 200, 340, 349, 352, 500, 690):
+                assert [fact.position for fact in await ledger.facts(after, 3)] == [after + 1, after + 2, after + 3]
+            assert ledger.log._database.recorder.max_notification_id() > 1_000_000
+    assert (place.verified().damage, place.verified().position) == (None, 1_051)
+    async with place.opened(snapshots=SnapshotSettings(every_events=0)) as ledger:
+        assert values(ledger) == {"a": 1_050}
