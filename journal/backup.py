@@ -27,6 +27,7 @@ from nano.journal.engines.opening import journal_disk
 from nano.journal.epoch import NAME as EPOCH
 from nano.journal.epoch import epoch_text, read_epoch
 from nano.journal.line import NO_HASH, line_decoder
+from nano.journal.owner import journal_id, write_owner
 from nano.journal.segments import (
     Segment,
     SegmentScan,
@@ -152,6 +153,7 @@ def restore(source: Path, into: Path, *, at: int | None = None) -> int:
             raise damaged(source / "manifest.json", 0, f"it promises position {manifest.position}, not {end.position}")
         _copy_snapshot(source / JOURNAL, draft, end.position)
         _write(draft / EPOCH, epoch_text(manifest.epoch))
+        write_owner(DISK, draft, journal_id(DISK, draft / "commits") or "", None)
         report = verify(draft)
         if report.damage is not None:
             raise damaged(Path(report.damage.file), report.damage.byte, report.damage.message)

@@ -29,6 +29,8 @@ from nano.journal.archive import text_size
 from nano.journal.disk import Disk, RealDisk, append_all, append_record, replace_file
 from nano.journal.epoch import read_epoch, write_epoch
 from nano.journal.line import BEGINNING, NO_HASH, Line, format_time
+from nano.journal.mark import Mark, read_mark
+from nano.journal.owner import Owner, check_owner, journal_id, read_owner, write_owner
 from nano.journal.reader import READ_BYTES, L, read_lines
 from nano.journal.refusing import disk_refusal
 from nano.journal.segments import (
@@ -84,6 +86,7 @@ class CommitLog:
         self._lock: int | None = None
         self._handle: int | None = None
         self._block: Block | None = None
+        self._owner: Owner | None = None
         self._batch_at = 0  # where the newest batch begins in the newest segment, as found at opening
 
     def open(self) -> None:
@@ -99,8 +102,9 @@ class CommitLog:
                     hint="Stop the other node, or give this one a state folder of its own.",
                     file=str(self.folder / "lock"),
                 ) from error
+            if self._signer is not None:
+                self._owner = check_owner(self.disk, self.folder, self._signer.key_id)
             self.epoch = read_epoch(self.disk, self.folder) + 1
-            write_epoch(self.disk, self.folder, self.epoch)
         except OSError as error:
             self.close()
             raise self.refusal(error, "open") from error
@@ -148,6 +152,8 @@ class CommitLog:
         segment.size += len(data)
         self.position = last
         self.hash = digest
+        if first == 1:
+            self._claim()
 
     def try_writing(self) -> None:
         """Whether the disk takes bytes, tried on a file beside the log. Raises DiskFull or JournalError when not."""
@@ -214,10 +220,7 @@ class CommitLog:
                 raise damaged(segment.path, scan.end, "the last line is cut short, and a newer segment exists")
             else:
                 self._check_seal(segment, scan)
-        if self.epoch >= top_epoch:
-            top_epoch = self.epoch + 1
-            write_epoch(self.disk, self.folder, top_epoch)
-        self.epoch = top_epoch
+        self.epoch = max(top_epoch, self.epoch + 1)
         self._block = None
 
     def _replay_segment(
@@ -273,12 +276,41 @@ class CommitLog:
         if not self.segments:
             self.segments.append(Segment(segment_path(self._commits, 1), 1))
         segment, start = self.segments[-1], self._batch_at
+        self._refuse_loss(segment)
+        write_epoch(self.disk, self.folder, self.epoch)
         self._handle = self.disk.open(segment.path, create=True)
         # The newest batch may have been read from the cache only: a process was killed before its sync, or the sync
         # failed and the kernel calls the pages clean all the same. Syncing does not help against that, writing does.
         newest = self.disk.read(segment.path, start, segment.size - start)
         self.disk.overwrite(segment.path, start, newest)
         self.disk.sync_folder(self._commits)
+        if self.position:
+            self._claim()
+
+    def _refuse_loss(self, segment: Segment) -> None:
+        """Whole lines that are gone from the end leave a log that is whole in itself; but what was made of them is there."""
+        mark = read_mark(self.disk, self.folder / "resources") or Mark()
+        known = max(mark.synced, mark.written if mark.boot == self.disk.boot_id() else 0)
+        if known > self.position:
+            raise JournalDamaged(
+                f"The journal has lost its end: {segment.path}, byte {segment.size}: it ends with position {self.position}, "
+                f"and the resource journals tell of durable facts up to {known}.",
+                code="journal_cut_short",
+                hint="Nothing was changed. Restore the newest backup into a new folder; or, to go on without what is lost, "
+                "remove data/journal/resources: it is made anew.",
+                file=str(segment.path),
+                byte=segment.size,
+            )
+
+    def _claim(self) -> None:
+        """Say whose journal this is, once there is one. What can't be written now is written at the next opening."""
+        if self._signer is None or (self._owner is not None and self._owner.key):
+            return
+        try:
+            write_owner(self.disk, self.folder, journal_id(self.disk, self._commits) or "", self._signer)
+            self._owner = read_owner(self.disk, self.folder)
+        except Exception as error:  # noqa: BLE001 (as with seals)
+            log.warning("journal.owner_postponed error=%s", error)
 
     # ------------------------------------------------------------------ writing
 

@@ -43,8 +43,10 @@ class Entry(msgspec.Struct, Generic[E], frozen=True, gc=False):
     event: E
 
 
-class Line(msgspec.Struct, Generic[E], frozen=True, kw_only=True, gc=False):
-    """A line as read. ``E`` is the union of event types, or ``msgspec.Raw`` where events are only passed on."""
+class Line(msgspec.Struct, Generic[E], frozen=True, kw_only=True, gc=False, forbid_unknown_fields=True):
+    """A line as read; one with a field that is not known here was written by a newer version, and is refused.
+
+    ``E`` is the union of event types, or ``msgspec.Raw`` where events are only passed on."""
 
     position: int
     time: datetime

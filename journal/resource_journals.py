@@ -26,8 +26,8 @@ from nano.journal.commit_log import CommitLog
 from nano.journal.disk import Disk, append_all
 from nano.journal.line import RawLine, line_decoder
 from nano.journal.log import Log
+from nano.journal.mark import Mark, mark_text, read_mark
 from nano.journal.resource_files import Rows, derive, end_of, read_tail, resource_path
-from nano.journal.small_files import UNREADABLE, checked, with_check
 
 log = logging.getLogger("nano.journal")
 
@@ -44,32 +44,6 @@ SYNC_AT_CLOSE_MAX: Final = 2_000
 """Files synced when stopping; more are left to the next start's check (only after a crash of the machine)."""
 SYNC_AT_REST_MAX: Final = 200
 """Files synced at once when nothing came for IDLE_S, so that a command that comes then does not wait long."""
-
-
-class Mark(msgspec.Struct, frozen=True):
-    """Positions up to which all rows are written, and also synced; ``boot`` is the boot id they were written in."""
-
-    written: int = 0
-    synced: int = 0
-    boot: str = ""
-
-
-def mark_text(mark: Mark) -> bytes:
-    return with_check(msgspec.json.encode(mark))
-
-
-def read_mark(disk: Disk, resources: Path) -> Mark | None:
-    """The mark, one that claims nothing where there is none, None where it is not what was written.
-
-    Its file is not synced: loss of power may leave nothing but zeros of it. That is as good as none.
-    """
-    try:
-        data = disk.read(resources / ".mark")
-        return msgspec.json.decode(checked(data), type=Mark) if data.strip(b"\0") else Mark()
-    except FileNotFoundError:
-        return Mark()
-    except (*UNREADABLE, ValueError):
-        return None
 
 
 class ResourceJournals:

@@ -24,7 +24,9 @@ from nano.journal.archive import is_archive, require_whole, text_size
 from nano.journal.disk import Disk, RealDisk
 from nano.journal.epoch import read_epoch
 from nano.journal.line import NO_HASH, Line, line_decoder
-from nano.journal.resource_journals import Mark, read_mark
+from nano.journal.mark import Mark, read_mark
+from nano.journal.owner import NAME as OWNER
+from nano.journal.owner import check_journal, check_owner, journal_id, read_owner
 from nano.journal.segments import (
     Block,
     Seal,
@@ -85,12 +87,14 @@ def verify(
     *,
     disk: Disk | None = None,
     check_signature: CheckSignature | None = None,
+    own_key: str = "",
     model: Model | None = None,
     progress: Progress = no_progress,
 ) -> Report:
     """Report on ``folder`` (a node's ``data/journal``). With a ``model``, an empty one of the node's kind, events must be
-    known and snapshots are compared with what the log folds to. Raises OSError when it can't be read."""
-    work = _Verification(folder, disk or RealDisk(), check_signature, model, progress)
+    known and snapshots are compared with what the log folds to; with ``own_key`` it must be that node's journal. Raises
+    OSError when it can't be read."""
+    work = _Verification(folder, disk or RealDisk(), check_signature, own_key, model, progress)
     damage = None
     try:
         work.run()
@@ -119,6 +123,7 @@ class _Verification:
         folder: Path,
         disk: Disk,
         check_signature: CheckSignature | None,
+        own_key: str,
         model: Model | None,
         progress: Progress,
     ) -> None:
@@ -128,6 +133,7 @@ class _Verification:
         self._folder = folder
         self._disk = disk
         self._check_signature = check_signature
+        self._own_key = own_key
         self._progress = progress
         self._lines = line_decoder(model.rules.event_types() if model is not None else ())
         self._before: Line[Any] | None = None
@@ -165,6 +171,7 @@ class _Verification:
             else:
                 self.pending = len(scan.torn)
                 self._end = (segment.path, scan.end + self.pending)
+        self._check_owner()
         self.resources.finish(self.position, self._has_grown, self._blocks, self._compared)
         self._check_epoch()
         if not self._mark_is_whole:
@@ -187,6 +194,18 @@ class _Verification:
                 yield block
                 left -= len(block.lines)
             previous = scan.hash
+
+    def _check_owner(self) -> None:
+        owner = read_owner(self._disk, self._folder)
+        if owner is None:
+            return
+        check_journal(self._folder, owner, journal_id(self._disk, self._folder / "commits"))
+        if self._own_key:
+            check_owner(self._disk, self._folder, self._own_key)
+        if owner.key and self._check_signature is not None:
+            signature = bytes.fromhex(owner.signature)
+            if not self._check_signature(signature, owner.signed_bytes(), owner.key):
+                raise damaged(self._folder / OWNER, 0, "its signature is wrong")
 
     def _check_epoch(self) -> None:
         epoch = read_epoch(self._disk, self._folder)

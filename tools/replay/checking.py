@@ -5,6 +5,7 @@ Exit code 0 = whole, 1 = damaged (file and byte are named).
 
 from argparse import Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -17,6 +18,9 @@ from nano.tools.display.terminal import Terminal
 from nano.tools.display.text import Text
 from nano.tools.replay.node import Node
 
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import ec
+
 WHOLE, DAMAGED = 0, 1
 
 
@@ -24,7 +28,10 @@ def run(terminal: Terminal, node: Node, options: Namespace) -> int:
     check = certificate_check(node.certificate)
     if node.start is None:
         with bar(terminal) as moved:
-            report = verify(node.journal, disk=node.disk, check_signature=check, model=node.model(), progress=moved)
+            own = certificate_key(node.certificate)
+            report = verify(
+                node.journal, disk=node.disk, check_signature=check, own_key=own, model=node.model(), progress=moved
+            )
     else:
         report = _slice(node)
     if options.output == "json":
@@ -60,22 +67,14 @@ def _slice(node: Node) -> Report:
 def certificate_check(path: Path) -> CheckSignature | None:
     """Checks signatures by the node's certificate; None when there is none. A seal of another key (the node had a
     different one then) is not judged."""
-    try:
-        data = path.read_bytes()
-    except OSError:
+    public = _public_key(path)
+    if public is None:
         return None
-    from cryptography import x509
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    from nano.transports.identity import fingerprint_of, public_der
-
-    key = x509.load_pem_x509_certificate(data).public_key()
-    if not isinstance(key, ec.EllipticCurvePublicKey):
-        return None
-    public = key
-    own = fingerprint_of(public_der(public))
+    own = certificate_key(path)
 
     def check(signature: bytes, signed: bytes, key_id: str) -> bool:
         if key_id != own:
@@ -87,6 +86,26 @@ def certificate_check(path: Path) -> CheckSignature | None:
         return True
 
     return check
+
+
+def certificate_key(path: Path) -> str:
+    """Which key that is, by its fingerprint; empty when there is no certificate."""
+    from nano.transports.identity import fingerprint_of, public_der
+
+    public = _public_key(path)
+    return fingerprint_of(public_der(public)) if public is not None else ""
+
+
+def _public_key(path: Path) -> "ec.EllipticCurvePublicKey | None":
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    from cryptography import x509
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = x509.load_pem_x509_certificate(data).public_key()
+    return key if isinstance(key, ec.EllipticCurvePublicKey) else None
 
 
 def _print(terminal: Terminal, node: Node, report: Report, *, signed: bool) -> None:

@@ -17,6 +17,7 @@ import msgspec
 from nano.domain.errors import DiskFull, Failure, Invalid, JournalDamaged
 from nano.journal.disk import Disk, RealDisk, append_all
 from nano.journal.line import NO_HASH, line_decoder
+from nano.journal.owner import journal_id, write_owner
 from nano.journal.resource_journals import rebuild_resource_journals
 from nano.journal.segments import Block, SegmentScan, damaged, decode_block, list_segments, seal_path, segment_path
 from nano.journal.verify import Report, verify
@@ -73,6 +74,7 @@ def make_node(node: Node, folder: Path, clock: Callable[[], datetime]) -> Report
         (folder / "config").mkdir(mode=0o700)
         shutil.copyfile(node.certificate, folder / "config" / "node.crt")
     rebuild_resource_journals(journal, clock=clock, disk=_SyncedLater())
+    write_owner(disk, journal, journal_id(disk, journal / "commits") or "", None)
     os.sync()  # once for them all: one by one takes a millisecond for each of perhaps 100,000 files
     report = verify(journal, disk=disk, check_signature=certificate_check(folder / "config" / "node.crt"))
     if report.damage is not None:

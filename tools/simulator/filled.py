@@ -23,9 +23,9 @@ from nano.journal.commit_log import CommitLog
 from nano.journal.disk import replace_file
 from nano.journal.folded import Folded
 from nano.journal.line import Body, encode_line, format_time, line_decoder
+from nano.journal.mark import Mark, mark_text
 from nano.journal.receipts import Receipts, receipts_key
 from nano.journal.resource_files import resource_path
-from nano.journal.resource_journals import Mark, mark_text
 from nano.journal.snapshots import Snapshots, SnapshotSettings
 from nano.journal.workers import THREADS
 from nano.tools.simulator.bed import numbered_ids

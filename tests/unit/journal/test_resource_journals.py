@@ -2,16 +2,19 @@
 
 import errno
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
 import anyio
 import pytest
 
+from nano.domain.errors import JournalDamaged
 from nano.journal.commit_log import CommitLog
 from nano.journal.feed import Feed
 from nano.journal.ledger import Ledger
-from nano.journal.resource_journals import Mark, mark_text, read_mark, rebuild_resource_journals
+from nano.journal.mark import Mark, mark_text, read_mark
+from nano.journal.resource_journals import rebuild_resource_journals
 from nano.journal.testing import BadDisk, Count, Counters, Make, numbered, ticking
 from nano.journal.verify import verify
 
@@ -124,11 +127,17 @@ async def test_a_file_that_was_removed_is_made_anew_when_something_happens(tmp_p
     assert verify(tmp_path).whole
 
 
-async def test_rows_beyond_the_log_are_thrown_away(tmp_path: Path) -> None:
+async def test_a_log_that_lost_its_end_is_refused_until_somebody_says_so(tmp_path: Path) -> None:
     await run(tmp_path, 5)
     segment = tmp_path / "commits" / "0000000000000001.jsonl"
-    segment.write_bytes(b"".join(segment.read_bytes().splitlines(keepends=True)[:-3]))  # restored from a backup
+    segment.write_bytes(b"".join(segment.read_bytes().splitlines(keepends=True)[:-3]))
     assert not verify(tmp_path).whole
+    short = segment.read_bytes()
+    with pytest.raises(JournalDamaged) as caught:
+        await run(tmp_path, 0)
+    assert (caught.value.code, caught.value.context["file"]) == ("journal_cut_short", str(segment))
+    assert caught.value.context["byte"] == len(short) == segment.stat().st_size
+    shutil.rmtree(tmp_path / "resources")
     await run(tmp_path, 0)
     assert verify(tmp_path).whole
 

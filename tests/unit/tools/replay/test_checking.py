@@ -10,6 +10,8 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from nano.journal.disk import RealDisk
+from nano.journal.owner import journal_id, write_owner
 from nano.tools.nanoctl import exits
 from nano.tools.replay.checking import certificate_check
 from nano.tools.replay.grammar import EXAMPLES
@@ -120,6 +122,25 @@ def test_signatures_are_checked_with_the_certificate(tmp_path: Path) -> None:
     assert not check(other, b"a seal", signer.key_id)
     assert check(other, b"a seal", "a key this node had before")
     assert certificate_check(tmp_path / "none.crt") is None
+
+
+def test_the_journal_of_another_node(replay: Any, node: Path) -> None:
+    """Put under this node's keys, whole as it is."""
+    mine = load_or_create(node / "config", "core")
+    write_owner(
+        RealDisk(),
+        node / "data/journal",
+        journal_id(RealDisk(), node / "data/journal/commits") or "",
+        JournalSigner(mine),
+    )
+    assert replay("verify").code == 0
+    (node / "config").rename(node / "elsewhere")
+    load_or_create(node / "config", "core")
+    outcome = replay("verify", "-o", "json")
+    assert outcome.code == 1
+    damage = outcome.json[0]["damage"]
+    assert damage["file"] == str(node / "data/journal/owner")
+    assert "rebuild" in damage["hint"]
 
 
 def test_the_program(node: Path) -> None:

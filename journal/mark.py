@@ -1,0 +1,37 @@
+"""The mark of the resource journals, ``resources/.mark``: how far they are written. It never says more than the log holds.
+
+So it also shows, to a start, that a log has lost lines at its end which were durable once.
+"""
+
+from pathlib import Path
+
+import msgspec
+
+from nano.journal.disk import Disk
+from nano.journal.small_files import UNREADABLE, checked, with_check
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """Positions up to which all rows are written, and also synced; ``boot`` is the boot id they were written in."""
+
+    written: int = 0
+    synced: int = 0
+    boot: str = ""
+
+
+def mark_text(mark: Mark) -> bytes:
+    return with_check(msgspec.json.encode(mark))
+
+
+def read_mark(disk: Disk, resources: Path) -> Mark | None:
+    """The mark, one that claims nothing where there is none, None where it is not what was written.
+
+    Its file is not synced: loss of power may leave nothing but zeros of it. That is as good as none.
+    """
+    try:
+        data = disk.read(resources / ".mark")
+        return msgspec.json.decode(checked(data), type=Mark) if data.strip(b"\0") else Mark()
+    except FileNotFoundError:
+        return Mark()
+    except (*UNREADABLE, ValueError):
+        return None
