@@ -9,9 +9,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from nano.ui.mirror import Mirror, Row
-from nano.ui.portal import portal_of
+from nano.ui.pages import past
+from nano.ui.portal import Portal, portal_of
 from nano.ui.sentences import alarm_words
 from nano.ui.usage_ring import UsageRing
+from nano.ui.visit import Visit
 from nano.ui.vocabulary import TASKS
 from nano.ui.words import N_, Words
 
@@ -21,6 +23,8 @@ GUEST_TROUBLE = {
     "missing": N_("%(name)s is missing: its definition vanished from %(cell)s"),
     "crashed": N_("%(name)s has crashed"),
 }
+GUESTS_THEN = 12
+LISTED_MAX = 1_000
 FAILED_SHOWN = timedelta(hours=24)
 
 
@@ -37,14 +41,37 @@ class Concern(NamedTuple):
 
 async def dashboard(request: Request) -> Response:
     portal, visit = portal_of(request)
+    if at := past.moment_text(request.query_params):
+        return await _dashboard_then(portal, visit, request, at)
     context = numbers(portal.mirror, portal.usage)
     context |= {"concerns": concerns(portal.mirror, portal.alarms(), visit.words, portal.clock()), "watch": "zone"}
-    context |= {"first": "first" in request.query_params}
+    context |= {"first": "first" in request.query_params, "query": {"at": ""}}
     part = request.query_params.get("part")
     name = {"numbers": "dashboard/numbers.html", "concerns": "dashboard/concerns.html"}.get(
         part or "", "dashboard.html"
     )
     return portal.page(visit, name, context)
+
+
+async def _dashboard_then(portal: Portal, visit: Visit, request: Request, at: str) -> Response:
+    async def read(at: str) -> tuple[dict[str, Any], int]:
+        zone, position = await portal.core.read_list("/zone", visit.caller, {"at": at})
+
+        async def rows(path: str, limit: int = LISTED_MAX, **wanted: str) -> list[Row]:
+            found, _ = await portal.core.read_list(path, visit.caller, {**wanted, "at": position, "limit": limit})
+            return list(found["items"])
+
+        shown: dict[str, Row] = {}  # what needed somebody first
+        for state in [state for state in GUEST_TROUBLE if state in zone["guests"]]:
+            shown |= {guest["id"]: guest for guest in await rows("/guests", GUESTS_THEN, state=state)}
+        shown |= {guest["id"]: guest for guest in await rows("/guests", GUESTS_THEN) if guest["id"] not in shown}
+        guests, total = [*shown.values()][:GUESTS_THEN], sum(zone["guests"].values())
+        context = {"zone": zone, "guests": guests, "guest_total": total, "left_out": total - len(guests)}
+        context |= {"pools": await rows("/compute-pools"), "members": _members(await rows("/cells"))}
+        return context, position
+
+    view = past.View("/", {"at": at}, "dashboard.html", "dashboard/then.html", read, {})
+    return await past.show(portal, visit, request, view)
 
 
 def numbers(mirror: Mirror, usage: UsageRing) -> dict[str, Any]:
@@ -72,7 +99,7 @@ def numbers(mirror: Mirror, usage: UsageRing) -> dict[str, Any]:
         "cpu": now["cpu_percent"],
         "measured": bool(usage.latest["cells"]),
         "pools": sorted(mirror.all("compute_pool"), key=lambda pool: str(pool["name"])),
-        "members": _members(mirror),
+        "members": _members(mirror.all("cell")),
     }
 
 
@@ -131,9 +158,9 @@ def _made_good(mirror: Mirror, failed: Row) -> bool:
     return any(task["state"] == "done" and task["kind"] in (failed["kind"], "guest.delete") for task in later)
 
 
-def _members(mirror: Mirror) -> dict[str, list[Row]]:
+def _members(cells: Iterable[Row]) -> dict[str, list[Row]]:
     members: dict[str, list[Row]] = {}
-    for cell in sorted(mirror.all("cell"), key=lambda cell: str(cell["name"])):
+    for cell in sorted(cells, key=lambda cell: str(cell["name"])):
         if cell["pool"]:
             members.setdefault(cell["pool"], []).append(cell)
     return members

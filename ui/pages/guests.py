@@ -1,7 +1,6 @@
 """Guests: the table (now, or as it was), one guest with its tabs, and what may be done with one."""
 
 from typing import Any, Final
-from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -44,28 +43,12 @@ async def guests(request: Request) -> Response:
 
 
 async def _guests_then(portal: Portal, visit: Visit, request: Request, query: dict[str, str], page: int) -> Response:
-    """The table as it was. The address always names the moment, so it can be shared; ``?part=then`` is all but the scale."""
-    if query["at"] == past.NOW or "seconds" in request.query_params:
-        if query["at"] == past.NOW:
-            query["at"] = str(await past.newest(portal, visit))
-        return RedirectResponse(_address(query), 303)
-    is_part = request.query_params.get("part") == "then"
-    rows: list[Row] = []
-    total, status = 0, 200
-    moment, problem = None, None
-    try:
-        rows, position, total = await past.guests_at(portal, visit, query["at"])
-        moment = await past.moment_at(portal, visit, query["at"], position, rows)
-    except NanoError as error:
-        if is_part:
-            return portal.refused(request, error)
-        problem, status = explain(error, visit.words), error.status
-    context = table(rows, query, page)
-    context |= {"usage": portal.usage, "watch": "", "past": moment, "problem": problem, "left_out": total - len(rows)}
-    if is_part:
-        return portal.page(visit, "guests/then.html", context)
-    context["scale"] = await past.scale(portal, visit)
-    return portal.page(visit, "guests.html", context, status=status)
+    async def read(at: str) -> tuple[dict[str, Any], int]:
+        rows, position, total = await past.guests_at(portal, visit, at)
+        return table(rows, query, page) | {"left_out": total - len(rows)}, position
+
+    view = past.View("/guests", query, "guests.html", "guests/then.html", read, table([], query, page))
+    return await past.show(portal, visit, request, view)
 
 
 def table(rows: list[Row], query: dict[str, str], number: int) -> dict[str, Any]:
@@ -80,7 +63,7 @@ def table(rows: list[Row], query: dict[str, str], number: int) -> dict[str, Any]
     number = max(1, min(number, pages))
 
     def link(**changes: str) -> str:
-        return _address({**query, **changes})
+        return past.address("/guests", {**query, **changes})
 
     return {
         "guests": shown[(number - 1) * PAGE : number * PAGE],
@@ -96,11 +79,6 @@ def table(rows: list[Row], query: dict[str, str], number: int) -> dict[str, Any]
         "descending": query["sort"].startswith("-"),
         "first": (number - 1) * PAGE + 1,
     }
-
-
-def _address(query: dict[str, str]) -> str:
-    kept = {name: value for name, value in query.items() if value}
-    return "/guests" + ("?" + urlencode(kept, safe=":") if kept else "")
 
 
 def _in_scope(guest: Row, query: dict[str, str]) -> bool:

@@ -1,19 +1,23 @@
-"""The past of the zone, as pages show it: the guests at a moment, what happened then, and the scale to move along.
+"""The past of the zone, as pages show it: a page at a moment, what happened then, and the scale to move along.
 
 A moment is named as Core's API names it: a position of the journal, or a time with its offset; "now" leads to the newest
 position. All of it is read from Core at each look and nothing is kept: Core folds and remembers. Everything is bounded:
 GUESTS_MAX rows, AROUND facts on either side of the moment, NEWEST facts and SAMPLES samples of older ones as marks.
 """
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlencode
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
 
 from nano.domain.errors import NanoError
 from nano.ui.formats import as_time
-from nano.ui.mirror import Row
+from nano.ui.mirror import COLLECTIONS, Row
 from nano.ui.pages.journal import name_of
-from nano.ui.portal import Portal
+from nano.ui.portal import Portal, explain
 from nano.ui.sentences import TELLERS
 from nano.ui.timeline import HEIGHT, MARKS_MAX, Timeline
 from nano.ui.visit import Visit
@@ -32,6 +36,18 @@ NOTABLE: Final = ("guest.", "cell.connected", "cell.disconnected", "cell.added",
 UNSEEN: Final = frozenset({"guest.console_opened", "guest.work_ended"})
 
 
+class View(NamedTuple):
+    """A page that can be of a moment. ``query`` are the parameters of its address, ``at`` among them; ``read`` gives what its
+    templates need and the position at which that is true, or raises Core's refusal; ``nothing`` stands in for that then."""
+
+    place: str
+    query: dict[str, str]
+    whole: str  # template of the page; uses parts/scale.html and ``part``
+    part: str  # template of everything that moves, inside #then
+    read: Callable[[str], Awaitable[tuple[dict[str, Any], int]]]
+    nothing: dict[str, Any]
+
+
 class Moment(NamedTuple):
     """``at`` as the address names it; ``fact`` is the last thing that had happened, None before the first."""
 
@@ -42,6 +58,42 @@ class Moment(NamedTuple):
     fact_name: str
     previous: int | None
     following: int | None
+
+
+async def show(portal: Portal, visit: Visit, request: Request, view: View) -> Response:
+    """The page as it was. The address always names the moment, so it can be shared; ``?part=then`` is all but the scale."""
+    query = view.query
+    if query["at"] == NOW or "seconds" in request.query_params:
+        if query["at"] == NOW:
+            query["at"] = str(await newest(portal, visit))
+        return RedirectResponse(address(view.place, query), 303)
+    is_part = request.query_params.get("part") == "then"
+    moment, problem, status = None, None, 200
+    try:
+        context, position = await view.read(query["at"])
+        moment = await moment_at(portal, visit, query["at"], position)
+    except NanoError as error:
+        if is_part:
+            return portal.refused(request, error)
+        context, problem, status = view.nothing, explain(error, visit.words), error.status
+    context |= {
+        "usage": portal.usage,
+        "watch": "",
+        "past": moment,
+        "problem": problem,
+        "place": view.place,
+        "query": query,
+    }
+    context["link"] = lambda **changes: address(view.place, {**query, **changes})
+    if is_part:
+        return portal.page(visit, view.part, context)
+    context["scale"] = await scale(portal, visit)
+    return portal.page(visit, view.whole, context, status=status)
+
+
+def address(place: str, query: dict[str, str]) -> str:
+    kept = {name: value for name, value in query.items() if value}
+    return place + ("?" + urlencode(kept, safe=":") if kept else "")
 
 
 async def newest(portal: Portal, visit: Visit) -> int:
@@ -76,7 +128,7 @@ async def guests_at(portal: Portal, visit: Visit, at: str) -> tuple[list[Row], i
     return rows, position, total
 
 
-async def moment_at(portal: Portal, visit: Visit, at: str, position: int, rows: Iterable[Row]) -> Moment:
+async def moment_at(portal: Portal, visit: Visit, at: str, position: int) -> Moment:
     """What had happened last at a position, and the steps next to it."""
     params: dict[str, str | int] = {"cursor": position + AROUND + 1, "limit": 2 * AROUND + 1}
     facts = (await portal.core.get("/journal", visit.caller, params))["items"]
@@ -89,7 +141,7 @@ async def moment_at(portal: Portal, visit: Visit, at: str, position: int, rows: 
         position=position,
         time=time,
         fact=fact,
-        fact_name=_name_then(portal, fact["resource"], rows) if fact else "",
+        fact_name=await _name_then(portal, visit, fact) if fact else "",
         previous=_step(before),
         following=_step(after),
     )
@@ -151,13 +203,18 @@ def _is_bad(fact: Row) -> bool:
     return TELLERS.get(str(fact["event"]["type"]), ("", "", None))[1] == "bad"
 
 
-def _name_then(portal: Portal, resource: str, rows: Iterable[Row]) -> str:
-    """The name by which it was known; of what is gone, as its tasks remember it."""
-    kind, _, key = resource.partition("/")
-    then = next((str(row["name"]) for row in rows if row["id"] == key), "") if kind == "guest" else ""
-    tasks = (str(task["resource_name"]) for task in portal.mirror.tasks() if task["resource"] == resource)
-    known = portal.mirror.get(kind, key) if kind in portal.mirror.rows else None
-    return then or (name_of(portal.mirror, resource) if known else next(tasks, "") or name_of(portal.mirror, resource))
+async def _name_then(portal: Portal, visit: Visit, fact: Row) -> str:
+    """The name of what a fact is about: as it is known now, else as Core knew it, before the fact when that was its end."""
+    kind, _, key = fact["resource"].partition("/")
+    if kind in portal.mirror.rows and portal.mirror.get(kind, key):
+        return name_of(portal.mirror, fact["resource"])
+    for at in (fact["position"], fact["position"] - 1) if kind in COLLECTIONS else ():
+        try:
+            row = await portal.core.get(f"/{COLLECTIONS[kind]}/{key}", visit.caller, {"at": at})
+        except NanoError:
+            continue  # it was not there: the id has to do
+        return str(row.get("name") or row.get("resource_name") or key)
+    return name_of(portal.mirror, fact["resource"])
 
 
 def _time_of(at: str) -> datetime | None:

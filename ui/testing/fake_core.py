@@ -22,7 +22,7 @@ from starlette.websockets import WebSocket
 from nano.ui.mirror import COLLECTIONS
 from nano.ui.mirror import KEY_OF as KEY
 from nano.ui.testing.fake_display import serve_display
-from nano.ui.testing.fake_past import list_at, settle
+from nano.ui.testing.fake_past import FakePast, problem, settle
 
 Row = dict[str, Any]
 KIND_OF = {path: kind for kind, path in COLLECTIONS.items()}
@@ -52,6 +52,7 @@ class FakeCore:
         self._moved = anyio.Event()
         self._told: list[Row] = []
         self._then: dict[str, Row | None] = {}  # by command, the row that came of it
+        self._past = FakePast(self.facts, self._then)
         self._work: list[tuple[Row, str]] = []
         self._given = anyio.Event()
         v2 = "/api/v2"
@@ -60,6 +61,7 @@ class FakeCore:
                 Route(v2 + "/events", self._events),
                 Route(v2 + "/placement", self._placement),
                 Route(v2 + "/journal", self._journal),
+                Route(v2 + "/zone", self._zone),
                 Route(v2 + "/{collection}", self._list),
                 Route(v2 + "/{collection}", self._make, methods=["POST"]),
                 Route(v2 + "/{collection}/{key}", self._show),
@@ -201,8 +203,8 @@ class FakeCore:
         self.asked.append(
             (request.method, path, request.headers.get("nano-actor", ""), orjson.loads(body) if body else None)
         )
-        problem = self.refuse.get(f"{request.method} {path}")
-        return JSONResponse(problem, problem["status"]) if problem else None
+        refused = self.refuse.get(f"{request.method} {path}")
+        return JSONResponse(refused, refused["status"]) if refused else None
 
     def leave(self) -> None:
         """Answer nothing any more, until ``away`` is False again."""
@@ -211,29 +213,32 @@ class FakeCore:
 
     async def _list(self, request: Request) -> Response:
         if self.away:
-            return _problem(503, "core_unreachable", "Core is stopping.")
+            return problem(503, "core_unreachable", "Core is stopping.")
         kind = KIND_OF[request.path_params["collection"]]
+        if "at" in request.query_params:
+            return self._past.list(kind, request.query_params)
         items = list(self.rows[kind].values())
-        if at := request.query_params.get("at"):
-            then = list_at(kind, at, self.facts, self._then)
-            if then is None:
-                return _problem(422, "invalid_at", f"There is no moment {at} in the journal.", "Choose another.")
-            return JSONResponse(then, headers={"x-nano-position": str(then["position"])})
         last = max((fact["position"] for fact in self.facts if fact["resource"].startswith(kind + "/")), default=0)
         page = {"items": items, "total": len(items), "next": None, "position": last}
         self.listed[kind] += 1
         return JSONResponse(page, headers={"x-nano-position": str(len(self.facts))})
 
+    async def _zone(self, request: Request) -> Response:
+        return self._past.zone(request.query_params.get("at", str(len(self.facts))))
+
     async def _show(self, request: Request) -> Response:
-        row = self._found(KIND_OF[request.path_params["collection"]], request.path_params["key"])
-        return JSONResponse(row) if row else _problem(404, "unknown_resource", "There is no such thing.")
+        kind, key = KIND_OF[request.path_params["collection"]], request.path_params["key"]
+        if at := request.query_params.get("at"):
+            return self._past.show(kind, key, at)
+        row = self._found(kind, key)
+        return JSONResponse(row) if row else problem(404, "unknown_resource", "There is no such thing.")
 
     async def _make(self, request: Request) -> Response:
         if refused := await self._refusal(request):
             return refused
         kind, body = KIND_OF[request.path_params["collection"]], await request.json()
         if self._found(kind, body["name"]):
-            return _problem(409, "duplicate_name", f"The name {body['name']} is taken.", "Choose another name.")
+            return problem(409, "duplicate_name", f"The name {body['name']} is taken.", "Choose another name.")
         now = text_of(datetime.now(UTC))
         if kind == "compute_pool":
             row = {"name": body["name"], "storage": "", "network": "", "failover": False, "enabled": True, "cells": 0,
@@ -267,7 +272,7 @@ class FakeCore:
         kind, key = KIND_OF[request.path_params["collection"]], request.path_params["key"]
         row = self._found(kind, key)
         if row is None:
-            return _problem(404, f"unknown_{kind}", f"There is no {kind} {key}.")
+            return problem(404, f"unknown_{kind}", f"There is no {kind} {key}.")
         if request.method == "PATCH":
             self.put(kind, row | await request.json(), f"{kind}.modified", enabled=True)
         elif kind == "guest":
@@ -285,7 +290,7 @@ class FakeCore:
         kind, key, verb = KIND_OF[asked["collection"]], asked["key"], asked["verb"]
         row = self._found(kind, key)
         if row is None:
-            return _problem(404, f"unknown_{kind}", f"There is no {kind} {key}.")
+            return problem(404, f"unknown_{kind}", f"There is no {kind} {key}.")
         if kind == "guest":
             task = self.task(
                 f"guest.{verb.replace('-', '_')}", f"guest/{row['id']}", row["name"], [PLAN.get(verb, verb)]
@@ -382,12 +387,6 @@ class FakeCore:
 def _sse(message: Row) -> bytes:
     identifier = b"id: %d\n" % message["id"] if "id" in message else b""
     return identifier + b"event: %b\ndata: %b\n\n" % (message["name"].encode(), orjson.dumps(message["data"]))
-
-
-def _problem(status: int, code: str, detail: str, hint: str = "") -> Response:
-    return JSONResponse(
-        {"type": "about:blank", "title": "", "status": status, "detail": detail, "code": code, "hint": hint}, status
-    )
 
 
 def guest_row(name: str, state: str, cell: str, **changes: Any) -> Row:

@@ -1,10 +1,14 @@
 """The past of the fake Core: its facts in the order of their times, and rows as they were. Bounded by what a test records."""
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from starlette.responses import JSONResponse, Response
+
 Row = dict[str, Any]
+Facts = list[Row]
 
 
 def settle(facts: list[Row]) -> None:
@@ -14,18 +18,68 @@ def settle(facts: list[Row]) -> None:
         fact["position"] = position
 
 
-def list_at(kind: str, at: str, facts: list[Row], rows_of: Mapping[str, Row | None]) -> Row | None:
-    """A list as it was at a position or a time; None for a moment outside of the journal. ``rows_of`` is by command."""
-    if at.isdigit():
-        if int(at) > len(facts):
-            return None
-        known = facts[: int(at)]
-    else:
+class FakePast:
+    """Answers to ``?at=`` of a journal's facts; ``rows_of`` says by command which row came of it."""
+
+    def __init__(self, facts: list[Row], rows_of: Mapping[str, Row | None]) -> None:
+        self._facts = facts
+        self._rows_of = rows_of
+
+    def list(self, kind: str, wanted: Mapping[str, str]) -> Response:
+        known = self._known(wanted["at"])
+        if known is None:
+            return _no_moment(wanted["at"])
+        items = [row for row in self._rows(kind, known) if wanted.get("state") in (None, row.get("state"))]
+        page = {
+            "items": items[: int(wanted.get("limit", "100"))],
+            "total": len(items),
+            "next": None,
+            "position": len(known),
+        }
+        return _answer(page, known)
+
+    def show(self, kind: str, key: str, at: str) -> Response:
+        rows = self._rows(kind, self._known(at) or [])
+        row = next((row for row in rows if key in (row.get("id"), row["name"])), None)
+        return _answer(row, []) if row else problem(404, f"unknown_{kind}", "There was no such thing.")
+
+    def zone(self, at: str) -> Response:
+        known = self._known(at)
+        if known is None:
+            return _no_moment(at)
+        guests, cells = self._rows("guest", known), self._rows("cell", known)
+        online = [cell for cell in cells if cell["state"] == "online"]
+        body: Row = {"position": len(known), "at": known[-1]["at"] if known else "1970-01-01T00:00:00Z"}
+        body |= {"guests": dict(Counter(guest["state"] for guest in guests))}
+        body |= {"cells": dict(Counter(cell["state"] for cell in cells))}
+        body |= {size: sum(cell[size] for cell in online) for size in ("cores", "memory", "disk")}
+        body |= {f"{size}_promised": sum(guest[size] for guest in guests) for size in ("cores", "memory")}
+        return _answer(body | {"disk_promised": sum(sum(guest["disks"]) for guest in guests)}, known)
+
+    def _known(self, at: str) -> Facts | None:
+        """The facts up to a position or a time; None for a moment outside of the journal."""
+        if at.isdigit():
+            return self._facts[: int(at)] if int(at) <= len(self._facts) else None
         try:
             moment = datetime.fromisoformat(at)
         except ValueError:
             return None
-        known = [fact for fact in facts if datetime.fromisoformat(fact["at"]) <= moment]
-    rows = {fact["resource"]: rows_of[fact["command_id"]] for fact in known}
-    items = [row for resource, row in rows.items() if row and resource.startswith(kind + "/")]
-    return {"items": items, "total": len(items), "next": None, "position": len(known)}
+        return [fact for fact in self._facts if datetime.fromisoformat(fact["at"]) <= moment]
+
+    def _rows(self, kind: str, known: Facts) -> Facts:
+        rows = {fact["resource"]: self._rows_of[fact["command_id"]] for fact in known}
+        return [row for resource, row in rows.items() if row and resource.startswith(kind + "/")]
+
+
+def problem(status: int, code: str, detail: str, hint: str = "") -> Response:
+    return JSONResponse(
+        {"type": "about:blank", "title": "", "status": status, "detail": detail, "code": code, "hint": hint}, status
+    )
+
+
+def _no_moment(at: str) -> Response:
+    return problem(422, "invalid_at", f"There is no moment {at} in the journal.", "Choose another.")
+
+
+def _answer(body: Row, known: Facts) -> Response:
+    return JSONResponse(body, headers={"x-nano-position": str(len(known))})

@@ -1,7 +1,7 @@
-// Time travel: moving along the scale shows the table of another moment. What is shown always comes from the server.
+// Time travel: moving along the scale shows the page of another moment. What is shown always comes from the server.
 //
-//   #scale   the form with the range (whole seconds since 1970); its hidden fields are the filters
-//   #then    the banner and the table of one moment, fetched anew with ?part=then
+//   #scale   the form with the range (whole seconds since 1970) for the page in its action; its hidden fields are the filters
+//   #then    the banner and what is shown of one moment, fetched anew with ?part=then
 
 export function past() {
   const scale = document.getElementById("scale");
@@ -46,7 +46,7 @@ export function past() {
     const query = new URLSearchParams(new FormData(scale));
     query.delete("seconds");
     query.set("at", new Date(range.value * 1000).toISOString().replace(".000", ""));
-    return "/guests?" + query;
+    return scale.getAttribute("action") + "?" + query;
   }
 
   const step = (way) => document.querySelector(`#then [data-step=${way}][href]`)?.getAttribute("href");
