@@ -133,7 +133,7 @@ QUERIES: Final[tuple[QueryEntry, ...]] = (
         "/journal",
         "",
         "List recorded facts, newest first.",
-        parameters=(*_LIST, "actor", "resource", "type", AT),
+        parameters=(*_LIST, "actor", "resource", "type", "command", "cause", AT),
     ),
     QueryEntry(
         "alarm.list",

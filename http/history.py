@@ -105,10 +105,12 @@ def _paging(query: bytes, entry: QueryEntry) -> tuple[int, int | None, dict[str,
 
 
 async def _where(core: "Core", values: dict[str, str], then: int | None) -> Where | None:
-    """By actor, resource (``kind/id``, ``kind/name`` or a kind alone) and type of event (or its beginning, ``guest.``)."""
+    """By actor, resource (``kind/id``, ``kind/name`` or a kind alone), type of event (or its beginning, ``guest.``), command
+    id and cause (``task/id``)."""
     if not values:
         return None
     actor, resource, tag = values.get("actor"), values.get("resource"), values.get("type", "")
+    command, cause = values.get("command"), values.get("cause")
     if resource is not None:
         kind, slash, reference = resource.partition("/")
         if not kind:
@@ -121,6 +123,8 @@ async def _where(core: "Core", values: dict[str, str], then: int | None) -> Wher
     def where(fact: Fact) -> bool:
         return (
             (actor is None or fact.actor == actor)
+            and (command is None or fact.command_id == command)
+            and (cause is None or fact.cause == cause)
             and (
                 resource is None
                 or fact.resource == resource

@@ -54,6 +54,7 @@ class Renderer:
             "problem_words": lambda problem: sentences.problem_words(problem, words),
             "alarm_words": lambda alarm: sentences.alarm_words(alarm, words),
             "actor_word": sentences.actor_word,
+            "cause_url": sentences.cause_url,
             "note_words": sentences.note_words,
             "score_reason": lambda score: sentences.score_reason(score, words),
             "now": clock,

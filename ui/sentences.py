@@ -6,6 +6,7 @@ version does not know is shown by its type, never hidden.
 
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
+from urllib.parse import quote
 
 from nano.domain.alarm import KINDS
 from nano.ui.formats import Formats
@@ -134,6 +135,7 @@ def _task_ended(event: Mapping[str, Any], words: Words, formats: Formats) -> str
 
 
 TELLERS: Final[dict[str, tuple[str, str, Teller]]] = {
+    "zone.founded": ("logo", "ok", _plain(N_("The zone was founded: Core's first start"))),
     "guest.requested": ("plus", "", _requested),
     "guest.created": ("st-done", "ok", _plain(N_("Created: its disks and its definition are there"))),
     "guest.create_undone": ("st-undo", "bad", _reason(N_("Creation was undone"))),
@@ -215,9 +217,18 @@ def alarm_words(alarm: Mapping[str, Any], words: Words) -> tuple[str, str]:
 
 
 def cause_word(cause: str, words: Words) -> str:
-    """What led to a fact, when that says more than who did it: a task, by the start of its id."""
+    """What led to a fact, when that says more than who did it: a task by the start of its id, an entry of a cell's journal."""
     kind, _, key = cause.partition("/")
-    return words._("task %(id)s", id=key[:8]) if kind == "task" else ""
+    if kind == "task":
+        return words._("task %(id)s", id=key[:8])
+    cell, at, position = key.partition("@")
+    return words._("entry #%(n)s of %(cell)s's journal", n=position, cell=cell) if kind == "cell" and at else ""
+
+
+def cause_url(cause: str) -> str:
+    """Where more of a cause is told; what ``cause_word`` has words for."""
+    kind, _, key = cause.partition("/")
+    return f"/tasks/{quote(key)}" if kind == "task" else f"/cells/{quote(key.partition('@')[0])}?tab=history"
 
 
 def actor_word(actor: str) -> str:

@@ -67,12 +67,36 @@ async def test_moving_through_time(browser: Browser, portal: Stage, core: FakeCo
         await expect(page.locator("#guest-list")).to_contain_text("renamed")
 
 
+async def test_the_dashboard_moves_through_time(browser: Browser, portal: Stage, core: FakeCore) -> None:
+    crash = next(fact["position"] for fact in core.facts if fact["event"]["type"] == "guest.crashed")
+    async with window(browser, portal.portal) as page:
+        await first_visit(page)
+        await page.goto("/")
+        await page.click("text=Time travel")
+        await page.wait_for_url("**/?at=*")
+        await page.goto(f"/?at={crash}")
+        await expect(page.locator("#numbers")).to_contain_text("1 crashed")
+        await page.evaluate("window.same = true")
+        await page.locator("#seconds").focus()
+        await page.keyboard.press("ArrowLeft")
+        await expect(page.locator("#numbers")).not_to_contain_text("crashed")
+        await expect(page.locator("#seconds")).to_be_focused()
+        await page.keyboard.press("ArrowRight")
+        await expect(page.locator("#guest-list tr", has_text="legacy-erp")).to_contain_text("crashed")
+        assert f"/?at={crash}" in page.url, "the address names the moment"
+        assert await page.evaluate("window.same"), "and the page was never loaded anew"
+        await page.set_viewport_size({"width": 360, "height": 800})
+        assert await page.evaluate("document.documentElement.scrollWidth") <= 360
+        await page.click(".page-head >> text=Back to now")
+        await expect(page.locator("#concerns")).to_be_visible()
+
+
 async def test_time_travel_without_scripts(browser: Browser, portal: Stage) -> None:
     async with window(browser, portal.portal, java_script_enabled=False) as page:
         await first_visit(page)
         await page.goto("/guests?at=now")
         await page.click("text=Earlier")
-        await expect(page.locator("#then strong")).to_contain_text("The past")
+        await expect(page.locator("#then strong")).to_contain_text("You are looking at the past")
         await page.locator("#seconds").press("Home")
         await page.click("text=Show this moment")
         await expect(page.locator("#guest-list")).to_contain_text("There were no guests then")

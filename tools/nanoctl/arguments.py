@@ -83,6 +83,8 @@ HELP: Final[dict[str, str]] = {
     "node": "only those that this node found",
     "resource": "only those of this resource, such as guest/ID",
     "actor": "only what this user or node did",
+    "command": "only what came of the request with this command id",
+    "cause": "only what was done because of this, such as task/ID",
     "type": "only events of this type, such as guest.started",
     "at": "as it was at this position, or at this time: 2026-11-21T03:10:53Z",
     "kinds": "kinds of resources, separated by commas",

@@ -66,7 +66,7 @@ async def _dashboard_then(portal: Portal, visit: Visit, request: Request, at: st
             shown |= {guest["id"]: guest for guest in await rows("/guests", GUESTS_THEN, state=state)}
         shown |= {guest["id"]: guest for guest in await rows("/guests", GUESTS_THEN) if guest["id"] not in shown}
         guests, total = [*shown.values()][:GUESTS_THEN], sum(zone["guests"].values())
-        context = {"zone": zone, "guests": guests, "guest_total": total, "left_out": total - len(guests)}
+        context = {"zone": zone, "guests": guests, "guest_total": total, "more": total - len(guests)}
         context |= {"pools": await rows("/compute-pools"), "members": _members(await rows("/cells"))}
         return context, position
 

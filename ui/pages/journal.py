@@ -10,9 +10,10 @@ from nano.domain.errors import NanoError
 from nano.ui.mirror import Mirror
 from nano.ui.pages.tasks import resource_url
 from nano.ui.portal import explain, portal_of
+from nano.ui.words import Words
 
 PAGE: Final = 80
-FILTERS: Final = ("actor", "resource", "type")
+FILTERS: Final = ("actor", "resource", "type", "command", "cause")
 KINDS: Final = ("guest.", "cell.", "compute_pool.", "image.", "task.")
 
 
@@ -40,7 +41,7 @@ async def journal(request: Request) -> Response:
         "query": query,
         "link": link,
         "kinds": KINDS,
-        "name_of": lambda resource: name_of(portal.mirror, resource),
+        "name_of": lambda resource: name_of(portal.mirror, resource, visit.words),
         "resource_url": resource_url,
         "watch": "",
     }
@@ -48,9 +49,11 @@ async def journal(request: Request) -> Response:
     return portal.page(visit, name, context)
 
 
-def name_of(mirror: Mirror, resource: str) -> str:
+def name_of(mirror: Mirror, resource: str, words: Words) -> str:
     """The name people know a resource by; a short id when it is gone."""
     kind, _, key = resource.partition("/")
+    if kind == "zone":
+        return words._("The zone")
     row = mirror.rows[kind].get(key) if kind in mirror.rows else None
     if row is None:
         return key[:8] if len(key) > 30 else key

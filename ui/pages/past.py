@@ -207,14 +207,14 @@ async def _name_then(portal: Portal, visit: Visit, fact: Row) -> str:
     """The name of what a fact is about: as it is known now, else as Core knew it, before the fact when that was its end."""
     kind, _, key = fact["resource"].partition("/")
     if kind in portal.mirror.rows and portal.mirror.get(kind, key):
-        return name_of(portal.mirror, fact["resource"])
+        return name_of(portal.mirror, fact["resource"], visit.words)
     for at in (fact["position"], fact["position"] - 1) if kind in COLLECTIONS else ():
         try:
             row = await portal.core.get(f"/{COLLECTIONS[kind]}/{key}", visit.caller, {"at": at})
         except NanoError:
             continue  # it was not there: the id has to do
         return str(row.get("name") or row.get("resource_name") or key)
-    return name_of(portal.mirror, fact["resource"])
+    return name_of(portal.mirror, fact["resource"], visit.words)
 
 
 def _time_of(at: str) -> datetime | None:

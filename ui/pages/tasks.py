@@ -3,12 +3,13 @@
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from nano.domain.errors import NanoError, Unknown
 from nano.ui.mirror import OPEN_TASKS, Mirror
 from nano.ui.pages.history import read_history
-from nano.ui.portal import back_path, portal_of
+from nano.ui.portal import Portal, back_path, portal_of
+from nano.ui.visit import Visit
 
 PAGE = 50
 
@@ -45,13 +46,24 @@ async def task_page(request: Request) -> Response:
     task_id = str(request.path_params["task"])
     task = portal.mirror.get("task", task_id)
     if task is None:  # the answer to a command may be here before the stream has told of its task
-        task = await portal.core.get(f"/tasks/{task_id}", visit.caller)
+        try:
+            task = await portal.core.get(f"/tasks/{task_id}", visit.caller)
+        except NanoError as error:
+            if error.status != 404:
+                raise
+            return await _old_task(portal, visit, task_id)
     if not isinstance(task, dict):
         raise Unknown("There is no such task.", code="unknown_task", hint="Old tasks are kept in the journal.")
     context: dict[str, Any] = {"task": task, "watch": "", "resource_url": _link(portal.mirror, task["resource"])}
     context |= await read_history(portal, visit, f"/tasks/{task_id}")
     name = "task/body.html" if request.query_params.get("part") == "body" else "task.html"
     return portal.page(visit, name, context)
+
+
+async def _old_task(portal: Portal, visit: Visit, task_id: str) -> Response:
+    """Of a task that ended long ago the journal still tells. Raises Core's refusal where there never was one."""
+    await portal.core.get(f"/tasks/{task_id}/history", visit.caller, {"limit": 1})
+    return RedirectResponse(f"/journal?resource=task/{task_id}", 303)
 
 
 async def cancel(request: Request) -> Response:

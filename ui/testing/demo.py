@@ -157,7 +157,7 @@ def _guest(
     early = {**row, "agent": False, "addresses": []}
     off, on = {**early, "state": "stopped"}, {**early, "state": "running"}
     core.put("guest", {**early, "state": "creating"}, "guest.requested", at=at, spec=spec, cell=cell)
-    core.put("guest", {**off}, "guest.created", actor="", at=at + timedelta(seconds=4))
+    core.put("guest", {**off}, "guest.created", actor=f"cell/{cell}", at=at + timedelta(seconds=4))
     core.put("guest", {**off}, "guest.work_started", at=at + timedelta(seconds=5), action="start")
     core.put("guest", on, "guest.started", actor=f"cell/{cell}", at=at + timedelta(seconds=6), reason="start on order")
     if state == "lost":  # no event of its own: its cell went
@@ -167,7 +167,7 @@ def _guest(
             "guest",
             row,
             "guest.agent_changed",
-            actor="",
+            actor=f"cell/{cell}",
             at=at + timedelta(seconds=21),
             connected=True,
             addresses=row["addresses"],
@@ -181,7 +181,7 @@ def _guest(
     }.get(state)
     if ending:
         why = {"crashed": "the guest panicked", "missing": "the domain is not on the host any more"}.get(state, "")
-        core.put("guest", row, ending, actor="", at=now - timedelta(hours=number), reason=why)
+        core.put("guest", row, ending, actor=f"cell/{cell}", at=now - timedelta(hours=number), reason=why)
 
 
 def _tasks(core: FakeCore, ids: Any, now: datetime) -> None:

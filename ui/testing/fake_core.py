@@ -51,7 +51,7 @@ class FakeCore:
         self.tokens: dict[str, str] = {}
         self._moved = anyio.Event()
         self._told: list[Row] = []
-        self._then: dict[str, Row | None] = {}  # by command, the row that came of it
+        self._then: dict[int, Row | None] = {}  # by id of a fact, the row that came of it
         self._past = FakePast(self.facts, self._then)
         self._work: list[tuple[Row, str]] = []
         self._given = anyio.Event()
@@ -98,20 +98,24 @@ class FakeCore:
 
     def record(self, resource: str, event: str, actor: str, at: datetime | None, data: Row) -> None:
         version = 1 + sum(fact["resource"] == resource for fact in self.facts)
+        kind, _, key = resource.partition("/")
+        cause = f"{actor}@{version}" if actor.startswith("cell/") else ""
+        if kind == "task" and event != "task.started":
+            cause = resource
         self.facts.append(
             {
                 "position": len(self.facts) + 1,
                 "at": text_of(at or datetime.now(UTC)),
                 "actor": actor,
-                "command_id": str(uuid.uuid4()),
-                "cause": "",
+                "command_id": f"{key}/{version}" if cause == resource else "" if cause else str(uuid.uuid4()),
+                "cause": cause,
                 "resource": resource,
                 "version": version,
                 "event": {"type": event, **data},
             }
         )
-        row = self._row(*resource.split("/", 1))
-        self._then[self.facts[-1]["command_id"]] = copy.deepcopy(row)
+        row = self._row(kind, key)
+        self._then[id(self.facts[-1])] = copy.deepcopy(row)
         told = {**self.facts[-1], "type": event, "row": row}
         self.tell({"name": "change", "id": len(self.facts), "data": told})
 
@@ -316,21 +320,7 @@ class FakeCore:
         )
 
     async def _journal(self, request: Request) -> Response:
-        wanted = request.query_params
-        cursor = wanted.get("cursor", "")
-        below = int(cursor) if cursor.isdigit() else len(self.facts) + 1
-        facts = [
-            fact
-            for fact in self.facts[::-1]
-            if fact["position"] < below
-            and fact["actor"] == wanted.get("actor", fact["actor"])
-            and fact["event"]["type"].startswith(wanted.get("type", ""))
-            and fact["resource"].startswith(wanted.get("resource", ""))
-        ]
-        limit = int(wanted.get("limit", "100"))
-        return JSONResponse(
-            {"items": facts[:limit], "next": str(facts[limit - 1]["position"]) if len(facts) > limit else None}
-        )
+        return self._past.journal(request.query_params)
 
     async def _placement(self, request: Request) -> Response:
         need = int(request.query_params.get("memory", "0"))

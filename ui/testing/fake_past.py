@@ -1,4 +1,4 @@
-"""The past of the fake Core: its facts in the order of their times, and rows as they were. Bounded by what a test records."""
+"""What the fake Core recorded: its facts in the order of their times, and rows as they were. Bounded by what a test records."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -19,9 +19,9 @@ def settle(facts: list[Row]) -> None:
 
 
 class FakePast:
-    """Answers to ``?at=`` of a journal's facts; ``rows_of`` says by command which row came of it."""
+    """Answers to ``?at=`` of a journal's facts; ``rows_of`` says by ``id(fact)`` which row came of it."""
 
-    def __init__(self, facts: list[Row], rows_of: Mapping[str, Row | None]) -> None:
+    def __init__(self, facts: list[Row], rows_of: Mapping[int, Row | None]) -> None:
         self._facts = facts
         self._rows_of = rows_of
 
@@ -42,6 +42,23 @@ class FakePast:
         rows = self._rows(kind, self._known(at) or [])
         row = next((row for row in rows if key in (row.get("id"), row["name"])), None)
         return _answer(row, []) if row else problem(404, f"unknown_{kind}", "There was no such thing.")
+
+    def journal(self, wanted: Mapping[str, str]) -> Response:
+        cursor, limit = wanted.get("cursor", ""), int(wanted.get("limit", "100"))
+        below = int(cursor) if cursor.isdigit() else len(self._facts) + 1
+        facts = [
+            fact
+            for fact in self._facts[::-1]
+            if fact["position"] < below
+            and fact["event"]["type"].startswith(wanted.get("type", ""))
+            and fact["resource"].startswith(wanted.get("resource", ""))
+            and all(
+                fact[field] == wanted.get(name, fact[field])
+                for name, field in (("actor", "actor"), ("command", "command_id"), ("cause", "cause"))
+            )
+        ]
+        following = str(facts[limit - 1]["position"]) if len(facts) > limit else None
+        return JSONResponse({"items": facts[:limit], "next": following})
 
     def zone(self, at: str) -> Response:
         known = self._known(at)
@@ -67,8 +84,12 @@ class FakePast:
         return [fact for fact in self._facts if datetime.fromisoformat(fact["at"]) <= moment]
 
     def _rows(self, kind: str, known: Facts) -> Facts:
-        rows = {fact["resource"]: self._rows_of[fact["command_id"]] for fact in known}
-        return [row for resource, row in rows.items() if row and resource.startswith(kind + "/")]
+        rows = {fact["resource"]: self._rows_of[id(fact)] for fact in known}
+        found = [row for resource, row in rows.items() if row and resource.startswith(kind + "/")]
+        if kind == "cell":
+            cells = Counter(guest["cell"] for guest in self._rows("guest", known))
+            found = [cell | {"guests": cells[cell["name"]]} for cell in found]
+        return found
 
 
 def problem(status: int, code: str, detail: str, hint: str = "") -> Response:

@@ -35,6 +35,8 @@ SHOTS: Final = (
     Shot("dashboard-narrow", "/", NARROW),
     Shot("guests", "/guests"),
     Shot("guests-narrow-dark", "/guests", NARROW, "dark"),
+    Shot("dashboard-past", f"/?at={CRASH}"),
+    Shot("dashboard-past-narrow-dark-zh", f"/?at={CRASH}", NARROW, "dark", "zh-CN"),
     Shot("past", f"/guests?at={CRASH}"),
     Shot("past-narrow-dark-zh", f"/guests?at={CRASH}", NARROW, "dark", "zh-CN"),
     Shot("guest-dark", f"/guests/{GUEST}", theme="dark"),

@@ -118,3 +118,20 @@ async def test_what_is_only_so_right_now_has_no_past_and_says_so(serve: Any) -> 
 def test_every_query_of_the_catalogue_is_of_a_moment_or_has_none() -> None:
     without = {query.name for query in QUERIES if AT not in query.parameters}
     assert without == {"usage.show", "alarm.list", "backup.list", "event.follow"}
+
+
+async def test_the_journal_leads_from_a_request_to_all_that_came_of_it(serve: Any) -> None:
+    async with serve("one") as served:
+        get = served.admin.request
+        await served.create("alpha")
+        key = {"idempotency-key": "start-it"}
+        answer = await get("POST", "/api/v2/guests/alpha/start", headers=key)
+        task = answer.json()["task"]["id"]
+        await ended(served.core, task)
+        asked = (await get("GET", f"/api/v2/tasks/{task}/history")).json()["items"][-1]
+        of_request = (await get("GET", "/api/v2/journal", params={"command": asked["command_id"]})).json()["items"]
+        assert asked in of_request
+        assert {fact["actor"] for fact in of_request} == {"admin"}
+        of_task = (await get("GET", f"/api/v2/journal?cause=task/{task}")).json()["items"]
+        assert {"task.ended", "guest.work_ended"} <= {fact["event"]["type"] for fact in of_task}
+        assert {fact["cause"] for fact in of_task} == {f"task/{task}"}

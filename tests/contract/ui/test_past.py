@@ -21,13 +21,13 @@ async def test_the_table_is_as_it_was_and_says_so(admin, core: FakeCore) -> None
     crash = facts_of(core, "legacy-erp")["guest.crashed"]
     after = await admin.get(f"/guests?at={crash}&q=legacy")
     assert 'data-state="crashed"' in after.text
-    assert "The past: 2026" in after.text
+    assert "You are looking at the past: 2026" in after.text
     assert "legacy-erp · Crashed: the guest panicked" in after.text
     before = await admin.get(f"/guests?at={crash - 1}&q=legacy")
     assert 'data-state="running"' in before.text
     assert 'data-state="crashed"' not in before.text
     now = await admin.get("/guests")
-    assert "The past: 2026" not in now.text
+    assert "You are looking at the past: 2026" not in now.text
 
 
 async def test_nothing_can_be_changed_there_and_nothing_moves(admin, core: FakeCore) -> None:  # type: ignore[no-untyped-def]
@@ -116,3 +116,48 @@ async def test_while_core_is_away_the_past_says_so(admin, core: FakeCore) -> Non
     page = await admin.get("/guests?at=5")
     assert page.status_code == 503
     assert "core_unreachable" in page.text
+
+
+async def test_the_dashboard_is_as_it_was(admin, core: FakeCore) -> None:  # type: ignore[no-untyped-def]
+    crash = facts_of(core, "legacy-erp")["guest.crashed"]
+    opened = await admin.get("/?at=now")
+    assert (opened.status_code, opened.headers["location"]) == (303, f"/?at={len(core.facts)}")
+    after, before = (await admin.get(f"/?at={crash}")).text, (await admin.get(f"/?at={crash - 1}")).text
+    for page in (after, before):
+        assert "You are looking at the past: 2026" in page
+        assert "Back to now" in page
+        assert 'action="/"' in page, "the scale moves this page"
+        assert 'data-live="' not in page.split('id="then"')[1].split("</main>")[0]
+        assert "/start" not in page
+        assert "/charts/zone" not in page
+    assert "1 crashed" in after
+    assert "1 crashed" not in before
+    listed = after.split('id="guest-list"')[1]
+    assert "legacy-erp" in listed.split("</table>")[0], "what needed somebody comes first"
+    assert f'href="/guests?at={crash}"' in listed
+    cells = after.split('id="pools-then"')[1]
+    assert re.search(r"Cell_0a1b2c3d4e5f.*?\d+ guests", cells, re.S)
+    none = (await admin.get("/?at=0")).text
+    assert "There were no guests then" in none
+    assert "Nothing had happened yet." in none
+    part = await admin.get(f"/?at={crash}&part=then", hx_request="true")
+    assert "<html" not in part.text
+    assert re.search(r'data-step="back" href="/\?at=\d+"', part.text)
+    assert (await admin.get("/?at=yesterday")).status_code == 422
+
+
+async def test_history_says_who_why_and_leads_on(admin, core: FakeCore) -> None:  # type: ignore[no-untyped-def]
+    wiki = next(row["id"] for row in core.rows["guest"].values() if row["name"] == "wiki")
+    facts = {fact["event"]["type"]: fact for fact in core.facts if fact["resource"] == f"guest/{wiki}"}
+    history = (await admin.get(f"/guests/{wiki}?tab=history")).text
+    asked, started = facts["guest.requested"]["command_id"], facts["guest.started"]["cause"]
+    assert f'<a href="/journal?command={asked}"' in history
+    cell, _, number = started.removeprefix("cell/").partition("@")
+    assert f'<a href="/cells/{cell}?tab=history">entry #{number} of {cell}&#39;s journal</a>' in history
+    of_request = (await admin.get(f"/journal?command={asked}")).text
+    assert "Requested with" in of_request
+    assert of_request.count('title="Position in the journal"') == 1
+    task = next(iter(core.rows["task"]))
+    of_task = (await admin.get(f"/journal?cause=task/{task}")).text
+    assert f'href="/tasks/{task}"' in of_task
+    assert "task.started" not in of_task

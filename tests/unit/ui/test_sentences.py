@@ -16,7 +16,7 @@ TAGS = sorted(str(kind.__struct_config__.tag) for kind in ZONE_RULES.event_types
 
 
 @pytest.mark.parametrize("language", sorted(WORDS))
-@pytest.mark.parametrize("tag", [tag for tag in TAGS if not tag.startswith("zone.")])
+@pytest.mark.parametrize("tag", TAGS)
 def test_every_event_has_a_sentence(tag: str, language: str) -> None:
     words = WORDS[language]
     story = sentences.tell({"event": {"type": tag}}, words, Formats(words))
@@ -61,7 +61,10 @@ def test_problems_keep_cores_words_in_english_and_are_translated_by_code() -> No
 def test_core_and_cells_are_named_as_doers() -> None:
     assert [sentences.actor_word(who) for who in ("core", "cell/Cell_1", "ada")] == ["Core", "Cell_1", "ada"]
     assert sentences.cause_word("task/25b8999b-1", WORDS["en"]) == "task 25b8999b"
-    assert sentences.cause_word("cell/Cell_1@8", WORDS["en"]) == ""
+    assert sentences.cause_word("cell/Cell_1@8", WORDS["en"]) == "entry #8 of Cell_1's journal"
+    assert sentences.cause_word("request/1", WORDS["en"]) == sentences.cause_word("", WORDS["en"]) == ""
+    assert sentences.cause_url("task/25b8999b-1") == "/tasks/25b8999b-1"
+    assert sentences.cause_url("cell/Cell_1@8") == "/cells/Cell_1?tab=history"
 
 
 def test_facts_encode_as_core_sends_them() -> None:
