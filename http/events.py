@@ -52,7 +52,7 @@ class EventStreams:
 
     def __init__(self, core: "Core", *, streams_max: int = STREAMS_MAX, patience_s: float = SEND_PATIENCE_S) -> None:
         self._core = core
-        self._clients: set[_Client] = set()
+        self._clients: dict[_Client, None] = {}  # in order, so that the same run tells them in the same order
         self._encoded: dict[int, bytes] = {}
         self._streams_max = streams_max
         self._patience_s = patience_s
@@ -79,11 +79,11 @@ class EventStreams:
                 hint="Close one, or try again later.",
             )
         client = _Client(self._core, kinds, after, self._patience_s)
-        self._clients.add(client)
+        self._clients[client] = None
         try:
             await client.run(receive, send, self._change)
         finally:
-            self._clients.discard(client)
+            self._clients.pop(client, None)
 
     def _start(self, last_event_id: str) -> int:
         """Where to begin: after the named position, or now. One from the future (another journal) begins now too."""

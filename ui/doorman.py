@@ -11,10 +11,9 @@ import logging
 import secrets
 from collections.abc import Callable
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 import anyio
-import anyio.to_thread
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
@@ -33,12 +32,31 @@ from nano.domain.session import (
     why_over,
 )
 from nano.journal.ledger import Ledger
+from nano.journal.workers import THREADS, Workers
 from nano.ui.throttle import Throttle
 
 log = logging.getLogger("nano.ui")
 
 HASHERS: Final = 2
 SWEEP_S: Final = 60.0
+
+
+class Hasher(Protocol):
+    """What is asked of ``argon2.PasswordHasher``."""
+
+    def hash(self, password: str) -> str: ...
+
+    def verify(self, hash: str, password: str) -> bool:
+        """Raises VerificationError, InvalidHashError."""
+        ...
+
+
+HASHER: Final[Hasher] = PasswordHasher()
+
+
+def new_token() -> str:
+    """A browser's secret, 256 bits."""
+    return secrets.token_urlsafe(32)
 
 
 class TooManyAttempts(Refusal):
@@ -62,7 +80,9 @@ class Doorman:
         lifetimes: Lifetimes,
         throttle: Throttle,
         clock: Callable[[], datetime],
-        hasher: PasswordHasher | None = None,
+        hasher: Hasher = HASHER,
+        token: Callable[[], str] = new_token,
+        workers: Workers = THREADS,
         on_close: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._office = office
@@ -70,11 +90,13 @@ class Doorman:
         self._lifetimes = lifetimes
         self._throttle = throttle
         self._clock = clock
-        self._hasher = hasher or PasswordHasher()
+        self._hasher = hasher
+        self._token = token
+        self._workers = workers
         self._limiter = anyio.CapacityLimiter(HASHERS)
         self._seen: dict[str, datetime] = {}
         self._on_close = on_close
-        self._dummy = self._hasher.hash(secrets.token_hex(16))
+        self._dummy = self._hasher.hash(token())
 
     @property
     def is_new(self) -> bool:
@@ -167,7 +189,7 @@ class Doorman:
             await anyio.sleep(SWEEP_S)
 
     async def _open(self, name: str, address: str) -> Entry:
-        token = secrets.token_urlsafe(32)
+        token = self._token()
         command = OpenSession(account=name, digest=digest_of(token), address=address)
         await self._ledger.execute(command, actor=name, command_id="")
         session = self._office.session_of(digest_of(token))
@@ -183,7 +205,8 @@ class Doorman:
         self._on_close(session_id)
 
     async def _hash(self, password: str) -> str:
-        return await anyio.to_thread.run_sync(self._hasher.hash, password, limiter=self._limiter)
+        async with self._limiter:
+            return await self._workers.run(self._hasher.hash, password)
 
     async def _verify(self, account: Account | None, password: str) -> bool:
         hashed = account.password_hash if account else self._dummy
@@ -194,7 +217,8 @@ class Doorman:
             except (VerificationError, InvalidHashError):
                 return False
 
-        return await anyio.to_thread.run_sync(check, limiter=self._limiter) and account is not None
+        async with self._limiter:
+            return await self._workers.run(check) and account is not None
 
 
 def digest_of(token: str) -> str:

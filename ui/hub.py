@@ -54,7 +54,7 @@ class Hub:
     """``generation`` tells this run's marks from those of a run before."""
 
     def __init__(self, generation: str = "") -> None:
-        self._seats: set[Seat] = set()
+        self._seats: dict[Seat, None] = {}
         self._generation = generation
         self._number = 0
         self._recent: deque[frozenset[str]] = deque(maxlen=REMEMBERED)
@@ -79,13 +79,13 @@ class Hub:
         if len(self._seats) >= SEATS_MAX or mine >= SEATS_PER_SESSION_MAX:
             raise Refusal("Too many pages listen at once.", code="too_many_listeners", hint="Close some tabs.")
         seat = Seat(session)
-        self._seats.add(seat)
+        self._seats[seat] = None
         if since and (missed := self.missed(since)):
             seat.tell(missed)
         try:
             yield seat
         finally:
-            self._seats.discard(seat)
+            self._seats.pop(seat, None)
 
     def publish(self, topics: set[str]) -> None:
         if topics:

@@ -1,7 +1,6 @@
-"""FrontEnd, the node: its journal, its subscription to Core, and the portal on one HTTP port.
+"""Opening a FrontEnd on the real world: its folder, its key, and the portal on one HTTP port. ``frontend`` knows none.
 
-Everything runs in one task group; when it is cancelled, open pages are told to go, then the listener, then the journal
-close, in that order. Core may be absent at any time: the node starts and answers without it.
+When it is cancelled, open pages are told to go, then the listener, then the journal close, in that order.
 """
 
 import json
@@ -11,7 +10,7 @@ import socket
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -22,29 +21,18 @@ import uvicorn
 import nano
 from nano.domain.errors import Failure
 from nano.domain.office import Office
-from nano.domain.session import Lifetimes
 from nano.http.wire import BoundedProtocol
 from nano.journal.commit_log import CommitLog
 from nano.journal.feed import Feed
-from nano.journal.health import NodeHealth, upkeep_of
+from nano.journal.health import upkeep_of
 from nano.journal.ledger import Ledger
 from nano.transports.identity import load_or_create
 from nano.transports.journal_signer import JournalSigner
 from nano.transports.node_files import write_node_card
-from nano.ui.app import make_app
-from nano.ui.core_api import CoreApi, Find
-from nano.ui.doorman import Doorman
-from nano.ui.follower import Follower
-from nano.ui.hub import Hub
-from nano.ui.mirror import Mirror
-from nano.ui.portal import Portal
-from nano.ui.relay import Consoles
-from nano.ui.render import Renderer
+from nano.ui.core_api import Find
+from nano.ui.frontend import FrontEnd
 from nano.ui.settings import Settings
-from nano.ui.statics import Statics
-from nano.ui.throttle import Throttle
 from nano.ui.usage_ring import UsageRing
-from nano.ui.words import load_words
 
 log = logging.getLogger("nano.ui")
 
@@ -77,68 +65,29 @@ async def run_frontend(
     write_node_card(folder, "frontend", name)
     journal = CommitLog(folder / "data" / "journal", clock=clock, signer=JournalSigner(identity))
     async with Ledger.open(journal, office, clock=clock, new_id=ids, feed=Feed()) as ledger:
-        core, hub, usage = CoreApi(find), Hub(ids()), usage or UsageRing()
-        mirror, consoles = Mirror(clock()), Consoles(core, clock)
-
-        def session_ended(session_id: str) -> None:
-            hub.close(session_id)
-            consoles.close(session_id)
-
-        doorman = Doorman(
-            office,
-            ledger,
-            lifetimes=Lifetimes(
-                idle=timedelta(minutes=settings.session.idle_minutes),
-                absolute=timedelta(hours=settings.session.absolute_hours),
-            ),
-            throttle=Throttle(
-                {"account": settings.login.failures_per_account, "address": settings.login.failures_per_address},
-                settings.login.window_minutes * 60,
-            ),
-            clock=clock,
-            on_close=session_ended,
-        )
         upkeep = upkeep_of(folder, ledger, settings.backup, settings.alarms, settings.archive, clock)
-        health = NodeHealth("frontend", name, ledger, clock=clock, upkeep=upkeep)
-        health.listen(lambda: hub.publish({"alarm", "backup"}))
-        statics, languages = Statics(), load_words()
-        portal = Portal(
-            core=core,
-            mirror=mirror,
-            hub=hub,
-            usage=usage,
-            doorman=doorman,
-            consoles=consoles,
-            languages=languages,
-            renderer=Renderer(languages, statics, clock),
-            clock=clock,
-            https=settings.listen.https,
-            health=health,
+        frontend = FrontEnd(
+            name, ledger, office, find, settings, clock=clock, generation=ids(), usage=usage, upkeep=upkeep
         )
-        follower = Follower(core, mirror, hub, usage, clock=clock)
         listener = _listen(settings.listen.host, settings.listen.port)
-        server = _server(make_app(portal, statics), settings)
+        server = _server(frontend.app, settings)
         try:
-            async with anyio.create_task_group() as group:
+            async with frontend.running(), anyio.create_task_group() as group:
                 await group.start(serve_http, server, listener)
                 address = _write_endpoint(folder, settings.listen.host, listener.getsockname()[1])
-                group.start_soon(follower.run)
-                group.start_soon(doorman.run)
-                group.start_soon(health.run)
                 if settings.metrics.port:
                     from nano.http.metrics import NodeMetrics  # its library is wanted by few
                     from nano.http.metrics_page import serve_metrics
 
-                    group.start_soon(serve_metrics, settings.metrics, NodeMetrics("frontend", health, clock))
+                    group.start_soon(serve_metrics, settings.metrics, NodeMetrics("frontend", frontend.health, clock))
                 ready(f"portal at {address}")
                 try:
                     await anyio.sleep_forever()
                 finally:
-                    hub.close()
+                    frontend.hub.close()
         finally:
             (folder / "run" / "endpoint.json").unlink(missing_ok=True)
             listener.close()
-            await core.aclose()
 
 
 class Listener(uvicorn.Server):

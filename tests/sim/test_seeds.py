@@ -16,6 +16,7 @@ from nano.tools.simulator.__main__ import main
 from nano.tools.simulator.disk import DiskSession
 from nano.tools.simulator.seeds import run_seed
 from nano.tools.simulator.world import World
+from nano.ui.mirror import Mirror
 
 SEEDS = range(1000, 1040)
 
@@ -100,6 +101,17 @@ def test_a_command_that_is_carried_out_again_when_it_is_repeated_is_caught(monke
     monkeypatch.setattr(commands, "command_id", lambda request: f"{next(numbers)}")
     outcomes = (run_seed(seed, minutes=8) for seed in range(1, 5))
     assert any("was answered with" in text for outcome in outcomes for text in outcome.violations)
+
+
+def test_a_mirror_that_misses_a_change_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Mirror.apply
+
+    def forgetful(mirror: Mirror, resource: str, row: dict[str, object] | None, position: int) -> object:
+        return real(mirror, resource, row, position) if position % 50 else (set(), set())
+
+    monkeypatch.setattr(Mirror, "apply", forgetful)
+    outcomes = (run_seed(seed, minutes=4) for seed in range(1, 9))
+    assert any("are not Core's" in text for outcome in outcomes for text in outcome.violations)
 
 
 def test_the_command_ends_with_one_line_of_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

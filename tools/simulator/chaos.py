@@ -67,8 +67,9 @@ class Chaos:
     # ---- the kinds
 
     def _anyone(self) -> Machine:
-        """Core as often as all cells together."""
-        return self._world.core if self._random.random() < 0.4 else self._some_cell()
+        """Core as often as all others together."""
+        draw = self._random.random()
+        return self._world.core if draw < 0.4 else self._world.frontend if draw < 0.5 else self._some_cell()
 
     def _some_cell(self) -> Machine:
         return self._random.choice(list(self._world.cells.values()))
@@ -99,7 +100,7 @@ class Chaos:
             machine.process.stop()
 
     async def _partition(self) -> None:
-        name = self._random.choice([*self._world.cells, "users"])
+        name = self._random.choice([*self._world.cells, "users", "frontend"])
         self._world.partition(name)
         await self._while(1.0, 90.0)
         self._world.reunite(name)

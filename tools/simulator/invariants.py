@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from nano.core.core import Core
 from nano.domain.cell import Cell
 from nano.domain.facts import Change, Fact, Model
 from nano.domain.host_domain import HostDomain
@@ -21,9 +22,10 @@ from nano.hypervisor.simulated import SimulatedHost
 from nano.journal.ledger import Ledger
 from nano.journal.reader import JournalReader
 from nano.journal.verify import verify
-from nano.projections.table import Table
+from nano.projections.table import PAGE_MAX, Table
 from nano.projections.zone_views import SHOWN, ZoneViews
 from nano.tools.simulator.disk import DiskSession, SimulatedDisk
+from nano.ui.mirror import KEY_OF, Mirror
 
 Report = Callable[[str], None]
 
@@ -108,9 +110,21 @@ def views_differ(zone: Zone, ledger: Ledger, views: ZoneViews) -> list[str]:
     return [kind for kind in folded if _rows(fresh.tables[kind]) != _rows(views.tables[kind])]
 
 
+def mirror_differs(mirror: Mirror, core: object) -> list[str]:
+    """Kinds whose rows are not Core's; of Core being away, all."""
+    if not isinstance(core, Core) or mirror.away_since is not None:
+        return ["every kind: it says that Core is away"]
+    found = []
+    for kind, rows in mirror.rows.items():
+        told = msgspec.json.decode(core.views.tables[kind].page(PAGE_MAX).body)["items"]
+        if rows != {row[KEY_OF[kind]]: row for row in told}:
+            found.append(kind)
+    return found
+
+
 def _rows(table: Table) -> bytes:
     """Without the position, which is that of the last change a row of the table has seen."""
-    return table.page().body.rpartition(b',"position"')[0]
+    return table.page(PAGE_MAX).body.rpartition(b',"position"')[0]
 
 
 def look(zone: Zone | None, hosts: Mapping[str, SimulatedHost], report: Report) -> None:

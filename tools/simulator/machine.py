@@ -1,15 +1,14 @@
 """A machine of the simulated zone and the process that runs on it: started, killed, stopped, started again.
 
-``Machine`` outlives its processes: disk, clock, hypervisor, pins. ``Process`` is one life of its node, made of the very
-``Core`` and ``CellNode`` that the daemons run. Invariant: killing is final and instant; what the node's code still does
+``Machine`` outlives its processes: disk, clock, hypervisor, pins. ``Process`` is one life of its node (``nodes``). Invariant:
+killing is final and instant; what the node's code still does
 while it unwinds has no effect, because every port of a dead process is void.
 """
 
 import asyncio
-import hashlib
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -17,16 +16,8 @@ from typing import Final
 import anyio
 import anyio.abc
 
-from nano.cell.cell import CellNode
-from nano.cell.image_cache import ImageCache, Progress
-from nano.core.core import Core
-from nano.domain.errors import HostError, JournalDamaged, NanoError
+from nano.domain.errors import JournalDamaged, NanoError
 from nano.domain.facts import Model
-from nano.domain.image import Image
-from nano.domain.site import Site
-from nano.domain.zone import Zone
-from nano.http.app import make_app
-from nano.http.credentials import Credential, Credentials
 from nano.hypervisor.simulated import SimulatedHost
 from nano.journal.commit_log import CommitLog
 from nano.journal.feed import Feed
@@ -37,18 +28,14 @@ from nano.tools.simulator.carrier import App, Served
 from nano.tools.simulator.disk import DiskSession, SimulatedDisk
 from nano.tools.simulator.host import HostConnection, Trouble
 from nano.tools.simulator.invariants import Audit
+from nano.tools.simulator.nodes import EPOCH, Node
 from nano.tools.simulator.workers import VirtualJournals, VirtualWorkers
-from nano.transports.messages import ImageSource
 from nano.transports.trust import MemoryPinStore
 
-EPOCH: Final = datetime(2026, 1, 1, tzinfo=UTC)
 UNWIND_S: Final = 300.0  # a stopped node must have ended by then
 RESTART_S: Final = (0.5, 40.0)
 
-Node = Core | CellNode
-
-KEY: Final = "a key of the simulator"
-CREDENTIALS: Final = Credentials([Credential(id, KEY, role) for id, role in (("somebody", "administrator"),)])
+Opener = Callable[["Process", Ledger], AbstractAsyncContextManager[Node]]
 
 
 class WallClock:
@@ -61,19 +48,22 @@ class WallClock:
 
 
 class Machine:
-    """``kind`` is core or cell. ``on_up(machine, process)`` is called when its node answers."""
+    """``model`` makes what its journal folds into, ``open_node`` what runs on that. ``on_up(machine, process)`` is called
+    when its node answers."""
 
     def __init__(
         self,
         name: str,
-        kind: str,
+        model: Callable[[], Model],
+        open_node: "Opener",
         seed: str,
         tasks: anyio.abc.TaskGroup,
         report: Callable[[str], None],
         on_up: Callable[["Machine", "Process"], None],
     ) -> None:
         self.name = name
-        self.kind = kind
+        self.model = model
+        self.open_node = open_node
         self.random = Random(f"{seed}/{name}")  # noqa: S311 - a simulation
         self.disk = SimulatedDisk(Random(f"{seed}/{name}/disk"))  # noqa: S311
         self.clock = WallClock()
@@ -128,7 +118,8 @@ class Process:
         self.alive = True
         self.stopping = False
         self.node: Node | None = None
-        self.app: App | None = None  # what it answers HTTP with
+        self.apps: dict[str, App] = {}  # what it answers HTTP with, by name
+        self.workers = VirtualWorkers(Random(machine.random.getrandbits(64)))  # noqa: S311
         self.over = anyio.Event()
         self.session = DiskSession(machine.disk, self._on_crash)
         self.host = HostConnection(machine.host, machine.trouble)
@@ -137,11 +128,12 @@ class Process:
         self.tasks: anyio.abc.TaskGroup | None = None
         self.power_at_crash = False
 
-    def served(self) -> Served | None:
-        """What answers HTTP here, None while nothing does."""
-        if not self.alive or self.node is None or self.app is None or self.tasks is None:
+    def served(self, name: str) -> Served | None:
+        """What answers HTTP under this name, None while nothing does."""
+        app = self.apps.get(name)
+        if not self.alive or self.node is None or app is None or self.tasks is None:
             return None
-        return Served(self.app, self.tasks, self.died, self._broke)
+        return Served(app, self.tasks, self.died, self._broke)
 
     def kill(self) -> None:
         if not self.alive:
@@ -205,51 +197,21 @@ class Process:
     async def _open(self) -> AsyncIterator[Node]:
         machine = self.machine
         log = CommitLog(machine.folder / "journal", clock=machine.clock, disk=self.session, segment_bytes_max=256 << 10)
-        model: Model = Zone() if machine.kind == "core" else Site()
-        workers = VirtualWorkers(Random(machine.random.getrandbits(64)))  # noqa: S311
         async with Ledger.open(
             log,
-            model,
+            machine.model(),
             clock=machine.clock,
             new_id=machine.new_id,
             feed=Feed(),
-            workers=workers,
+            workers=self.workers,
             journals=VirtualJournals,
         ) as ledger:
             machine.audit.opened(ledger)
-            if isinstance(model, Zone):
-                core = Core(
-                    "Core_sim", ledger, model, clock=machine.clock, source=_source, generation=str(machine.starts)
-                )
-                api = make_app(core, CREDENTIALS, clock=machine.clock)
-                async with core.running():
-                    self.app = api
-                    try:
-                        yield core
-                    finally:
-                        api.begin_shutdown()
-            else:
-                assert isinstance(model, Site)
-                images = ImageCache(machine.folder / "images", _no_fetch)
-                now = asyncio.get_running_loop().time
-                cell = CellNode(machine.name, ledger, model, self.host, images, clock=machine.clock, now=now)
-                async with cell.running():
-                    yield cell
-
-
-def fingerprint_of(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()
+            async with machine.open_node(self, ledger) as node:
+                yield node
 
 
 def _leaves(error: BaseException) -> list[BaseException]:
     if isinstance(error, BaseExceptionGroup):
         return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
     return [error]
-
-
-def _source(image: Image) -> ImageSource:
-    return ImageSource(image.id, image.path, image.size, image.sha256)
-
-
-async def _no_fetch(source: ImageSource, target: Path, progress: Progress) -> None:  # noqa: ARG001
-    raise HostError("There are no images in the simulator.")

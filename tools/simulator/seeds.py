@@ -11,10 +11,11 @@ import anyio
 
 from nano.core.core import Core
 from nano.tools.simulator.chaos import Chaos
-from nano.tools.simulator.invariants import digest_of, look, unrest, views_differ
+from nano.tools.simulator.invariants import digest_of, look, mirror_differs, unrest, views_differ
 from nano.tools.simulator.users import Users
 from nano.tools.simulator.virtual_time import run_virtual
 from nano.tools.simulator.world import World
+from nano.ui.frontend import FrontEnd
 
 CALM_MAX_S: Final = 2 * 3600.0  # longer than any deadline of a task
 CALM_STEP_S: Final = 20.0
@@ -138,6 +139,9 @@ async def _calm_down(world: World, users: Users) -> None:
             world.report(f"{name}: at rest, replay is not the live state")
         if damage := machine.audit.damage():
             world.report(f"{name}: at rest, {damage}")
+        if isinstance(node, FrontEnd):
+            for kind in mirror_differs(node.mirror, world.core.node):
+                world.report(f"frontend: at rest, its rows of {kind} are not Core's")
         if isinstance(node, Core):
             for kind in views_differ(node.zone, node.ledger, node.views):
                 world.report(f"core: at rest, the rows of {kind} are not what a restart would show")

@@ -24,7 +24,7 @@ from nano.domain.machine import MEBI
 from nano.domain.task import CancelTask
 from nano.http.client import ApiError
 from nano.http.routing import PREFIX
-from nano.tools.simulator.machine import EPOCH
+from nano.tools.simulator.nodes import EPOCH
 from nano.tools.simulator.watcher import Watcher
 from nano.tools.simulator.world import World
 

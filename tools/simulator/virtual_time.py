@@ -94,9 +94,11 @@ def _orderly() -> Iterator[None]:
     enabled = gc.isenabled()
     CancelScope.__hash__ = _hash_of_task  # type: ignore[method-assign,assignment]
     gc.disable()
+    gc.freeze()  # what was there before is not looked at again and again
     try:
         yield
     finally:
+        gc.unfreeze()
         CancelScope.__hash__ = former  # type: ignore[method-assign]
         if enabled:
             gc.enable()

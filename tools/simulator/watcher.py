@@ -12,6 +12,7 @@ import msgspec
 
 from nano.domain.errors import NanoError
 from nano.http.client import AsyncSignedClient
+from nano.projections.zone_views import KINDS
 from nano.tools.simulator.invariants import Audit
 from nano.tools.simulator.world import World
 
@@ -47,7 +48,7 @@ class Watcher:
             await anyio.sleep(self._random.uniform(*PAUSE_S))
 
     async def _follow(self) -> None:
-        events = self._client.events(self.position)
+        events = self._client.events(self.position, kinds=(*KINDS, "zone"))  # all facts, no measurements
         async with aclosing(events):  # type: ignore[type-var]
             async for event in events:
                 if event.id is not None:

@@ -19,14 +19,16 @@ from nano.core.core import Core
 from nano.core.node import TakesNoOrders
 from nano.core.trust import CellTrust
 from nano.domain.errors import NanoError
-from nano.domain.facts import Change
+from nano.domain.facts import Change, Model
+from nano.domain.office import Office
 from nano.domain.site import Site
 from nano.domain.zone import Zone
 from nano.http.client import AsyncSignedClient, Signer
 from nano.hypervisor.simulated import SimulatedHost
 from nano.tools.simulator.carrier import Carrier, Served, Weather
 from nano.tools.simulator.invariants import look
-from nano.tools.simulator.machine import KEY, Machine, Process, fingerprint_of
+from nano.tools.simulator.machine import Machine, Opener, Process
+from nano.tools.simulator.nodes import KEY, fingerprint_of, open_cell, open_core, open_frontend
 from nano.tools.simulator.wire import Wire, WireEnd
 from nano.transports.handshake import AcceptedLink, Connector
 from nano.transports.messages import Hello, Welcome
@@ -34,6 +36,7 @@ from nano.transports.settings import LinkSettings
 from nano.transports.stream_link import StreamLink
 from nano.transports.trust import PinnedCore
 from nano.transports.unwrap import plain_errors
+from nano.ui.core_api import CoreClient
 
 DOMAIN: Final = "sim"
 SETTINGS: Final = LinkSettings()
@@ -57,11 +60,16 @@ class World:
         self.partitioned: set[str] = set()
         self.wires: dict[str, Wire] = {}
         self._tasks = tasks
+        self._clients = 0
         self._loop = asyncio.get_running_loop()
-        self.core = Machine("core", "core", seed, tasks, self.report, self._on_up)
+        self.core = self._machine("core", Zone, open_core)
+        self.frontend = self._machine("frontend", Office, functools.partial(open_frontend, find=self._find_core))
         names = [f"cell-{number}" for number in range(1, cells + 1)]
-        self.cells = {name: Machine(name, "cell", seed, tasks, self.report, self._on_up) for name in names}
-        self.machines = {"core": self.core, **self.cells}
+        self.cells = {name: self._machine(name, Site, open_cell) for name in names}
+        self.machines = {"core": self.core, "frontend": self.frontend, **self.cells}
+
+    def _machine(self, name: str, model: Callable[[], Model], open_node: Opener) -> Machine:
+        return Machine(name, model, open_node, self.seed, self._tasks, self.report, self._on_up)
 
     # ---- what is seen from outside
 
@@ -87,19 +95,27 @@ class World:
         return sites if len(sites) == len(self.cells) else None
 
     def http_weather(self, name: str) -> Weather:
-        """Between that machine and Core."""
+        """Between that machine and the one it asks."""
         lost = max(self.cut_probability, HTTP_LOST) if self.trouble else 0.0
         return Weather(self.delay_s, lost, name in self.partitioned)
 
-    def core_served(self) -> Served | None:
-        return self.core.process.served() if self.core.process is not None else None
+    def carrier(self, name: str, machine: Machine, app: str, session: str) -> Carrier:
+        """From a client on the machine of that name to what a machine serves. ``session`` is unlike any other."""
+
+        def serve() -> Served | None:
+            return machine.process.served(app) if machine.process is not None else None
+
+        random = Random(f"{self.seed}/http/{session}")  # noqa: S311 - a simulation
+        return Carrier(serve, functools.partial(self.http_weather, name), random, self.faults, client=session)
 
     def client(self, name: str, credential: str, clock: Callable[[], datetime], session: str) -> AsyncSignedClient:
         """A client of Core's API on that machine."""
-        random = Random(f"{self.seed}/http/{name}/{session}")  # noqa: S311 - a simulation
-        weather = functools.partial(self.http_weather, name)
-        carrier = Carrier(self.core_served, weather, random, self.faults, client=name)
+        carrier = self.carrier(name, self.core, "api", session)
         return AsyncSignedClient("http://core:5850", Signer(credential, KEY, clock, session), transport=carrier)
+
+    async def _find_core(self, process: Process) -> CoreClient:
+        self._clients += 1
+        return self.client("frontend", "portal", process.machine.clock, f"portal{self._clients}")
 
     # ---- running
 
