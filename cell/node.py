@@ -18,6 +18,7 @@ from nano.cell.image_cache import Fetch, ImageCache, Progress
 from nano.cell.settings import CellSettings
 from nano.domain.naming import require_name
 from nano.domain.site import Site
+from nano.hypervisor.bandwidth_probe import why_no_bandwidth
 from nano.hypervisor.libvirt_host import LibvirtHost
 from nano.hypervisor.virt_probe import VirtProbe, choose_virt_type
 from nano.journal.commit_log import CommitLog
@@ -114,6 +115,9 @@ async def _open_host(folder: Path, name: str, settings: CellSettings) -> Libvirt
     wanted = settings.hypervisor
     probe: VirtProbe = await anyio.to_thread.run_sync(choose_virt_type, folder / "data", wanted.virt_type)
     log.info("virtualisation type=%s reason=%s", probe.virt_type, probe.note)
+    no_bandwidth = await anyio.to_thread.run_sync(why_no_bandwidth)
+    if no_bandwidth:
+        log.info("network interfaces are not limited reason=%s", no_bandwidth)
     return await LibvirtHost.open(
         wanted.uri,
         volumes=_volumes(folder, settings),
@@ -122,6 +126,7 @@ async def _open_host(folder: Path, name: str, settings: CellSettings) -> Libvirt
         bridge=wanted.bridge,
         cell=name,
         zone=settings.domain.name,
+        cannot={"bandwidth": no_bandwidth} if no_bandwidth else {},
     )
 
 

@@ -9,7 +9,7 @@ from nano.domain.guest_change import spec_of
 from nano.domain.image import Image
 from nano.transports.messages import ChangeDomain
 
-ACTIONS: Final = ("set",)
+ACTIONS: Final = ("set", "disk.add", "disk.grow", "disk.shrink", "disk.remove", "nic.add", "nic.remove", "reset")
 
 
 class ChangeWork:

@@ -11,6 +11,7 @@ from nano.domain import cell as ce
 from nano.domain import compute_pool as cp
 from nano.domain import guest_change as gx
 from nano.domain import guest_commands as gc
+from nano.domain import guest_devices as gd
 from nano.domain import image as im
 from nano.domain import task as ta
 from nano.domain.facts import Command
@@ -80,6 +81,15 @@ COMMANDS: Final[tuple[CommandEntry, ...]] = (
     ),
     CommandEntry("guest.redefine", gc.RedefineGuest, "POST", "/guests/{guest}/redefine", "operate", "guest", work=True),
     CommandEntry("guest.set", gx.SetGuest, "PATCH", "/guests/{guest}", "operate", "guest", work=True),
+    CommandEntry("guest.disk.add", gd.AddDisk, "POST", "/guests/{guest}/disks", "operate", "guest", work=True),
+    CommandEntry("guest.disk.grow", gd.GrowDisk, "POST", "/guests/{guest}/disks/grow", "operate", "guest", work=True),
+    CommandEntry(
+        "guest.disk.shrink", gd.ShrinkDisk, "POST", "/guests/{guest}/disks/shrink", "operate", "guest", work=True
+    ),
+    CommandEntry("guest.disk.remove", gd.RemoveDisk, "DELETE", "/guests/{guest}/disks", "operate", "guest", work=True),
+    CommandEntry("guest.nic.add", gd.AddNic, "POST", "/guests/{guest}/nics", "operate", "guest", work=True),
+    CommandEntry("guest.nic.remove", gd.RemoveNic, "DELETE", "/guests/{guest}/nics", "operate", "guest", work=True),
+    CommandEntry("guest.reset", gd.ResetGuest, "POST", "/guests/{guest}/reset", "operate", "guest", work=True),
     CommandEntry("guest.delete", gc.DeleteGuest, "DELETE", "/guests/{guest}", "operate", "guest", work=True),
     CommandEntry("guest.open_console", gc.OpenConsole, "POST", "/guests/{guest}/console", "operate", "guest"),
     CommandEntry("image.register", im.RegisterImage, "POST", "/images", "administer", "image", work=True),

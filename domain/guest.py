@@ -106,6 +106,7 @@ class GuestChanged(Event, frozen=True, kw_only=True, tag="guest.changed"):
 
     spec: MachineSpec
     pending: tuple[str, ...] = ()
+    image_name: str | None = None  # of another image that its system disk comes from
 
 
 class GuestAgentChanged(Event, frozen=True, tag="guest.agent_changed"):
@@ -191,7 +192,8 @@ def evolve_redefined(state: Guest, event: GuestRedefined, at: datetime) -> Guest
 
 
 def evolve_changed(state: Guest, event: GuestChanged, at: datetime) -> Guest:
-    return msgspec.structs.replace(state, spec=event.spec, pending=event.pending, changed_at=at)
+    image_name = state.image_name if event.image_name is None else event.image_name
+    return msgspec.structs.replace(state, spec=event.spec, pending=event.pending, image_name=image_name, changed_at=at)
 
 
 def evolve_agent_changed(state: Guest, event: GuestAgentChanged, at: datetime) -> Guest:

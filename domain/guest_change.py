@@ -100,21 +100,23 @@ def hold_for_change(
     allowed: tuple[str, ...] = ANY_POWER,
     verb: str = "changed",
     claims: dict[str, str] | None = None,
+    beside: int = 0,
 ) -> list[Emitted]:
-    """Open the task that has the guest's cell make it so. Raises Conflict, NoCapacity."""
+    """Open the task that has the guest's cell make it so. ``claims`` are values that nobody else may take meanwhile,
+    ``beside`` the bytes of disk that it needs while it goes on. Raises Conflict, NoCapacity."""
     if not guest.task:
         require_power(guest, allowed, verb)
-        require_capacity(zone, guest, spec)
+        require_capacity(zone, guest, spec, beside)
     arguments = {"spec": msgspec.json.encode(spec).decode(), **(claims or {})}
     return take_hold(zone, guest, action, context, plan=(CHANGE,), limit=LIMITS.change_deadline, arguments=arguments)
 
 
-def require_capacity(zone: "Zone", guest: Guest, spec: MachineSpec) -> None:
+def require_capacity(zone: "Zone", guest: Guest, spec: MachineSpec, beside: int) -> None:
     """Its cell has room for what it grows by."""
     more = Need(
         cores=max(0, spec.cores - guest.spec.cores),
         memory=max(0, spec.memory - guest.spec.memory),
-        disk=max(0, spec.disk_total - guest.spec.disk_total),
+        disk=max(0, spec.disk_total - guest.spec.disk_total) + beside,
     )
     score = zone.explain_growth(guest.cell, more)
     if score.code:

@@ -24,6 +24,8 @@ from nano.domain.guest import (
     GuestStopped,
     GuestVanished,
 )
+from nano.domain.image import Image
+from nano.domain.machine import MachineSpec
 
 if TYPE_CHECKING:
     from nano.domain.zone import Zone
@@ -60,7 +62,7 @@ def decide_report(zone: "Zone", command: RecordReport, context: Context) -> list
         guest = zone.get(f"guest/{fact.guest_id}")
         if not isinstance(guest, Guest) or guest.cell != command.cell:
             continue
-        event = _translate(guest, fact.event, fresh=guest.id in created)
+        event = _translate(zone, guest, fact.event, fresh=guest.id in created)
         if event is not None and guest.id not in gone:
             events.append(Emitted(f"guest/{guest.id}", event))
         if isinstance(event, GuestCreated):
@@ -70,7 +72,7 @@ def decide_report(zone: "Zone", command: RecordReport, context: Context) -> list
     return events
 
 
-def _translate(guest: Guest, event: Reported, *, fresh: bool) -> Event | None:
+def _translate(zone: "Zone", guest: Guest, event: Reported, *, fresh: bool) -> Event | None:
     if isinstance(event, hd.DomainCreated):
         return GuestCreated() if guest.phase == "creating" else None
     if guest.phase == "creating" and not fresh:
@@ -78,7 +80,7 @@ def _translate(guest: Guest, event: Reported, *, fresh: bool) -> Event | None:
     if isinstance(event, hd.DomainRedefined):
         return GuestRedefined()
     if isinstance(event, hd.DomainChanged):
-        return GuestChanged(spec=event.spec, pending=event.pending)
+        return GuestChanged(spec=event.spec, pending=event.pending, image_name=_new_image(zone, guest, event.spec))
     if isinstance(event, hd.DomainVanished):
         return GuestVanished(event.reason)
     if isinstance(event, hd.DomainPowerChanged):
@@ -87,6 +89,13 @@ def _translate(guest: Guest, event: Reported, *, fresh: bool) -> Event | None:
         return GuestAgentChanged(event.connected, event.addresses)
     # A removal can't be taken back, so it counts from here on, whatever becomes of the task that asked for it.
     return GuestDeleted() if guest.phase == "deleting" else GuestVanished("its domain was removed")
+
+
+def _new_image(zone: "Zone", guest: Guest, spec: MachineSpec) -> str | None:
+    if spec.image == guest.spec.image:
+        return None
+    image = zone.get(f"image/{spec.image}")
+    return image.name if isinstance(image, Image) else ""
 
 
 RULES: Final = Rules(decide={RecordReport: decide_report}, evolve={})

@@ -16,6 +16,7 @@ from nano.domain import compute_pool as cp
 from nano.domain import guest as gu
 from nano.domain import guest_change as gx
 from nano.domain import guest_commands as gc
+from nano.domain import guest_devices as gd
 from nano.domain import guest_hold as gh
 from nano.domain import image as im
 from nano.domain import report as rp
@@ -107,7 +108,7 @@ RULES: Final = Rules(
     states={"zone": ZoneInfo},
 )
 ZONE_RULES: Final = Rules.joined(
-    RULES, cp.RULES, ce.RULES, im.RULES, gu.RULES, gh.RULES, gc.RULES, gx.RULES, rp.RULES, ta.RULES
+    RULES, cp.RULES, ce.RULES, im.RULES, gu.RULES, gh.RULES, gc.RULES, gx.RULES, gd.RULES, rp.RULES, ta.RULES
 )
 
 

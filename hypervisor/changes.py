@@ -9,15 +9,15 @@ What a running domain can't follow takes effect at its next start and is given b
 """
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
 from nano.domain.errors import HostError
-from nano.domain.machine import MachineSpec
-from nano.hypervisor.host import DOMAIN_WRONG_STATE, HYPERVISOR_UNREACHABLE, Progress
+from nano.domain.machine import MachineSpec, NetworkLimits
+from nano.hypervisor.host import ABILITY_MISSING, DOMAIN_WRONG_STATE, HYPERVISOR_UNREACHABLE, Progress
 from nano.hypervisor.metadata import spec_digest
 from nano.hypervisor.shape import Difference, Shape, differences
 
@@ -73,8 +73,9 @@ class Restored(NamedTuple):
 
 
 class Changes:
-    def __init__(self, parts: ChangeParts) -> None:
+    def __init__(self, parts: ChangeParts, cannot: Mapping[str, str]) -> None:
         self._parts = parts
+        self._cannot = cannot
 
     async def is_defined(self, guest_id: str, spec: MachineSpec) -> bool:
         return (await self._parts.defined(guest_id)).digest == spec_digest(spec)
@@ -132,6 +133,13 @@ class Changes:
                 f"Volume {missing[0]} of guest {spec.name} is not on this host.",
                 code="volumes_missing",
                 hint="Restore it, or remove that disk from the guest.",
+            )
+        limits = spec.network_limits
+        if limits != before.network_limits and limits != NetworkLimits() and (why := self._cannot.get("bandwidth")):
+            raise HostError(
+                f"This host can't limit network interfaces: {why}.",
+                code=ABILITY_MISSING,
+                hint="Use a host whose kernel can, or leave the limit out.",
             )
         now = await self._parts.running(guest_id)
         if now is None:

@@ -30,11 +30,13 @@ DOMAIN_WRONG_STATE: Final = "domain_wrong_state"  # it runs, or does not, agains
 DOMAIN_FOREIGN: Final = "domain_foreign"  # a domain of that UUID exists without our mark, or is another cell's
 HYPERVISOR_UNREACHABLE: Final = "hypervisor_unreachable"  # libvirtd does not answer: try again later
 HYPERVISOR_TIMEOUT: Final = "hypervisor_timeout"  # of DeadlineExceeded: the call may still take effect
+ABILITY_MISSING: Final = "ability_missing"  # this host can't do that at all; ``Capabilities.cannot`` says why
 INVALID_GUEST_ID: Final = "invalid_guest_id"
 
 
 class Capabilities(msgspec.Struct, frozen=True):
-    """What this host can do, probed once at start. ``virt_note`` says in a sentence why virt_type is what it is."""
+    """What this host can do, probed once at start. ``virt_note`` says in a sentence why virt_type is what it is;
+    ``cannot`` names the abilities it lacks, each with the reason ("bandwidth": limits of network interfaces)."""
 
     virt_type: Literal["kvm", "qemu"]
     virt_note: str
@@ -43,6 +45,7 @@ class Capabilities(msgspec.Struct, frozen=True):
     hypervisor: str  # "libvirt 9.0.0, QEMU 7.2.22"
     bridge: str
     architecture: str = "x86_64"
+    cannot: dict[str, str] = {}
 
 
 class DomainView(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ import re
 import socket
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Literal
 
 import libvirt
@@ -55,14 +56,21 @@ class LibvirtHost:
 
     capabilities: Capabilities
 
-    def __init__(self, connection: LibvirtConnection, calls: BlockingCalls, volumes: Volumes, place: Place) -> None:
+    def __init__(
+        self,
+        connection: LibvirtConnection,
+        calls: BlockingCalls,
+        volumes: Volumes,
+        place: Place,
+        cannot: Mapping[str, str],
+    ) -> None:
         self._connection = connection
         self._calls = calls
         self._volumes = volumes
         self._place = place
         self._figures = HostFigures(volumes.folder)
         self._own = OwnDomains(connection)
-        self.changes = Changes(LibvirtChanges(connection, self._own, volumes, place))
+        self.changes = Changes(LibvirtChanges(connection, self._own, volumes, place), cannot)
 
     @classmethod
     async def open(
@@ -76,19 +84,21 @@ class LibvirtHost:
         cell: str = "",
         zone: str = "",
         qemu_img: QemuImg | None = None,
+        cannot: Mapping[str, str] = MappingProxyType({}),
     ) -> "LibvirtHost":
         """Connect to ``uri`` and keep volumes in the folder ``volumes`` (absolute; made when absent, 0711).
 
         ``virt_type`` and ``virt_note`` come from ``virt_probe``. ``cell`` and ``zone`` go into each domain's mark;
-        domains marked as another cell's are not ours. Raises HostError.
+        domains marked as another cell's are not ours. ``cannot``: what probes of the host found missing. Raises HostError.
         """
         calls = BlockingCalls("libvirt")
         connection = LibvirtConnection(uri, calls, cell)
         if not volumes.is_absolute():
             raise HostError(f"The volume folder {volumes} is not an absolute path.", code="volume_failed")
         folder = volumes
-        place = Place(virt_type=virt_type, volumes=folder, bridge=bridge, cell=cell, zone=zone)
-        host = cls(connection, calls, Volumes(folder, calls, qemu_img), place)
+        can_limit = "bandwidth" not in cannot
+        place = Place(virt_type=virt_type, volumes=folder, bridge=bridge, cell=cell, zone=zone, bandwidth=can_limit)
+        host = cls(connection, calls, Volumes(folder, calls, qemu_img), place, cannot)
         try:
             await calls.run(lambda: _make_folder(folder), what="Making the volume folder")
             versions = await connection.run(Connection.versions, what="Reading versions", deadline_s=CONNECT_LIMIT_S)
@@ -102,6 +112,7 @@ class LibvirtHost:
             memory=memory_total(),
             hypervisor=versions,
             bridge=bridge,
+            cannot=dict(cannot),
         )
         return host
 

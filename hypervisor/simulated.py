@@ -43,7 +43,7 @@ class SimulatedHost(SimulatedMachine):
 
     @property
     def changes(self) -> Changes:
-        return Changes(SimulatedChanges(self))
+        return Changes(SimulatedChanges(self), self.capabilities.cannot)
 
     async def domains(self) -> list[DomainView]:
         await self.enter("domains")

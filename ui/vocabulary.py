@@ -71,6 +71,13 @@ TASKS: Final = {
     "guest.force_reboot": N_("Reset guest"),
     "guest.redefine": N_("Define guest again"),
     "guest.set": N_("Change guest"),
+    "guest.disk.add": N_("Add disk"),
+    "guest.disk.grow": N_("Grow disk"),
+    "guest.disk.shrink": N_("Shrink disk"),
+    "guest.disk.remove": N_("Remove disk"),
+    "guest.nic.add": N_("Add network interface"),
+    "guest.nic.remove": N_("Remove network interface"),
+    "guest.reset": N_("Reset system disk"),
     "guest.delete": N_("Delete guest"),
     "image.register": N_("Register image"),
 }
@@ -97,6 +104,13 @@ ACTIONS: Final = {
     "force_reboot": N_("A reset was asked for"),
     "redefine": N_("Defining it again was asked for"),
     "set": N_("A change was asked for"),
+    "disk.add": N_("One more disk was asked for"),
+    "disk.grow": N_("A larger disk was asked for"),
+    "disk.shrink": N_("A smaller disk was asked for"),
+    "disk.remove": N_("Removing a disk was asked for"),
+    "nic.add": N_("One more network interface was asked for"),
+    "nic.remove": N_("Removing a network interface was asked for"),
+    "reset": N_("A new system disk was asked for"),
     "delete": N_("Deletion was asked for"),
 }
 OUTCOMES: Final = {

@@ -88,6 +88,22 @@ def _changed(event: Event) -> str:
     return f"was changed: {_machine(event['spec'])}{later}"
 
 
+WORKS: Final = {
+    "set": "change it",
+    "disk.add": "give it a disk",
+    "disk.grow": "grow a disk of it",
+    "disk.shrink": "shrink a disk of it",
+    "disk.remove": "take a disk from it",
+    "nic.add": "give it a network interface",
+    "nic.remove": "take a network interface from it",
+    "reset": "make its system disk anew",
+}
+
+
+def _doing(action: str) -> str:
+    return WORKS.get(action) or f"{action.replace('_', ' ')} it"
+
+
 def _work_ended(event: Event) -> str:
     return f"could not: {event['error']}" if event.get("error") else "its task has ended"
 
@@ -170,7 +186,7 @@ PHRASES: Final[dict[str, Phrase]] = {
     "guest.requested": _guest_requested,
     "guest.created": _said("was made: volumes and domain are there"),
     "guest.create_undone": lambda event: f"was given up and nothing of it is left: {event['reason']}",
-    "guest.work_started": lambda event: f"a task began to {event['action'].replace('_', ' ')} it",
+    "guest.work_started": lambda event: f"a task began to {_doing(event['action'])}",
     "guest.work_ended": _work_ended,
     "guest.deleted": _said("was deleted with its disks"),
     "guest.started": _because("is running"),

@@ -76,7 +76,10 @@ HELP: Final[dict[str, str]] = {
     "autostart": "start the guest whenever its cell starts",
     "start": "start it as soon as it is made",
     "hardware": "virtual hardware, such as disk=virtio or display=qxl",
-    "force": "also when it is running",
+    "force": "also when it is running; to shrink: also if that loses data",
+    "number": "which disk: 0 is the system disk, 1 the first data disk",
+    "size": "size of the disk, such as 10GiB",
+    "mac": "MAC address of the network interface",
     "state": "only those in this state",
     "severity": "only those that are critical, or warning",
     "code": "only those with this code, such as disk_full",
@@ -89,7 +92,7 @@ HELP: Final[dict[str, str]] = {
     "at": "as it was at this position, or at this time: 2026-11-21T03:10:53Z",
     "kinds": "kinds of resources, separated by commas",
 }
-SPELLED: Final = {"disks": "disk", "state": "in-state"}
+SPELLED: Final = {"disks": "disk", "number": "disk", "state": "in-state"}
 COMPLETES: Final = {
     "pool": "compute_pool",
     "cell": "cell",

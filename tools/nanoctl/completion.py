@@ -91,8 +91,8 @@ def candidates(words: Sequence[str], open_api: "Callable[[dict[str, str]], Api]"
         offered = _options(plain)
     elif not plain:
         offered = [*NOUNS]
-    elif len(plain) == 1 and plain[0] in NOUNS and plain[0] not in SINGLE:
-        offered = [verb.name for verb in verbs() if verb.noun == plain[0]]
+    elif plain[0] in NOUNS and plain[0] not in SINGLE and _verb(plain) is None:
+        offered = _next_words(plain)
     else:
         offered = _words_of(plain, given, open_api)
     return [word for word in offered if word.startswith(begun) or word == FILES]
@@ -101,7 +101,15 @@ def candidates(words: Sequence[str], open_api: "Callable[[dict[str, str]], Api]"
 def _verb(plain: list[str]) -> Verb | None:
     if plain and plain[0] in SINGLE:
         return find(plain[0], plain[0])
-    return find(plain[0], plain[1]) if len(plain) > 1 else None
+    found = (find(plain[0], " ".join(plain[1:end])) for end in range(2, len(plain) + 1))
+    return next((verb for verb in found if verb is not None), None)
+
+
+def _next_words(plain: list[str]) -> list[str]:
+    """Words of verbs that begin with what is there."""
+    begun = " ".join([*plain, ""])
+    rests = (verb.words.removeprefix(begun).split()[0] for verb in verbs() if verb.words.startswith(begun))
+    return [*dict.fromkeys(rests)]
 
 
 def _taken_apart(words: list[str]) -> tuple[list[str], dict[str, str], str | None]:

@@ -95,9 +95,10 @@ def _subject(field: str) -> Argument:
 
 
 def _spelled(name: str) -> tuple[str, str]:
+    """``guest.disk.add`` is ``guest disk add``: a verb of two words, the first of which groups some."""
     kind, _, verb = name.partition(".")
     verb = {"open_console": "console"}.get(verb, verb)
-    return NOUN_OF_KIND.get(kind, kind), verb.replace("_", "-")
+    return NOUN_OF_KIND.get(kind, kind), verb.replace("_", "-").replace(".", " ")
 
 
 _OWN: Final = (
@@ -179,5 +180,7 @@ def find(noun: str, name: str) -> Verb | None:
 _ORDER: Final = ("list", "show", "create", "register", "modify", "set", "add", "start", "stop", "force-stop", "reboot")
 
 
-def _rank(name: str) -> int:
-    return _ORDER.index(name) if name in _ORDER else len(_ORDER)
+def _rank(name: str) -> tuple[int, str]:
+    """Verbs that share their first word stand together."""
+    group = name.split(maxsplit=1)[0] if " " in name else ""
+    return (_ORDER.index(name) if name in _ORDER else len(_ORDER)), group

@@ -7,6 +7,7 @@ code 2 and say which words would be right.
 import argparse
 import difflib
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -68,11 +69,23 @@ def build(only: str | None = None) -> Parser:
             _add_verb(nouns.add_parser(noun, help=about, **_texts(single)), single)
             continue
         described = nouns.add_parser(noun, help=about, description=f"{noun}: {about}.")
-        under = described.add_subparsers(dest="verb", metavar="VERB", required=True, title="verbs", parser_class=Parser)
-        for verb in verbs():
-            if verb.noun == noun:
-                _add_verb(under.add_parser(verb.name, help=verb.summary, **_texts(verb)), verb)
+        _add_verbs(described, [verb for verb in verbs() if verb.noun == noun], 0)
     return parser
+
+
+def _add_verbs(parser: Parser, some: list[Verb], depth: int) -> None:
+    """Verbs by their word at ``depth``; one that several share stands for all of them, as ``disk`` in ``disk add``."""
+    under = parser.add_subparsers(
+        dest=f"verb{depth}", metavar="VERB", required=True, title="verbs", parser_class=Parser
+    )
+    for word, group in groupby(some, key=lambda verb: verb.name.split()[depth]):
+        sharing = list(group)
+        first = sharing[0]
+        if len(first.name.split()) == depth + 1:
+            _add_verb(under.add_parser(word, help=first.summary, **_texts(first)), first)
+            continue
+        about = ", ".join(verb.name.split()[depth + 1] for verb in sharing)
+        _add_verbs(under.add_parser(word, help=f"{word}: {about}"), sharing, depth + 1)
 
 
 def noun_in(words: Sequence[str]) -> str | None:

@@ -66,7 +66,7 @@ class HostConnection:
 
     @property
     def changes(self) -> Changes:
-        return Changes(ConnectedChanges(SimulatedChanges(self._machine), self._call))
+        return Changes(ConnectedChanges(SimulatedChanges(self._machine), self._call), self.capabilities.cannot)
 
     async def domains(self) -> list[DomainView]:
         return await self._call(self._machine.domains)

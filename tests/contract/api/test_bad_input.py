@@ -54,7 +54,7 @@ REFUSED: list[tuple[str, str, Any, int, str]] = [
     ("GET", "/journal?cursor=-1", None, 422, "invalid_cursor"),
     ("GET", "/nothing", None, 404, "unknown_route"),
     ("PUT", "/guests", GOOD, 405, "method_not_allowed"),
-    ("PATCH", "/guests/none", {}, 405, "method_not_allowed"),
+    ("PUT", "/guests/none", {}, 405, "method_not_allowed"),
 ]
 
 
