@@ -44,6 +44,7 @@ from nano.journal.engines.rows import (
     epoch_of,
     head_of,
     note,
+    opened_of,
     split,
     stored,
 )
@@ -57,7 +58,6 @@ log = logging.getLogger("nano.journal")
 
 INDEX_POSITIONS: Final = 256
 TRIES: Final = 3
-_opened = msgspec.json.Decoder(Opened)
 
 
 class DatabaseLog:
@@ -117,11 +117,9 @@ class DatabaseLog:
         recorder, mark = self._database.recorder, read_mark(self.disk, self.folder)
         first = recorder.select_events(LOG, lte=1)
         last = recorder.select_events(LOG, desc=True, limit=1)
-        try:
-            begun = _opened.decode(first[0].state) if first else Opened(0, secrets.token_hex(8), self._owner)
-            epoch = epoch_of(last[0]) if last else 0
-        except UNREADABLE as error:
-            raise damaged_row(self._database.name, 1, f"it can't be read ({error})") from error
+        name = self._database.name
+        begun = opened_of(name, first[0]) if first else Opened(0, secrets.token_hex(8), self._owner)
+        epoch = epoch_of(name, last[0]) if last else 0
         self._check(begun, mark, empty=not first)
         self._place = last[0].originator_version if last else 0
         self.epoch, self.poisoned = epoch + 1, None
@@ -328,7 +326,7 @@ class DatabaseLog:
         while high - low > INDEX_POSITIONS:
             middle = (low + high) // 2
             found = recorder.select_notifications(middle, 1, stop=high, topics=[LINE])
-            if found and found[0].id < high and head_of(found[0]).position <= position:
+            if found and found[0].id < high and head_of(self._database.name, found[0]).position <= position:
                 low = found[0].id
             else:
                 high = middle

@@ -5,15 +5,16 @@ begin anew, with nothing, beside its journal; and tools that are given only the 
 """
 
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from nano.journal.disk import Disk, replace_file
 from nano.journal.engines.settings import EngineSettings
 from nano.journal.segments import damaged
-from nano.journal.small_files import UNREADABLE
+from nano.journal.small_files import UNREADABLE, checked, with_check
 
-MARK_FILE = "engine.json"
+MARK_FILE: Final = "engine.json"
 
 
 class Mark(msgspec.Struct, frozen=True):
@@ -27,13 +28,13 @@ def read_mark(disk: Disk, folder: Path) -> Mark | None:
     """None where the journal is files. Raises JournalDamaged."""
     path = folder / MARK_FILE
     try:
-        return msgspec.json.decode(disk.read(path), type=Mark)
+        return msgspec.json.decode(checked(disk.read(path)), type=Mark)
     except FileNotFoundError:
         return None
-    except UNREADABLE as error:
+    except (*UNREADABLE, ValueError) as error:
         raise damaged(path, 0, f"it does not say where the journal is ({error})") from error
 
 
 def write_mark(disk: Disk, folder: Path, mark: Mark) -> None:
     if read_mark(disk, folder) != mark:
-        replace_file(disk, folder / MARK_FILE, msgspec.json.encode(mark) + b"\n")
+        replace_file(disk, folder / MARK_FILE, with_check(msgspec.json.encode(mark)))

@@ -15,7 +15,7 @@ This module knows rows, not when they are written.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple, TypeVar
 
 import msgspec
 from eventsourcing.persistence import ApplicationRecorder, Notification, StoredEvent
@@ -31,6 +31,10 @@ LINE: Final = "nano.line"
 VOID: Final = "nano.void"
 PAGE_FIRST: Final = 64
 PAGE_MAX: Final = 4_096
+COUNT_MAX: Final = 1 << 20
+"""More events than a line may hold, whose bytes are limited (``ledger``)."""
+_Size = Annotated[int, msgspec.Meta(ge=0)]
+T = TypeVar("T")
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -51,9 +55,9 @@ class Head(msgspec.Struct, frozen=True, gc=False):
     """``line`` is all that the line says besides its events and its hash; ``count`` is how many events it has, ``size`` how
     many bytes, ``offset`` how many bytes of text are before it in the log."""
 
-    offset: int
-    size: int
-    count: int
+    offset: _Size
+    size: _Size
+    count: Annotated[int, msgspec.Meta(ge=0, le=COUNT_MAX)]
     hash: str
     line: Body
 
@@ -82,6 +86,7 @@ _encode = msgspec.json.Encoder().encode
 _lines = msgspec.json.Decoder(_Whole)
 _heads = msgspec.json.Decoder(Head)
 _voids = msgspec.json.Decoder(Void)
+_openings = msgspec.json.Decoder(Opened)
 _tag_of = msgspec.json.Decoder(_Tagged).decode
 
 
@@ -95,7 +100,8 @@ class Pending(NamedTuple):
 def split(data: bytes, offset: int, previous: bytes) -> list[Pending]:
     """Rows of whole lines. Raises ValueError for a line that would not come back as it is."""
     found = []
-    for text in data.splitlines(keepends=True):
+    for bare in data[:-1].split(b"\n"):
+        text = bare + b"\n"
         line = _lines.decode(text)
         said = Body(**{name: getattr(line, name) for name in _SAID})
         head = Head(offset, len(text), len(line.events), line.hash, said)
@@ -124,16 +130,27 @@ def note(what: Opened | Void, place: int) -> StoredEvent:
     return StoredEvent(LOG, place, OPENED if isinstance(what, Opened) else VOID, _encode(what))
 
 
-def epoch_of(row: StoredEvent) -> int:
-    """Of any row under LOG."""
-    if row.topic == LINE:
-        return head_of(row).line.epoch
-    return _voids.decode(row.state).epoch
+def epoch_of(name: str, row: StoredEvent) -> int:
+    """Of any row under LOG in the database of this name. Raises JournalDamaged."""
+    return head_of(name, row).line.epoch if row.topic == LINE else _decoded(_voids, name, row).epoch
 
 
-def head_of(row: Notification | StoredEvent) -> Head:
-    """Of a row with the topic LINE."""
-    return _heads.decode(row.state)
+def head_of(name: str, row: StoredEvent) -> Head:
+    """Of a row with the topic LINE. Raises JournalDamaged."""
+    return _decoded(_heads, name, row)
+
+
+def opened_of(name: str, row: StoredEvent) -> Opened:
+    """Of a row with the topic OPENED. Raises JournalDamaged."""
+    return _decoded(_openings, name, row)
+
+
+def _decoded(decoder: "msgspec.json.Decoder[T]", name: str, row: StoredEvent) -> T:
+    try:
+        return decoder.decode(row.state)
+    except UNREADABLE as error:
+        number = row.id if isinstance(row, Notification) else row.originator_version
+        raise damaged_row(name, number, f"it can't be read ({error})") from error
 
 
 class Written(NamedTuple):
@@ -185,7 +202,7 @@ class RowScan:
             if row.originator_id != LOG:
                 raise self.damage(row.id, "it belongs to no line")
             if row.topic == LINE:
-                head = self._head(row)
+                head = head_of(self._name, row)
                 end = at + 1 + head.count
                 if end > len(rows):
                     break
@@ -197,12 +214,6 @@ class RowScan:
                 raise self.damage(row.id, "it is of no known kind")
             at = end
         return found, rows[at:]
-
-    def _head(self, row: Notification) -> Head:
-        try:
-            return _heads.decode(row.state)
-        except UNREADABLE as error:
-            raise self.damage(row.id, f"it can't be read ({error})") from error
 
     def _next_place(self, row: Notification) -> None:
         if (self._known or self.place) and row.originator_version != self.place + 1:

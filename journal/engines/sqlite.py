@@ -1,7 +1,7 @@
 """SQLite as a log's database, by the library's module ``eventsourcing.sqlite``: one file, in WAL mode, synced at each commit.
 
 The writer is the one who holds the lock on ``<file>.lock``. A reader opens the file for reading only; a file that nobody
-has open, and that was closed well, is read without leaving anything beside it.
+has open, and that was closed well, is read without leaving anything beside it (after a kill, SQLite notes in ``-shm`` who reads).
 """
 
 import sqlite3

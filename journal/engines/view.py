@@ -68,7 +68,7 @@ class DatabaseView(RealDisk):
         if path == self._commits.with_name(EPOCH):
             with self._asking():
                 last = self._database.recorder.select_events(LOG, desc=True, limit=1)
-            return epoch_text(epoch_of(last[0]) if last else 0)
+            return epoch_text(epoch_of(self._database.name, last[0]) if last else 0)
         if path.parent != self._commits:
             return super().read(path, offset, size)
         if path.suffix == ".seal":
@@ -162,7 +162,7 @@ class DatabaseView(RealDisk):
 
     def _line_after(self, row: int) -> tuple[int, Head] | None:
         rows = self._database.recorder.select_notifications(row, 1, topics=[LINE])
-        return (rows[0].id, head_of(rows[0])) if rows else None
+        return (rows[0].id, head_of(self._database.name, rows[0])) if rows else None
 
     def _end(self) -> int:
         """How many bytes the log has: notes of openings may stand behind the last line."""
@@ -170,7 +170,7 @@ class DatabaseView(RealDisk):
         while found := self._database.recorder.select_events(LOG, lte=place, desc=True, limit=8):
             for row in found:
                 if row.topic == LINE:
-                    head = head_of(row)
+                    head = head_of(self._database.name, row)
                     return head.offset + head.size
             place = found[-1].originator_version - 1
         return 0

@@ -175,6 +175,8 @@ HARM = {
     "a line is gone": "DELETE FROM {t} WHERE originator_id = 'nano.log' AND originator_version = 3",
     "the last line is gone": "DELETE FROM {t} WHERE originator_id = 'nano.log' AND originator_version = 4",
     "a row is added": "INSERT INTO {t} (originator_id, originator_version, topic, state) VALUES ('counter/z', 1, 'x', {state})",
+    "the last line is no JSON": "UPDATE {t} SET state = {state} WHERE originator_id = 'nano.log' AND originator_version = 4",
+    "a count is wrong": "UPDATE {t} SET state = {count} WHERE originator_id = 'nano.log' AND originator_version = 3",
     "a line is no JSON": "UPDATE {t} SET state = {state} WHERE originator_id = 'nano.log' AND originator_version = 3",
 }
 
@@ -187,11 +189,13 @@ async def test_rows_that_were_harmed_are_damage(place: Any, server: PostgresServ
             await ledger.execute(Count("a", number + 1), actor="admin", command_id="")
     if place.settings.engine == "sqlite":
         with sqlite3.connect(place.journal / "journal.db") as connection:
-            connection.execute(HARM[harm].format(t="stored_events", state="x'7b7d'"))
+            count = """CAST(replace(CAST(state AS TEXT), '"count":1', '"count":-1') AS BLOB)"""
+            connection.execute(HARM[harm].format(t="stored_events", state="x'7b7d'", count=count))
         connection.close()
     else:
         table = f"{place.settings.schema}.stored_events"
-        server.execute(HARM[harm].format(t=table, state=r"'\x7b7d'"), database="nano")
+        count = """convert_to(replace(convert_from(state, 'UTF8'), '"count":1', '"count":-1'), 'UTF8')"""
+        server.execute(HARM[harm].format(t=table, state=r"'\x7b7d'", count=count), database="nano")
     assert place.verified().damage is not None
     with pytest.raises(JournalDamaged) as refused:
         async with place.opened():
