@@ -179,19 +179,33 @@ async def _bind(
 ) -> tuple[asyncio.DatagramTransport, _Server, int]:
     for port in [ports] if isinstance(ports, int) else ports:
         try:
-            transport, server = await loop.create_datagram_endpoint(
-                lambda: _Server(side, acceptance, tasks), local_addr=(host, port)
-            )
+            bound = await _bound(loop, host, port)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise Failure(f"Can't listen on {host}: {error.strerror}.", code="listen_failed") from error
         else:
+            transport, server = await loop.create_datagram_endpoint(
+                lambda: _Server(side, acceptance, tasks), sock=bound
+            )
             return transport, server, transport.get_extra_info("sockname")[1]
     raise Failure(
         f"No free port for links on {host}.",
         code="port_in_use",
         hint=f"Nodes use UDP {PORTS.start}-{PORTS.stop - 1}; stop what holds them or configure another port.",
     )
+
+
+async def _bound(loop: asyncio.AbstractEventLoop, host: str, port: int) -> socket.socket:
+    """A socket of our own: uvloop would bind too, but not say which error it met."""
+    family, kind, protocol, _, address = (await loop.getaddrinfo(host, port, type=socket.SOCK_DGRAM))[0]
+    found = socket.socket(family, kind, protocol)
+    try:
+        found.setblocking(False)
+        found.bind(address)
+    except BaseException:
+        found.close()
+        raise
+    return found
 
 
 async def _resolve(address: str) -> tuple[Any, socket.AddressFamily]:

@@ -5,7 +5,7 @@ It is part of the package so that every room's tests (and the simulator) use the
 """
 
 # ruff: noqa: ARG001, ARG002 - parts that fill a port ignore some of what it gives them
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -140,13 +140,13 @@ def make_nodes(kind: str, folder: Path) -> Nodes:
 
 @asynccontextmanager
 async def serving(
-    nodes: Nodes, on_link: Callable[[AcceptedLink], Awaitable[None]], port: int = 0
+    nodes: Nodes, on_link: Callable[[AcceptedLink], Awaitable[None]], ports: int | Iterable[int] = 0
 ) -> AsyncIterator[Listening]:
-    """The acceptor of a quic or tls pair, on a loopback port of its own."""
+    """The acceptor of a quic or tls pair, on a loopback port: its own, that one, or the first that is free."""
     with plain_errors():
         async with anyio.create_task_group() as tasks:
             listening: Listening = await tasks.start(
-                partial(nodes.module.serve, "127.0.0.1", port, nodes.core_side, nodes.welcome, on_link)
+                partial(nodes.module.serve, "127.0.0.1", ports, nodes.core_side, nodes.welcome, on_link)
             )
             yield listening
             tasks.cancel_scope.cancel()

@@ -116,6 +116,23 @@ async def test_a_silent_peer_is_lost_in_time(nodes: Nodes) -> None:
                 await cell_end.closed.wait()
 
 
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": False}), ("asyncio", {"use_uvloop": True})])
+async def test_the_first_port_that_is_free_is_taken(nodes: Nodes, anyio_backend: Any) -> None:
+    """On the loop of the tests and on that of the daemons, which tells of a port in use in its own way."""
+    kind = socket.SOCK_DGRAM if nodes.kind == "quic" else socket.SOCK_STREAM
+    with socket.socket(socket.AF_INET, kind) as held, socket.socket(socket.AF_INET, kind) as free:
+        for one in (held, free):
+            one.bind(("127.0.0.1", 0))
+        if nodes.kind == "tls":
+            held.listen()
+        ports = [held.getsockname()[1], free.getsockname()[1]]
+        free.close()
+        async with serving(nodes, ignore, ports) as listening:
+            assert split_address(listening.address)[1] == ports[1]
+            async with nodes.module.connect(listening.address, nodes.cell_side, nodes.hello) as link:
+                assert await link.request(Ping(1), timeout_s=5) == Ping(1)
+
+
 async def test_nobody_there_is_unreachable(nodes: Nodes) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as held:
         held.bind(("127.0.0.1", 0))
@@ -155,7 +172,7 @@ async def test_a_stopped_acceptor_says_goodbye_and_reconnect_finds_the_next(node
         with anyio.fail_after(0.1):  # by the goodbye, not by silence
             await links[0].closed.wait()
         assert links[0].close_reason == "the node is stopping"
-        async with serving(nodes, ignore, port=listening.port):
+        async with serving(nodes, ignore, ports=listening.port):
             with anyio.fail_after(8):
                 await fresh.wait()
             assert await links[1].request(Ping(1), timeout_s=5) == Ping(1)
