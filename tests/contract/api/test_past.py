@@ -131,7 +131,7 @@ async def test_the_journal_leads_from_a_request_to_all_that_came_of_it(serve: An
         asked = (await get("GET", f"/api/v2/tasks/{task}/history")).json()["items"][-1]
         of_request = (await get("GET", "/api/v2/journal", params={"command": asked["command_id"]})).json()["items"]
         assert asked in of_request
-        assert {fact["actor"] for fact in of_request} == {"admin"}
+        assert {fact["actor"] for fact in of_request} == {asked["actor"]}
         of_task = (await get("GET", f"/api/v2/journal?cause=task/{task}")).json()["items"]
         assert {"task.ended", "guest.work_ended"} <= {fact["event"]["type"] for fact in of_task}
         assert {fact["cause"] for fact in of_task} == {f"task/{task}"}
