@@ -141,11 +141,9 @@ def _print_one(terminal: Terminal, record: Record) -> None:
         headline.append(f"  {resource}", "dim")
     terminal.write(headline)
     if record["change"] == "changed":
-        rows = [
-            [Text(f"    {field['field']}", "dim"), _arrow(terminal, field["field"], field["from"], field["to"])]
-            for field in record["fields"]
-        ]
-    elif record["change"] == "added":
+        print_fields(terminal, record["fields"])
+        return
+    if record["change"] == "added":
         fields = dict(_paths(record["state"], ""))
         rows = [
             [Text(f"    {field}", "dim"), Text(shown(terminal, field, value))]
@@ -157,7 +155,16 @@ def _print_one(terminal: Terminal, record: Record) -> None:
     print_grid(terminal, rows)
 
 
-def _arrow(terminal: Terminal, field: str, old: Any, new: Any) -> Text:
+def print_fields(terminal: Terminal, fields: list[Record]) -> None:
+    """Those that differ, one a line."""
+    rows = [
+        [Text(f"    {field['field']}", "dim"), arrow(terminal, field["field"], field["from"], field["to"])]
+        for field in fields
+    ]
+    print_grid(terminal, rows)
+
+
+def arrow(terminal: Terminal, field: str, old: Any, new: Any) -> Text:
     arrow = " → " if terminal.symbols else " -> "
     one, other = shown(terminal, field, old), shown(terminal, field, new)
     if one == other:  # within one second, or cut to the same words

@@ -114,7 +114,7 @@ def _slice(node: Node, first: int | None, last: int | None) -> Slice:
     for line in reader.lines():
         if first is not None and line.last < first:
             for number in range(len(line.events)):
-                folded.take(line, number)
+                folded.take(line, number, (reader.path, reader.offset))
             before = line.hash
         elif not begun:
             begun = True

@@ -7,6 +7,7 @@ frozen) states for each further moment.
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -30,12 +31,22 @@ class Fold:
     def version(self, resource: str) -> int:
         return self.versions.get(resource, 0)
 
-    def take(self, line: "Line[Any]", number: int) -> None:
+    def take(self, line: "Line[Any]", number: int, place: "tuple[Path, int]") -> tuple[State | None, State | None]:
+        """Fold one event of a line that stands at ``place``; its resource's state before and after. Raises JournalDamaged."""
         entry = line.events[number]
-        self.model.apply(entry.resource, entry.event, line.time)
+        try:
+            states = self.model.apply(entry.resource, entry.event, line.time)
+        except (AttributeError, TypeError, ValueError, KeyError) as error:
+            raise JournalDamaged(
+                f"The event at position {line.position + number} does not follow from those before it: {error}.",
+                hint="Run nano-replay verify; if the journal is whole, report a defect.",
+                file=str(place[0]),
+                byte=place[1],
+            ) from error
         self.versions[entry.resource] = entry.version
         self.position = line.position + number
         self.time = line.time
+        return states
 
     def start(self, line_hash: str) -> Start:
         """What is true now, for a slice that goes on from here."""
@@ -95,21 +106,13 @@ def fold_to(node: Node, moments: Sequence[Moment | None]) -> tuple[list[Fold], s
                 found[wanted] = folded if len(found) == last else folded.copy()
         if len(found) == len(moments):
             break
-        try:
-            folded.take(line, number)
-        except (AttributeError, TypeError, ValueError, KeyError) as error:
-            raise JournalDamaged(
-                f"The event at position {line.position + number} does not follow from those before it: {error}.",
-                hint="Run nano-replay verify; if the journal is whole, report a defect.",
-                file=str(place[0]),
-                byte=place[1],
-            ) from error
+        folded.take(line, number, place)
         if found:
             touched.add(line.events[number].resource)
     return [found.get(wanted, folded) for wanted in range(len(moments))], touched
 
 
-def _events(node: Node) -> "Iterator[tuple[Line[Any], int, tuple[Any, int]]]":
+def _events(node: Node) -> "Iterator[tuple[Line[Any], int, tuple[Path, int]]]":
     reader = node.reader(typed=True)
     for line in reader.lines():
         place = reader.path, reader.offset

@@ -16,6 +16,7 @@ RUN: Final = {
     "stats": "stats",
     "diff": "difference",
     "why": "why",
+    "browse": "browse",
     "rebuild": "rebuild",
     "export": "export",
     "import": "rebuild",
@@ -54,6 +55,7 @@ EXAMPLES: Final = {
         "--backup /mnt/backups/core restore /srv/nano/core --settings core.toml",
     ),
     "rebuild": ("rebuild /var/tmp/core", "rebuild /var/tmp/core -o json"),
+    "browse": ("browse", "browse --at 10m"),
     "why": ("why guest/web", "why guest/web.power --node /mnt/cell7 -o json"),
     "diff": ("diff --at 1h", "diff --at 1200 --at 1300 guest/web -o json"),
 }
@@ -102,6 +104,8 @@ def _add_reading(verbs: "argparse._SubParsersAction[Parser]") -> None:
         metavar="RESOURCE[.FIELD]",
         help="kind/id or kind/name, and a field: guest/web.power; also deleted ones",
     )
+    browse = _verb(verbs, "browse", "Walk about in it with the keys of a terminal.", "")
+    browse.add_argument("--at", metavar="MOMENT", help="up to this position or time (default: the end, and on)")
     _verb(verbs, "verify", "Check that the journal is whole.", "")
     stats = _verb(verbs, "stats", "Count what is in the journal: by type, actor, time and resource.", "")
     stats.add_argument(

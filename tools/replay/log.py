@@ -27,7 +27,7 @@ def run(terminal: Terminal, node: Node, options: Namespace, *, pause: Callable[[
             if options.output == "json":
                 terminal.data(plain.json_line(fact))
             else:
-                print_fact(terminal, fact, names)
+                print_fact(terminal, fact, names.of)
             if options.follow:
                 terminal.out.flush()
         elif wanted.over(fact):
@@ -87,12 +87,12 @@ def _is_type(found: str, wanted: str) -> bool:
     return found == wanted or (wanted.endswith(".") and found.startswith(wanted))
 
 
-def print_fact(terminal: Terminal, fact: Fact, names: Names) -> None:
+def print_fact(terminal: Terminal, fact: Fact, names: dict[str, str]) -> None:
     """Position, time, who, what; the widths are fixed, because nothing is known of the lines to come. Where they would
     leave no room for what, it goes below."""
     when = words.moment(words.parse_time(fact["at"]), terminal.zone, narrow=terminal.narrow)
     who = words.fitted(words.who(str(fact["actor"])), WHO)
-    said = Text(sentence(fact["event"], fact["resource"], names.of))
+    said = Text(sentence(fact["event"], fact["resource"], names))
     head = Text(f"{fact['position']:>{POSITION}}", "dim"), Text(when, "dim"), Text(who, "cyan")
     if terminal.narrow:
         terminal.write(Text(f"{fact['position']:>{POSITION}}  {when}  ", "dim").append(who.rstrip(), "cyan"))
