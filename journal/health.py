@@ -113,7 +113,7 @@ class NodeHealth:
         self.rooms: dict[str, Room] = {}
         self.backup = BackupState()
         self.ledger = ledger
-        self._backups = upkeep.backups
+        self.backups = upkeep.backups
         self._archive = upkeep.archive
         self._more = more
         self._resource = f"{kind}/{node}"
@@ -129,8 +129,8 @@ class NodeHealth:
             anyio.current_time(),
         )  # the log's position when the resource journals were last up to date, and when that was
         ledger.disturbed = self.look
-        if self._backups is not None:
-            self._backups.changed = self.look
+        if self.backups is not None:
+            self.backups.changed = self.look
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Call ``listener()`` after ``alarms`` or the state of backups changed."""
@@ -148,8 +148,8 @@ class NodeHealth:
         async with anyio.create_task_group() as tasks:
             if self._places:
                 tasks.start_soon(self._watch_rooms)
-            if self._backups is not None:
-                tasks.start_soon(self._backups.run)
+            if self.backups is not None:
+                tasks.start_soon(self.backups.run)
             if self._archive is not None:
                 tasks.start_soon(self._archive.run)
             while True:
@@ -163,8 +163,8 @@ class NodeHealth:
     def check(self) -> None:
         """Look at everything that is known in memory; raise and clear."""
         before, backup = self.alarms, self.backup
-        if self._backups is not None:
-            self.backup = self._backups.state
+        if self.backups is not None:
+            self.backup = self.backups.state
         self.alarms = alarms_of(self.node, self._resource, self._findings(), before, self._clock())
         for key, alarm in self.alarms.items():
             if key not in before:
@@ -216,7 +216,7 @@ class NodeHealth:
         state = self.backup
         if state.trouble:
             yield Finding("backup_failed", {"folder": state.folder} | _why(state.trouble))
-        elif self._backups is not None and self._backups.overdue():
+        elif self.backups is not None and self.backups.overdue():
             last = moment(state.last_at) if state.last_at else "-"
             yield Finding("backup_overdue", {"folder": state.folder, "last": last})
 

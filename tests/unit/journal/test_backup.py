@@ -196,6 +196,18 @@ async def test_a_node_backs_itself_up_after_so_many_events(tmp_path: Path) -> No
     assert check_backup(left).position == schedule.position
 
 
+async def test_what_a_crash_left_of_a_backup_is_removed_by_the_next(tmp_path: Path) -> None:
+    left = tmp_path / "backups" / ".20261121T040000Z.part"
+    left.mkdir(parents=True)
+    (left / "half").write_text("a")
+    async with running(tmp_path / "core") as ledger:
+        await do(ledger, 3)
+        settings = BackupSettings(folder=str(tmp_path / "backups"))
+        await BackupSchedule(ledger, tmp_path / "core", settings, lambda: NOW).once()
+    assert len(list_backups(tmp_path / "backups")) == 1
+    assert not left.exists()
+
+
 async def test_trouble_with_the_target_does_not_end_the_node(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "backups").write_text("no folder")
     async with running(tmp_path / "core") as ledger:
