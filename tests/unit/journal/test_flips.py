@@ -42,6 +42,16 @@ class Signer:
         return data[:16]
 
 
+class NoSync(RealDisk):
+    """What is tested is what stands in the files, thousands of times; nobody pulls a plug here."""
+
+    def fdatasync(self, handle: int) -> None:
+        pass
+
+    def sync_folder(self, path: Path) -> None:
+        pass
+
+
 def is_signed(signature: bytes, data: bytes, key_id: str) -> bool:
     """Like a node's: another key is not judged."""
     return key_id != Signer.key_id or signature == Signer().sign(data)
@@ -49,7 +59,7 @@ def is_signed(signature: bytes, data: bytes, key_id: str) -> bool:
 
 def ledger_on(folder: Path, snapshots: SnapshotSettings) -> Ledger:
     clock = ticking()
-    log = CommitLog(folder, clock=clock, segment_bytes_max=1500, signer=Signer())
+    log = CommitLog(folder, clock=clock, disk=NoSync(), segment_bytes_max=1500, signer=Signer())
     return Ledger(log, Counters(), clock=clock, new_id=numbered(), feed=Feed(), snapshots=snapshots)
 
 
@@ -155,26 +165,26 @@ async def test_no_bit_changes_what_a_start_folds(folder: Path, tmp_path: Path, s
     assert {"commits.jsonl", "commits.seal", "journal"} <= refused.keys()
 
 
-async def test_the_last_lines_cut_at_every_byte(folder: Path, tmp_path: Path) -> None:
+async def test_the_last_three_lines_cut_at_every_byte(folder: Path, tmp_path: Path) -> None:
     """By a start from a snapshot, one from the beginning, and the library's store in turn: what stood before the cut is
     there, whole; what was cut is gone, whole, and noted; and it goes on."""
     newest = sorted((folder / "commits").glob("*.jsonl"))[-1]
     snapshot = list_snapshots(RealDisk(), folder / "snapshots")[-1][0]
     text = newest.read_bytes()
     expected = {}
-    for end in [0, *(at + 1 for at, byte in enumerate(text) if byte == 10)]:
+    for end in [at + 1 for at, byte in enumerate(text) if byte == 10][-4:]:
         copy = copied(folder, tmp_path / f"until-{end}")
         shutil.rmtree(copy / "resources")  # they never say more than is durable: a log that ends before them is refused
         (copy / "commits" / newest.name).write_bytes(text[:end])
         expected[end] = await state_of(copy, NONE)
-    for size in range(len(text)):
+    for size in range(min(expected), len(text)):
         copy = copied(folder, tmp_path / "copy")
         shutil.rmtree(copy / "resources")
         (copy / "commits" / newest.name).write_bytes(text[:size])
         end = max(end for end in expected if end <= size)
         position = expected[end][0]
         if size % 3 == 2:
-            store = EventStore(copy, clock=ticking())
+            store = EventStore(copy, clock=ticking(), disk=NoSync())
             assert store.last_position() == position, f"cut at byte {size}"
             store.close()
         else:
