@@ -243,7 +243,8 @@ class NodeHealth:
 
 
 def _why(reason: str) -> dict[str, str]:
-    return {"reason": reason}
+    """As the end of a sentence."""
+    return {"reason": reason if reason.endswith((".", "!", "?")) else f"{reason}."}
 
 
 def _lasting(seconds: float) -> str:
