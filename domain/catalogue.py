@@ -9,6 +9,7 @@ from typing import Final, Literal, NamedTuple
 
 from nano.domain import cell as ce
 from nano.domain import compute_pool as cp
+from nano.domain import guest_about as ga
 from nano.domain import guest_change as gx
 from nano.domain import guest_commands as gc
 from nano.domain import guest_devices as gd
@@ -81,6 +82,9 @@ COMMANDS: Final[tuple[CommandEntry, ...]] = (
     ),
     CommandEntry("guest.redefine", gc.RedefineGuest, "POST", "/guests/{guest}/redefine", "operate", "guest", work=True),
     CommandEntry("guest.set", gx.SetGuest, "PATCH", "/guests/{guest}", "operate", "guest", work=True),
+    CommandEntry("guest.describe", ga.DescribeGuest, "PATCH", "/guests/{guest}/description", "operate", "guest"),
+    CommandEntry("guest.protect", ga.ProtectGuest, "POST", "/guests/{guest}/protect", "operate", "guest"),
+    CommandEntry("guest.unprotect", ga.UnprotectGuest, "POST", "/guests/{guest}/unprotect", "operate", "guest"),
     CommandEntry("guest.disk.add", gd.AddDisk, "POST", "/guests/{guest}/disks", "operate", "guest", work=True),
     CommandEntry("guest.disk.grow", gd.GrowDisk, "POST", "/guests/{guest}/disks/grow", "operate", "guest", work=True),
     CommandEntry(
@@ -115,7 +119,11 @@ QUERIES: Final[tuple[QueryEntry, ...]] = (
     QueryEntry("cell.show", "/cells/{cell}", "cell", "Show one cell.", parameters=(AT,)),
     QueryEntry("cell.history", "/cells/{cell}/history", "cell", "Tell a cell's history.", parameters=(*_LIST, AT)),
     QueryEntry(
-        "guest.list", "/guests", "guest", "List guests.", parameters=(*_LIST, "pool", "cell", "state", "name", AT)
+        "guest.list",
+        "/guests",
+        "guest",
+        "List guests.",
+        parameters=(*_LIST, "pool", "cell", "state", "name", "tag", AT),
     ),
     QueryEntry("guest.show", "/guests/{guest}", "guest", "Show one guest, by id or name.", parameters=(AT,)),
     QueryEntry("guest.history", "/guests/{guest}/history", "guest", "Tell a guest's history.", parameters=(*_LIST, AT)),

@@ -33,6 +33,10 @@ class Guest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     task: str = ""
     note: str = ""  # why it last changed power, in words
     pending: tuple[str, ...] = ()  # fields of the spec that take effect at its next start
+    description: str = ""
+    tags: tuple[str, ...] = ()
+    notes: str = ""
+    protected: bool = False  # it is not deleted, nor is anything of it
 
     @property
     def name(self) -> str:

@@ -12,7 +12,7 @@ from nano.domain.compute_pool import DEFAULT_POOL, pool_named
 from nano.domain.errors import Conflict, NoCapacity, Unknown
 from nano.domain.facts import Command, Context, Emitted, Rules
 from nano.domain.guest import GuestConsoleOpened, GuestCreateUndone, GuestRequested, GuestWorkEnded
-from nano.domain.guest_hold import open_events, require_free_name, require_power, take_hold, task_for
+from nano.domain.guest_hold import open_events, refuse_protected, require_free_name, require_power, take_hold, task_for
 from nano.domain.guest_size import check_hardware, check_size
 from nano.domain.image import find_image
 from nano.domain.limits import LIMITS
@@ -202,6 +202,7 @@ def decide_power(
 
 def decide_delete(zone: "Zone", command: DeleteGuest, context: Context) -> list[Emitted]:
     guest = zone.find_guest(command.guest)
+    refuse_protected(guest, "it is not deleted")
     if guest.power in ("running", "paused") and not command.force and not guest.task:
         raise Conflict(
             f"Guest {guest.name} is {guest.power}.",

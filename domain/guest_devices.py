@@ -13,6 +13,7 @@ from nano.domain.facts import Command, Context, Emitted, Rules
 from nano.domain.guest import Guest
 from nano.domain.guest_change import hold_for_change
 from nano.domain.guest_commands import free_mac
+from nano.domain.guest_hold import refuse_protected
 from nano.domain.guest_size import check_size, within
 from nano.domain.image import find_image
 from nano.domain.machine import DISKS_MAX, NICS_MAX, MachineSpec
@@ -112,6 +113,7 @@ def decide_shrink_disk(zone: "Zone", command: ShrinkDisk, context: Context) -> l
             field="size",
         )
     wanted = _resized(guest.spec, command.number, command.size)
+    refuse_protected(guest, "nothing of its disks is cut off")
     if not command.force:
         raise Conflict(
             f"What lies behind the first {format_size(command.size)} of the disk would be lost.",
@@ -130,6 +132,7 @@ def decide_remove_disk(zone: "Zone", command: RemoveDisk, context: Context) -> l
             hint="Reset it, or delete the guest.",
             field="number",
         )
+    refuse_protected(guest, "its disks are not removed")
     spec = guest.spec
     stays = [place for place in range(len(spec.disks)) if place != command.number]
     wanted = with_disks(
@@ -167,6 +170,7 @@ def decide_remove_nic(zone: "Zone", command: RemoveNic, context: Context) -> lis
 def decide_reset(zone: "Zone", command: ResetGuest, context: Context) -> list[Emitted]:
     guest = zone.find_guest(command.guest)
     image = find_image(zone, command.image)
+    refuse_protected(guest, "its system disk is not replaced")
     spec = guest.spec
     check_size(spec.cores, spec.memory, spec.disks, image)
     volumes = (spec.free_volume(), *spec.volume_numbers[1:])

@@ -99,6 +99,16 @@ def require_free_name(zone: "Zone", name: str) -> str:
     return name
 
 
+def refuse_protected(guest: Guest, what: str) -> None:
+    """Raises Conflict(guest_protected)."""
+    if guest.protected:
+        raise Conflict(
+            f"Guest {guest.name} is protected: {what}.",
+            code="guest_protected",
+            hint="Take the protection off first, if you are sure.",
+        )
+
+
 def require_power(guest: Guest, allowed: tuple[str, ...], verb: str) -> None:
     if guest.phase != "ready":
         raise Conflict(

@@ -12,6 +12,7 @@ from nano.domain.errors import Invalid
 NAME_LENGTH_MAX: Final = 64
 _NAME = re.compile(r"[0-9A-Za-z_-]+")
 _DOTTED = re.compile(r"[0-9A-Za-z_.-]+")
+_UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 _SIZE = re.compile(r"\s*(\d+)\s*(B|KiB|MiB|GiB|TiB)?\s*")
 _UNITS: Final = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 
@@ -28,6 +29,24 @@ def require_name(value: str, what: str = "name", *, dotted: bool = False) -> str
             code="invalid_name",
             hint=f"Use 1 to {NAME_LENGTH_MAX} {letters}.",
             field=what,
+        )
+    return value
+
+
+def require_text(value: str, field: str, most: int, *, lines: bool = False) -> str:
+    """The value itself, words of people. Raises Invalid(invalid_<field>) when it is too long or has characters that no
+    page, terminal or XML shows as they are: control characters, and those that turn the direction of what follows."""
+    if len(value) > most:
+        raise Invalid(
+            f"{field} has {len(value)} characters.", code=f"invalid_{field}", hint=f"Use {most} at most.", field=field
+        )
+    found = _UNSHOWN.search(value.replace("\n", "").replace("\t", "") if lines else value)
+    if found:
+        raise Invalid(
+            f"{field} has a character that can't be shown: U+{ord(found[0]):04X}.",
+            code=f"invalid_{field}",
+            hint="Leave it out." if lines else "Leave it out; it is one line.",
+            field=field,
         )
     return value
 

@@ -14,6 +14,7 @@ import msgspec
 from nano.domain import cell as ce
 from nano.domain import compute_pool as cp
 from nano.domain import guest as gu
+from nano.domain import guest_about as ga
 from nano.domain import guest_change as gx
 from nano.domain import guest_commands as gc
 from nano.domain import guest_devices as gd
@@ -108,7 +109,7 @@ RULES: Final = Rules(
     states={"zone": ZoneInfo},
 )
 ZONE_RULES: Final = Rules.joined(
-    RULES, cp.RULES, ce.RULES, im.RULES, gu.RULES, gh.RULES, gc.RULES, gx.RULES, gd.RULES, rp.RULES, ta.RULES
+    RULES, cp.RULES, ce.RULES, im.RULES, gu.RULES, gh.RULES, gc.RULES, gx.RULES, gd.RULES, ga.RULES, rp.RULES, ta.RULES
 )
 
 

@@ -64,9 +64,7 @@ def read_command(entry: CommandEntry, request: Request) -> tuple[Command, bool]:
             hint="Give it once.",
             field=twice[0],
         )
-    command = decode_command(entry.command, body, request.arguments)
-    if values:
-        command = decode_command(entry.command, {**body, **values}, request.arguments, lax=True)
+    command = decode_command(entry.command, {**body, **values}, request.arguments, lax=bool(values))
     return command, dry
 
 

@@ -158,10 +158,13 @@ def _where(views: ZoneViews, kind: str, values: dict[str, str]) -> Where | None:
         of_kind, _, reference = values["resource"].partition("/")
         if of_kind in views.tables:
             values["resource"] = f"{of_kind}/{views.find(of_kind, reference) or reference}"
+    tag = values.pop("tag", "")
     exact = tuple(values.items())
 
     def where(row: Row) -> bool:
         if part and part not in getattr(row, "name", "").casefold():
+            return False
+        if tag and tag not in getattr(row, "tags", ()):
             return False
         return all(getattr(row, name) == value for name, value in exact)
 

@@ -22,7 +22,8 @@ CellState = Literal["discovered", "online", "offline"]
 
 class GuestRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """``state`` lost = its cell is offline, missing = its domain vanished. ``note`` says why it last changed power.
-    ``pending`` names the fields that take effect at its next start; ``media`` is the id of the image in its drive."""
+    ``pending`` names the fields that take effect at its next start; ``cores_max`` and ``memory_max`` (0 = none) how far it can
+    grow while it runs; a ``protected`` one is not deleted, nor its disks; ``media`` is the id of the image in its drive."""
 
     id: str
     name: str
@@ -44,6 +45,12 @@ class GuestRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     network_limits: NetworkLimits
     media: str
     pending: tuple[str, ...]
+    cores_max: int
+    memory_max: int
+    description: str
+    tags: tuple[str, ...]
+    notes: str
+    protected: bool
     agent: bool
     addresses: tuple[str, ...]
     task: str
@@ -171,6 +178,12 @@ def guest_row(guest: Guest, version: int, cell: Cell | None) -> GuestRow:
         network_limits=spec.network_limits,
         media=spec.media,
         pending=guest.pending,
+        cores_max=spec.cores_max,
+        memory_max=spec.memory_max,
+        description=guest.description,
+        tags=guest.tags,
+        notes=guest.notes,
+        protected=guest.protected,
         agent=guest.agent,
         addresses=guest.addresses,
         task=guest.task,

@@ -89,6 +89,11 @@ def _described(event: Mapping[str, Any], words: Words, formats: Formats) -> str:
     )
 
 
+def _said_of(event: Mapping[str, Any], words: Words, formats: Formats) -> str:  # noqa: ARG001
+    said = event.get("description") or ", ".join(event.get("tags") or ())
+    return words._("Described: %(what)s", what=said) if said else words._("Its description was changed")
+
+
 def _agent(event: Mapping[str, Any], words: Words, formats: Formats) -> str:  # noqa: ARG001
     if not event.get("connected"):
         return words._("Guest agent stopped answering")
@@ -147,6 +152,9 @@ TELLERS: Final[dict[str, tuple[str, str, Teller]]] = {
     "guest.paused": ("st-paused", "warn", _reason(N_("Paused"))),
     "guest.crashed": ("st-crashed", "bad", _reason(N_("Crashed"))),
     "guest.vanished": ("st-missing", "bad", _reason(N_("Its definition vanished from the host"))),
+    "guest.described": ("journal", "", _said_of),
+    "guest.protected": ("st-done", "", _plain(N_("Protected from deletion"))),
+    "guest.unprotected": ("st-done", "", _plain(N_("May be deleted again"))),
     "guest.changed": ("st-done", "ok", _changed),
     "guest.redefined": ("st-done", "ok", _plain(N_("Was defined again from the journal"))),
     "guest.agent_changed": ("agent", "", _agent),

@@ -12,9 +12,25 @@ from nano.tools.display.table import Row, print_grid
 from nano.tools.display.terminal import Terminal
 from nano.tools.display.text import Text
 
-SIZES: Final = frozenset({"memory", "disk", "size", "virtual_size"})
+SIZES: Final = frozenset({"memory", "memory_max", "disk", "size", "virtual_size"})
 HEADLINE: Final = frozenset({"name", "state", "steps", "undone"})
-ONLY_IF_SAID: Final = frozenset({"task", "note", "error", "virt_note"})
+ONLY_IF_SAID: Final = frozenset(
+    {
+        "task",
+        "note",
+        "error",
+        "virt_note",
+        "description",
+        "tags",
+        "notes",
+        "protected",
+        "pending",
+        "cores_max",
+        "memory_max",
+        "more_macs",
+        "media",
+    }
+)
 TITLES: Final = {
     "seen_at": "since",
     "mac": "MAC",

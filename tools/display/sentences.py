@@ -108,6 +108,12 @@ def _work_ended(event: Event) -> str:
     return f"could not: {event['error']}" if event.get("error") else "its task has ended"
 
 
+def _described(event: Event) -> str:
+    tags = f"; tags {', '.join(event['tags'])}" if event.get("tags") else ""
+    notes = "; with notes" if event.get("notes") else ""
+    return f"was described: {event.get('description') or 'without a description'}{tags}{notes}"
+
+
 def _agent(event: Event) -> str:
     if not event["connected"]:
         return "its agent fell silent"
@@ -195,6 +201,9 @@ PHRASES: Final[dict[str, Phrase]] = {
     "guest.crashed": _because("crashed"),
     "guest.vanished": _because("is missing on its cell"),
     "guest.redefined": _said("was defined again from the journal"),
+    "guest.described": _described,
+    "guest.protected": _said("was protected from deletion"),
+    "guest.unprotected": _said("may be deleted again"),
     "guest.changed": _changed,
     "guest.agent_changed": _agent,
     "guest.console_opened": lambda event: f"its console was opened by {event['by']}",

@@ -77,6 +77,10 @@ HELP: Final[dict[str, str]] = {
     "start": "start it as soon as it is made",
     "hardware": "virtual hardware, such as disk=virtio or display=qxl",
     "force": "also when it is running; to shrink: also if that loses data",
+    "description": "a line that says what it is for",
+    "notes": "notes of any length up to 4000 characters",
+    "tags": "a tag; again for each further one, and empty for none",
+    "tag": "only those with this tag",
     "number": "which disk: 0 is the system disk, 1 the first data disk",
     "size": "size of the disk, such as 10GiB",
     "mac": "MAC address of the network interface",
@@ -92,7 +96,7 @@ HELP: Final[dict[str, str]] = {
     "at": "as it was at this position, or at this time: 2026-11-21T03:10:53Z",
     "kinds": "kinds of resources, separated by commas",
 }
-SPELLED: Final = {"disks": "disk", "number": "disk", "state": "in-state"}
+SPELLED: Final = {"disks": "disk", "number": "disk", "tags": "tag", "state": "in-state"}
 COMPLETES: Final = {
     "pool": "compute_pool",
     "cell": "cell",

@@ -19,6 +19,12 @@ EXAMPLES: Final[dict[str, tuple[str, str]]] = {
         "guest set web --cores 4 --memory 4GiB --priority high",
         "guest set web --name shop --read-bytes 50MiB --no-autostart",
     ),
+    "guest describe": (
+        "guest describe web --description 'shop front' --tag prod --tag shop",
+        "guest describe web --notes 'Ask Li before a restart.' --tag ''",
+    ),
+    "guest protect": ("guest protect web", "guest protect web --dry-run"),
+    "guest unprotect": ("guest unprotect web", "guest unprotect web -o json"),
     "guest disk add": ("guest disk add web --size 10GiB", "guest disk add web --size 10GiB --dry-run"),
     "guest disk grow": ("guest disk grow web --size 40GiB", "guest disk grow web --disk 1 --size 20GiB"),
     "guest disk shrink": (

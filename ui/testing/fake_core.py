@@ -385,5 +385,8 @@ def guest_row(name: str, state: str, cell: str, **changes: Any) -> Row:
         "id": str(uuid.uuid4()), "name": name, "state": state, "pool": "default", "cell": cell, "owner": "admin", "cores": 1,
         "memory": 1 << 30, "disks": [5 << 30], "image": "", "image_id": "", "mac": "52:54:00:12:34:56", "autostart": False,
         "hardware": {"disk": "scsi", "network": "virtio", "display": "vga", "usb": "nec-xhci", "tablet": "usb"},
+        "priority": "high", "more_macs": [], "media": "", "pending": [], "cores_max": 0, "memory_max": 0, "description": "",
+        "disk_limits": {"read_bytes": 0, "write_bytes": 0, "read_operations": 0, "write_operations": 0},
+        "network_limits": {"receive_bytes": 0, "send_bytes": 0}, "tags": [], "notes": "", "protected": False,
         "agent": False, "addresses": [], "task": "", "note": "", "created_at": now, "changed_at": now, "version": 1,
     } | changes  # fmt: skip
