@@ -29,6 +29,9 @@ _HASH_KEY: Final = b',"hash":"'
 HASH_TAIL: Final = len(_HASH_KEY) + 64 + 2
 """Bytes from the comma before "hash" to the closing brace; fixed, so that checking needs no parsing."""
 
+HASH_END: Final = 64 + 3
+"""Bytes from the hash's first digit to the end of its line, newline included."""
+
 
 class Tracked(msgspec.Struct, frozen=True, gc=False):
     """How far of another node's journal had been read when this line was written."""

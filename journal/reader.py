@@ -1,7 +1,8 @@
 """Reading a commit log without owning it: by the node itself (history, followers) and by tools on a live folder.
 
 Readers take no lock and change nothing. A log may grow while it is read; whatever has no newline yet is not there yet.
-``read_lines`` trusts the text (the writer checked it at start); ``JournalReader`` checks the chain as it goes.
+``read_lines`` trusts the text that the writer checked at its start, and checks the chain in what a start from a snapshot did not
+read; ``JournalReader`` checks the chain as it goes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ from nano.domain.facts import Fact
 from nano.journal.anchor import offset_near
 from nano.journal.archive import read_text
 from nano.journal.disk import Disk, RealDisk
-from nano.journal.line import NO_HASH, Line, line_decoder
+from nano.journal.line import HASH_END, NO_HASH, Line, check_chain, line_decoder
 from nano.journal.segments import Segment, SegmentScan, damaged, decode_block, list_segments
 
 READ_BYTES: Final = 256 << 10
@@ -44,20 +45,45 @@ def read_lines(
     """Durable lines that hold a position above ``after``, in order, in lists.
 
     ``segments`` are those of an open log: their ``size`` bounds what is read, their index finds the place.
+    Raises JournalDamaged.
     """
     known = [(segment, segment.size) for segment in segments]
     for number, (segment, size) in enumerate(known):
         if number + 1 < len(known) and known[number + 1][0].first <= after + 1:
             continue
-        for text in _texts(disk, segment.path, offset_near(disk, segment, after + 1), size, read_bytes):
+        start = offset_near(disk, segment, after + 1)
+        previous = _hash_before(disk, known, number, start) if start < segment.unread else b""
+        for offset, text in _texts(disk, segment.path, start, size, read_bytes):
+            if offset < segment.unread:
+                previous = _follow(segment.path, offset, text, previous)
             lines = decoder.decode_lines(text)
             if lines[0].position <= after:
                 lines = [line for line in lines if line.last > after]
             yield lines
 
 
-def _texts(disk: Disk, path: Path, offset: int, end: int, read_bytes: int) -> Iterator[bytes]:
-    """Whole lines from ``offset`` to ``end``, about ``read_bytes`` at a time."""
+def _hash_before(disk: Disk, known: list[tuple[Segment, int]], number: int, offset: int) -> bytes:
+    """What the line at this offset of a segment has to follow: the hash at the end of the one before it."""
+    segment, end = known[number][0], offset
+    if offset == 0:
+        if number == 0:
+            return NO_HASH
+        segment, end = known[number - 1]
+    return read_text(disk, segment.path, max(0, end - HASH_END), HASH_END)[:-3]
+
+
+def _follow(path: Path, offset: int, text: bytes, previous: bytes) -> bytes:
+    """The last hash of these lines. Raises JournalDamaged at the first that does not follow."""
+    lines = text[:-1].split(b"\n")
+    previous, followed = check_chain(previous, lines)
+    if followed < len(lines):
+        wrong = offset + sum(map(len, lines[:followed])) + followed
+        raise damaged(path, wrong, "the line does not follow the one before it")
+    return previous
+
+
+def _texts(disk: Disk, path: Path, offset: int, end: int, read_bytes: int) -> Iterator[tuple[int, bytes]]:
+    """Whole lines from ``offset`` to ``end``, about ``read_bytes`` at a time, with the offset of the first of them."""
     rest = b""
     while offset < end:
         data = read_text(disk, path, offset, min(read_bytes, end - offset))
@@ -66,7 +92,7 @@ def _texts(disk: Disk, path: Path, offset: int, end: int, read_bytes: int) -> It
         offset += len(data)
         cut = data.rfind(b"\n") + 1
         if cut:
-            yield rest + data[:cut]
+            yield offset - len(data) - len(rest), rest + data[:cut]
             rest = data[cut:]
         else:
             rest += data

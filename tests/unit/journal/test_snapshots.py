@@ -130,6 +130,28 @@ async def test_lines_before_the_snapshot_are_not_read_again(tmp_path: Path) -> N
             pass
 
 
+async def test_lines_before_the_snapshot_are_checked_when_they_are_read_later(tmp_path: Path) -> None:
+    """Reading the past from lines that no start has looked at: a changed one is named, and never folded."""
+    async with opened(tmp_path, OFTEN, segment_bytes_max=3_000) as ledger:
+        await do(ledger, Make("a"), *[Count("a", 1) for _ in range(60)])
+        facts = await ledger.facts(0)
+    paths = sorted((tmp_path / "journal" / "commits").glob("*.jsonl"))
+    for path in paths[:3]:
+        good = path.read_bytes()
+        place = good.rindex(b'"by":1')
+        path.write_bytes(good[:place] + b'"by":7' + good[place + 6 :])
+        async with opened(tmp_path) as ledger:
+            assert ledger.snapshots.position
+            position = int(path.stem)
+            for after in (0, position - 1, position + 3):
+                with pytest.raises(JournalDamaged, match=f"{path.name}, byte") as caught:
+                    await ledger.facts(after)
+                assert caught.value.context["byte"] == good.rindex(b"\n", 0, place) + 1
+            path.write_bytes(good)
+            assert await ledger.facts(0) == facts
+            assert [fact for after in range(60) for fact in await ledger.facts(after, 1)] == facts[:60]
+
+
 async def test_lines_after_the_snapshot_are_checked(tmp_path: Path) -> None:
     await made(tmp_path)
     async with opened(tmp_path, NEVER) as ledger:
