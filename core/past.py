@@ -126,7 +126,8 @@ class Past:
 
     async def _search(self, instant: datetime, low: int, high: int) -> int:
         """Times never go backwards in a journal: by halves, after a look near what was looked at last."""
-        for position, at in [(window.views.position, window.views.at) for window in self._windows]:
+        still = [window.views for window in self._windows if not window.turn.locked()]  # a moving one says nothing yet
+        for position, at in [(views.position, views.at) for views in still]:
             if at is None or at <= instant:
                 low = max(low, min(position, high))
             else:

@@ -35,8 +35,7 @@ def run(session: Session, verb: Verb, namespace: argparse.Namespace) -> int:
             ("capacity", _capacity(zone)),
             ("pools, images", f"{zone['compute_pools']}, {zone['images']}"),
             ("open tasks", str(zone["tasks_open"])),
-            *([] if then else [("backups", _backups(backups, terminal))]),
-            ("alarms", _counts(zone["alarms"])),
+            *([] if then else [("backups", _backups(backups, terminal)), ("alarms", _counts(zone["alarms"]))]),
         ],
     )
     if cells:
