@@ -100,7 +100,7 @@ class Chaos:
             machine.process.stop()
 
     async def _partition(self) -> None:
-        name = self._random.choice([*self._world.cells, "users", "frontend"])
+        name = self._random.choice([*self._world.cells, "users", "browsers", "frontend"])
         self._world.partition(name)
         await self._while(1.0, 90.0)
         self._world.reunite(name)

@@ -82,7 +82,7 @@ def run_seed(
         seed=seed,
         violations=world.violations,
         faults=faults,
-        commands=users.sent,
+        commands=users.sent + users.browsers.answers,
         refusals=users.refused,
         positions={name: len(machine.audit.facts) for name, machine in world.machines.items()},
         digest=digest_of({name: machine.disk for name, machine in world.machines.items()}),
@@ -104,6 +104,7 @@ async def _simulate(seed: str, minutes: float, cells: int, prepare: Prepare | No
         tasks.start_soon(users.administer)
         tasks.start_soon(users.run)
         tasks.start_soon(users.watcher.run)
+        tasks.start_soon(users.browsers.run)
         tasks.start_soon(chaos.run)
         with anyio.move_on_after(minutes * 60):
             await world.violated.wait()
@@ -133,6 +134,7 @@ async def _calm_down(world: World, users: Users) -> None:
     if users.watcher.position != len(world.core.audit.facts):
         seen, published = users.watcher.position, len(world.core.audit.facts)
         world.report(f"core: at rest, a follower of events has seen {seen} of {published}")
+    await users.browsers.look()
     for name, machine in world.machines.items():
         node = machine.node
         if node is not None and not machine.audit.compare(node.ledger):

@@ -24,6 +24,7 @@ from nano.domain.machine import MEBI
 from nano.domain.task import CancelTask
 from nano.http.client import ApiError
 from nano.http.routing import PREFIX
+from nano.tools.simulator.browsers import Browsers
 from nano.tools.simulator.nodes import EPOCH
 from nano.tools.simulator.watcher import Watcher
 from nano.tools.simulator.world import World
@@ -46,6 +47,7 @@ class Users:
         self._count = 0
         self._offset_s = 0.0
         self._client = world.client("users", "somebody", self._clock, "users")
+        self.browsers = Browsers(world)
         self.watcher = Watcher(world, world.client("users", "somebody", self._clock, "watcher"))
 
     def _clock(self) -> datetime:
