@@ -12,7 +12,7 @@ from typing import Any, Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from nano.ui import sentences, vocabulary
+from nano.ui import guest_words, sentences, vocabulary
 from nano.ui.formats import Formats, short
 from nano.ui.statics import Statics
 from nano.ui.words import Words
@@ -56,6 +56,9 @@ class Renderer:
             "actor_word": sentences.actor_word,
             "cause_url": sentences.cause_url,
             "note_words": sentences.note_words,
+            "field_words": lambda fields: guest_words.fields(fields, words),
+            "priority_word": lambda priority: guest_words.priority(priority, words),
+            "limit_words": lambda guest: guest_words.limits(guest, words, formats),
             "score_reason": lambda score: sentences.score_reason(score, words),
             "now": clock,
         }

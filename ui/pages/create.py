@@ -6,12 +6,12 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from nano.domain.errors import Invalid, NanoError
+from nano.domain.errors import NanoError
 from nano.domain.machine import CORES_MAX
 from nano.ui.mirror import Mirror
+from nano.ui.pages.forms import size_in, whole_in
 from nano.ui.portal import explain, portal_of
 
-UNITS: Final = {"MiB": 1 << 20, "GiB": 1 << 30}
 DEFAULTS: Final = {
     "name": "",
     "image": "",
@@ -68,13 +68,13 @@ async def estimate(request: Request) -> Response:
 
 def command(form: Mapping[str, str]) -> dict[str, Any]:
     """The body of guest.create. Raises Invalid(invalid_number) naming the field."""
-    disks = [_size(form, "disk")]
+    disks = [size_in(form, "disk")]
     if form["data"].strip() not in ("", "0"):
-        disks.append(_size(form, "data"))
+        disks.append(size_in(form, "data"))
     return {
         "name": form["name"].strip(),
-        "cores": _whole(form["cores"], "cores", CORES_MAX),
-        "memory": _size(form, "memory"),
+        "cores": whole_in(form["cores"], "cores", CORES_MAX),
+        "memory": size_in(form, "memory"),
         "disks": disks,
         "pool": form["pool"],
         "cell": form["cell"],
@@ -82,22 +82,6 @@ def command(form: Mapping[str, str]) -> dict[str, Any]:
         "autostart": form["autostart"] == "on",
         "start": form["start"] == "on",
     }
-
-
-def _size(form: Mapping[str, str], field: str) -> int:
-    try:
-        amount = float(form[field])
-    except ValueError:
-        amount = 0
-    if not 0 < amount < 1e6:
-        raise Invalid("This is not a number that can be used.", code="invalid_number", field=field)
-    return int(amount * UNITS.get(form[f"{field}_unit"], UNITS["GiB"]))
-
-
-def _whole(text: str, field: str, most: int) -> int:
-    if not text.isdigit() or len(text) > 6 or not 1 <= int(text) <= most:
-        raise Invalid("This is not a number that can be used.", code="invalid_number", field=field)
-    return int(text)
 
 
 def _form(mirror: Mirror, form: Mapping[str, str], problem: Any) -> dict[str, Any]:

@@ -7,9 +7,9 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from nano.domain.errors import Invalid, NanoError, Unknown
 from nano.ui.mirror import Row
-from nano.ui.pages import past
+from nano.ui.pages import guest_settings, past
 from nano.ui.pages.history import read_history
-from nano.ui.portal import Portal, back_path, explain, portal_of
+from nano.ui.portal import Portal, back_path, portal_of
 from nano.ui.visit import Visit
 from nano.ui.words import N_
 
@@ -87,6 +87,8 @@ def _in_scope(guest: Row, query: dict[str, str]) -> bool:
         wanted in guest["name"].lower()
         or guest["id"].startswith(wanted)
         or any(wanted in address for address in guest["addresses"])
+        or any(wanted in tag.lower() for tag in guest["tags"])
+        or wanted in guest["description"].lower()
     )
     return found and query["pool"] in ("", guest["pool"]) and query["cell"] in ("", guest["cell"])
 
@@ -116,12 +118,15 @@ async def guest_page(request: Request) -> Response:
     tab = tab if tab in TABS else "overview"
     part = request.query_params.get("part", "")
     context: dict[str, Any] = {"guest": guest, "tab": tab, "problem": None, "watch": f"guest/{guest['id']}"}
-    context |= {"usage": portal.usage, "gone": False, "typed": ""}
+    context |= {"usage": portal.usage, "gone": False}
     if part == "head":
         return portal.page(visit, "guest/head.html", context)
     if tab == "history":
         context |= await read_history(portal, visit, f"/guests/{guest['id']}", request.query_params.get("before", ""))
-    name = f"guest/{tab}.html" if part == tab else "guest.html"
+    if tab == "settings":
+        context |= guest_settings.settings(portal, guest)
+    is_panel = tab == "settings" and part in guest_settings.PANELS
+    name = f"guest/set/{part}.html" if is_panel else f"guest/{tab}.html" if part == tab else "guest.html"
     return portal.page(visit, name, context)
 
 
@@ -151,9 +156,7 @@ async def delete(request: Request) -> Response:
     except NanoError as error:
         if visit.is_htmx:
             return portal.refused(request, error)
-        context = {"guest": guest, "tab": "settings", "problem": explain(error, visit.words), "usage": portal.usage}
-        context |= {"watch": "", "gone": False, "typed": visit.form.get("name", "")}
-        return portal.page(visit, "guest.html", context, status=error.status)
+        return guest_settings.again(portal, visit, guest, "delete", "delete", error)
     if visit.is_htmx:
         return Response(status_code=204, headers={"HX-Redirect": "/guests"})
     return RedirectResponse("/guests", 303)

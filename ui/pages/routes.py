@@ -4,7 +4,7 @@ from typing import Final
 
 from starlette.routing import BaseRoute, Route
 
-from nano.ui.pages import alarms, cells, create, dashboard, guests, images, journal, pools, tasks
+from nano.ui.pages import alarms, cells, create, dashboard, guest_settings, guests, images, journal, pools, tasks
 
 PAGES: Final[list[BaseRoute]] = [
     Route("/", dashboard.dashboard),
@@ -17,6 +17,7 @@ PAGES: Final[list[BaseRoute]] = [
     Route("/guests/{guest}/menu", guests.guest_menu),
     Route("/guests/{guest}/console", guests.console_page),
     Route("/guests/{guest}/delete", guests.delete, methods=["POST"]),
+    Route("/guests/{guest}/settings/{part}", guest_settings.change, methods=["POST"]),
     Route("/guests/{guest}/{action}", guests.act, methods=["POST"]),
     Route("/pools", pools.pools),
     Route("/pools", pools.create, methods=["POST"]),

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 
 from nano.domain.alarm import Finding, alarms_of
-from nano.ui.testing.fake_core import FakeCore, guest_row, text_of
+from nano.ui.testing.fake_core import FakeCore
+from nano.ui.testing.fake_guests import guest_row, text_of
 
 GIB, MIB = 1 << 30, 1 << 20
 GUESTS = (

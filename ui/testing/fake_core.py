@@ -22,17 +22,15 @@ from starlette.websockets import WebSocket
 from nano.ui.mirror import COLLECTIONS
 from nano.ui.mirror import KEY_OF as KEY
 from nano.ui.testing.fake_display import serve_display
+from nano.ui.testing.fake_guests import SAID, changed, guest_row, text_of, work
 from nano.ui.testing.fake_past import FakePast, problem, settle
 
 Row = dict[str, Any]
 KIND_OF = {path: kind for kind, path in COLLECTIONS.items()}
 AFTER = {"start": "running", "stop": "stopped", "force-stop": "stopped", "reboot": "running", "redefine": "stopped"}
 EVENT = {"running": "guest.started", "stopped": "guest.stopped"}
-PLAN = {"start": "start", "stop": "stop", "force-stop": "force stop", "reboot": "reboot", "delete": "remove domain"}
-
-
-def text_of(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+PLAN = {"start": "start", "stop": "stop", "force-stop": "force stop", "reboot": "reboot", "delete": "remove domain",
+        "force-reboot": "force reboot", "redefine": "define again"}  # fmt: skip
 
 
 class FakeCore:
@@ -68,6 +66,7 @@ class FakeCore:
                 Route(v2 + "/{collection}/{key}", self._change, methods=["PATCH", "DELETE"]),
                 Route(v2 + "/{collection}/{key}/history", self._history),
                 Route(v2 + "/guests/{key}/console", self._console, methods=["POST"]),
+                Route(v2 + "/guests/{key}/{verb:path}", self._change_guest, methods=["POST", "PATCH", "DELETE"]),
                 Route(v2 + "/{collection}/{key}/{verb}", self._act, methods=["POST"]),
                 WebSocketRoute(v2 + "/console/{token}", self._display),
             ]
@@ -277,6 +276,8 @@ class FakeCore:
         row = self._found(kind, key)
         if row is None:
             return problem(404, f"unknown_{kind}", f"There is no {kind} {key}.")
+        if kind == "guest" and request.method == "PATCH":
+            return await self._changed(request, row, "")
         if request.method == "PATCH":
             self.put(kind, row | await request.json(), f"{kind}.modified", enabled=True)
         elif kind == "guest":
@@ -286,6 +287,26 @@ class FakeCore:
         else:
             self.drop(kind, key, f"{kind}.deleted")
         return JSONResponse({"resource": f"{kind}/{key}", "position": len(self.facts), "row": self._row(kind, key)})
+
+    async def _change_guest(self, request: Request) -> Response:
+        verb, row = request.path_params["verb"], self._found("guest", request.path_params["key"])
+        if verb in PLAN or row is None:
+            request.path_params["collection"] = "guests"
+            return await self._act(request)
+        return await self._refusal(request) or await self._changed(request, row, verb)
+
+    async def _changed(self, request: Request, row: Row, verb: str) -> Response:
+        body = orjson.loads(await request.body() or b"{}")
+        after = changed(row, request.method, verb, body, request.query_params)
+        if after is None:
+            return problem(404, "unknown_route", "There is no such command.")
+        if verb in SAID:
+            self.put("guest", after, f"guest.{'described' if verb == 'description' else verb + 'ed'}", **body)
+            return JSONResponse({"resource": f"guest/{row['id']}", "position": len(self.facts), "row": after})
+        kind = work(request.method, verb)
+        task = self.task(kind, f"guest/{row['id']}", row["name"], ["change"])
+        self.put("guest", after | {"task": task["id"]}, "guest.work_started", action=kind.partition(".")[2])
+        return await self._accepted(task, str(row["state"]))
 
     async def _act(self, request: Request) -> Response:
         if refused := await self._refusal(request):
@@ -377,16 +398,3 @@ class FakeCore:
 def _sse(message: Row) -> bytes:
     identifier = b"id: %d\n" % message["id"] if "id" in message else b""
     return identifier + b"event: %b\ndata: %b\n\n" % (message["name"].encode(), orjson.dumps(message["data"]))
-
-
-def guest_row(name: str, state: str, cell: str, **changes: Any) -> Row:
-    now = text_of(datetime.now(UTC))
-    return {
-        "id": str(uuid.uuid4()), "name": name, "state": state, "pool": "default", "cell": cell, "owner": "admin", "cores": 1,
-        "memory": 1 << 30, "disks": [5 << 30], "image": "", "image_id": "", "mac": "52:54:00:12:34:56", "autostart": False,
-        "hardware": {"disk": "scsi", "network": "virtio", "display": "vga", "usb": "nec-xhci", "tablet": "usb"},
-        "priority": "high", "more_macs": [], "media": "", "pending": [], "cores_max": 0, "memory_max": 0, "description": "",
-        "disk_limits": {"read_bytes": 0, "write_bytes": 0, "read_operations": 0, "write_operations": 0},
-        "network_limits": {"receive_bytes": 0, "send_bytes": 0}, "tags": [], "notes": "", "protected": False,
-        "agent": False, "addresses": [], "task": "", "note": "", "created_at": now, "changed_at": now, "version": 1,
-    } | changes  # fmt: skip

@@ -10,7 +10,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from nano.ui.testing.demo import demo_core
-from nano.ui.testing.fake_core import FakeCore, guest_row
+from nano.ui.testing.fake_core import FakeCore
+from nano.ui.testing.fake_guests import guest_row
 from nano.ui.testing.http_browser import Browser
 from nano.ui.testing.patience import until
 from nano.ui.testing.stage import Stage, stage

@@ -5,7 +5,8 @@ from urllib.parse import unquote
 
 import pytest
 
-from nano.ui.testing.fake_core import FakeCore, guest_row
+from nano.ui.testing.fake_core import FakeCore
+from nano.ui.testing.fake_guests import guest_row
 
 pytestmark = pytest.mark.anyio
 PAGE_BYTES_MAX = 60_000

@@ -66,8 +66,11 @@ function measured() {
 }
 
 function isUsed(element) {
-  return element.querySelector("details.menu[open]") || element.querySelector("input:focus, select:focus");
+  return element.querySelector("details.menu[open], form[data-typed], input:focus, select:focus, textarea:focus");
 }
+
+// A form of a panel that somebody has begun to fill in is theirs until it is sent.
+document.addEventListener("input", (event) => event.target.closest("[data-live] form")?.setAttribute("data-typed", ""));
 
 // Elements a person is using right now (open menu, focused field) wait until they are done.
 const held = new Set();

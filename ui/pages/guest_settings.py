@@ -1,0 +1,196 @@
+"""Settings of a guest: what it is for, its size and limits, disks and network interfaces, a new system disk, protection.
+
+Each panel is a form of its own that asks Core for one thing. What is refused is shown in its panel with what was typed; what
+is accepted is work, and the panel follows when it is done. Only what differs from what the guest has is asked for.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from nano.domain.errors import Invalid, NanoError, Unknown
+from nano.domain.machine import CORES_MAX, OPERATIONS_MAX
+from nano.ui.mirror import Row
+from nano.ui.pages.forms import MBIT, MEBI, plain, rate_in, size_in, whole_in, with_unit
+from nano.ui.portal import Explained, Portal, explain, portal_of
+from nano.ui.visit import Visit
+from nano.ui.words import N_
+
+Form = Mapping[str, str]
+DISK_RATES: Final = ("read_bytes", "write_bytes")
+DISK_OPERATIONS: Final = ("read_operations", "write_operations")
+NETWORK_RATES: Final = ("receive_bytes", "send_bytes")
+PANELS: Final = ("about", "size", "limits", "disks", "nics", "reset", "delete")
+
+
+class Ask(NamedTuple):
+    """A request to Core about the guest; ``path`` continues its address."""
+
+    method: str
+    path: str = ""
+    body: dict[str, Any] | None = None
+    params: dict[str, str] | None = None
+
+
+class Part(NamedTuple):
+    """One form: the panel it stands in, what it asks for (None = nothing differs), and what is said when it is accepted."""
+
+    panel: str
+    ask: Callable[[Row, Form], Ask | None]
+    said: str
+
+
+def _about(guest: Row, form: Form) -> Ask | None:
+    wanted = {
+        "description": form.get("description", "").strip(),
+        "tags": [tag for tag in form.get("tags", "").replace(",", " ").split() if tag],
+        "notes": form.get("notes", "").replace("\r\n", "\n").strip(),
+    }
+    return _differing(guest, wanted, "PATCH", "/description")
+
+
+def _size(guest: Row, form: Form) -> Ask | None:
+    wanted = {
+        "name": form.get("name", "").strip(),
+        "cores": whole_in(form.get("cores", ""), "cores", CORES_MAX),
+        "memory": size_in(form, "memory"),
+        "priority": form.get("priority", ""),
+        "autostart": form.get("autostart") == "on",
+        "cores_max": whole_in(form.get("cores_max", "") or "0", "cores_max", CORES_MAX, 0),
+        "memory_max": size_in(form, "memory_max") if form.get("memory_max", "").strip() else 0,
+    }
+    return _differing(guest, wanted, "PATCH", "")
+
+
+def _limits(guest: Row, form: Form) -> Ask | None:
+    wanted: dict[str, Any] = {field: rate_in(form, field, MEBI) for field in DISK_RATES}
+    wanted |= {field: whole_in(form.get(field, "") or "0", field, OPERATIONS_MAX, 0) for field in DISK_OPERATIONS}
+    wanted |= {field: rate_in(form, field, MBIT) for field in NETWORK_RATES}
+    return _differing({**guest["disk_limits"], **guest["network_limits"]}, wanted, "PATCH", "")
+
+
+def _differing(now: Row, wanted: dict[str, Any], method: str, path: str) -> Ask | None:
+    body = {name: value for name, value in wanted.items() if value != now[name]}
+    return Ask(method, path, body) if body else None
+
+
+def _add_disk(guest: Row, form: Form) -> Ask:  # noqa: ARG001
+    return Ask("POST", "/disks", {"size": size_in(form, "size")})
+
+
+def _grow_disk(guest: Row, form: Form) -> Ask:  # noqa: ARG001
+    return Ask("POST", "/disks/grow", {"number": _number(form), "size": size_in(form, "size")})
+
+
+def _remove_disk(guest: Row, form: Form) -> Ask:  # noqa: ARG001
+    return Ask("DELETE", "/disks", params={"number": str(_number(form))})
+
+
+def _add_nic(guest: Row, form: Form) -> Ask:  # noqa: ARG001
+    return Ask("POST", "/nics")
+
+
+def _remove_nic(guest: Row, form: Form) -> Ask:  # noqa: ARG001
+    return Ask("DELETE", "/nics", params={"mac": form.get("mac", "")})
+
+
+def _reset(guest: Row, form: Form) -> Ask:
+    if form.get("name", "").strip() != guest["name"]:
+        raise Invalid("The name you typed is another one.", code="name_not_repeated", field="name")
+    return Ask("POST", "/reset", {"image": form.get("image", "")})
+
+
+def _number(form: Form) -> int:
+    return whole_in(form.get("number", ""), "number", 99, 0)
+
+
+PARTS: Final[dict[str, Part]] = {
+    "about": Part("about", _about, N_("%(name)s is described")),
+    "size": Part("size", _size, N_("%(name)s is being changed")),
+    "limits": Part("limits", _limits, N_("%(name)s is being changed")),
+    "disk-add": Part("disks", _add_disk, N_("%(name)s is being given a disk")),
+    "disk-grow": Part("disks", _grow_disk, N_("A disk of %(name)s is being made larger")),
+    "disk-remove": Part("disks", _remove_disk, N_("A disk of %(name)s is being removed")),
+    "nic-add": Part("nics", _add_nic, N_("%(name)s is being given a network interface")),
+    "nic-remove": Part("nics", _remove_nic, N_("A network interface of %(name)s is being removed")),
+    "reset": Part("reset", _reset, N_("%(name)s is being given a new system disk")),
+    "protect": Part("delete", lambda *_: Ask("POST", "/protect"), N_("%(name)s is protected")),
+    "unprotect": Part("delete", lambda *_: Ask("POST", "/unprotect"), N_("%(name)s is not protected any more")),
+}
+
+
+async def change(request: Request) -> Response:
+    """One panel's form, or one of its buttons."""
+    portal, visit = portal_of(request)
+    name = str(request.path_params["part"])
+    guest = portal.mirror.guest(str(request.path_params["guest"]))
+    if name not in PARTS or guest is None:
+        raise Unknown("There is no such page.", code="unknown_page")
+    part, url = PARTS[name], f"/guests/{guest['id']}"
+    said = visit.words._("Nothing was to be changed")
+    try:
+        if ask := part.ask(guest, visit.form):
+            await portal.core.ask(ask.method, url + ask.path, visit.caller, body=ask.body, params=ask.params)
+            said = visit.words._(part.said, name=guest["name"])
+    except NanoError as error:
+        if visit.is_htmx:
+            return portal.refused(request, error)
+        return again(portal, visit, guest, part.panel, name, error)
+    return portal.done(request, f"{url}?tab=settings#{part.panel}", said)
+
+
+def again(portal: Portal, visit: Visit, guest: Row, panel: str, part: str, error: NanoError) -> Response:
+    """The page once more: what was typed, and what is wrong with it."""
+    context = settings(portal, guest) | {
+        "guest": guest,
+        "tab": "settings",
+        "usage": portal.usage,
+        "watch": "",
+        "gone": False,
+    }
+    context["forms"] |= {part: {**context["forms"].get(part, {}), **visit.form}}
+    context |= {"problem": explain(error, visit.words), "problem_in": panel}
+    return portal.page(visit, "guest.html", context, status=error.status)
+
+
+def settings(portal: Portal, guest: Row) -> dict[str, Any]:
+    """What the panels show besides the guest: values as people type them, images to start from."""
+    problem: Explained | None = None
+    images = sorted(
+        (image for image in portal.mirror.all("image") if not image["task"]), key=lambda one: str(one["name"])
+    )
+    return {"forms": _shown(guest), "images": images, "problem": problem, "problem_in": ""}
+
+
+def _shown(guest: Row) -> dict[str, dict[str, str]]:
+    memory, memory_unit = with_unit(guest["memory"])
+    room, room_unit = with_unit(guest["memory_max"])
+    limits = {**guest["disk_limits"], **guest["network_limits"]}
+    return {
+        "about": {
+            "description": guest["description"],
+            "tags": ", ".join(guest["tags"]),
+            "notes": guest["notes"],
+        },
+        "size": {
+            "name": guest["name"],
+            "cores": str(guest["cores"]),
+            "memory": memory,
+            "memory_unit": memory_unit,
+            "priority": guest["priority"],
+            "autostart": "on" if guest["autostart"] else "",
+            "cores_max": str(guest["cores_max"] or ""),
+            "memory_max": room,
+            "memory_max_unit": room_unit if room else memory_unit,
+        },
+        "limits": {
+            **{field: plain(limits[field] / MEBI) for field in DISK_RATES},
+            **{field: str(limits[field] or "") for field in DISK_OPERATIONS},
+            **{field: plain(limits[field] / MBIT) for field in NETWORK_RATES},
+        },
+        "disk-add": {"size": "", "size_unit": "GiB"},
+        "disk-grow": {},
+        "reset": {"image": guest["image_id"], "name": ""},
+    }

@@ -1,0 +1,69 @@
+"""Rows of guests of the fake Core, and what each change does to one: none is refused, and all of it is there at once."""
+
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+Row = dict[str, Any]
+SAID = ("description", "protect", "unprotect")  # answered at once, without a task
+
+
+def changed(row: Row, method: str, verb: str, body: Row, params: Mapping[str, str]) -> Row | None:
+    """The row after this change; None when it is no change that Core knows."""
+    disks, nics = list(row["disks"]), list(row["more_macs"])
+    match method, verb:
+        case "PATCH", "":
+            limits = {name: {**row[name], **_of(body, row[name])} for name in ("disk_limits", "network_limits")}
+            known = {name: value for name, value in body.items() if name in row}
+            waits = [name for name in ("cores", "memory") if name in body and row["state"] == "running"]
+            return {**row, **known, **limits, "pending": waits}
+        case "PATCH", "description":
+            return {**row, **body}
+        case "POST", "protect" | "unprotect":
+            return {**row, "protected": verb == "protect"}
+        case "POST", "disks":
+            return {**row, "disks": [*disks, body["size"]]}
+        case "POST", "disks/grow":
+            disks[body["number"]] = body["size"]
+            return {**row, "disks": disks}
+        case "DELETE", "disks":
+            del disks[int(params["number"])]
+            return {**row, "disks": disks}
+        case "POST", "nics":
+            return {**row, "more_macs": [*nics, f"52:54:00:aa:bb:{len(nics):02x}"]}
+        case "DELETE", "nics":
+            return {**row, "more_macs": [mac for mac in nics if mac != params["mac"]]}
+        case "POST", "reset":
+            return {**row, "image_id": body["image"]}
+    return None
+
+
+def work(method: str, verb: str) -> str:
+    """The kind of task that does it."""
+    if not verb:
+        return "guest.set"
+    noun, _, act = verb.partition("/")
+    does = act or {"POST": "add", "DELETE": "remove"}[method]
+    return f"guest.{noun.removesuffix('s')}.{does}" if noun in ("disks", "nics") else f"guest.{noun}"
+
+
+def _of(body: Row, limits: Row) -> Row:
+    return {name: value for name, value in body.items() if name in limits}
+
+
+def text_of(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def guest_row(name: str, state: str, cell: str, **changes: Any) -> Row:
+    now = text_of(datetime.now(UTC))
+    return {
+        "id": str(uuid.uuid4()), "name": name, "state": state, "pool": "default", "cell": cell, "owner": "admin", "cores": 1,
+        "memory": 1 << 30, "disks": [5 << 30], "image": "", "image_id": "", "mac": "52:54:00:12:34:56", "autostart": False,
+        "hardware": {"disk": "scsi", "network": "virtio", "display": "vga", "usb": "nec-xhci", "tablet": "usb"},
+        "priority": "high", "more_macs": [], "media": "", "pending": [], "cores_max": 0, "memory_max": 0, "description": "",
+        "disk_limits": {"read_bytes": 0, "write_bytes": 0, "read_operations": 0, "write_operations": 0},
+        "network_limits": {"receive_bytes": 0, "send_bytes": 0}, "tags": [], "notes": "", "protected": False,
+        "agent": False, "addresses": [], "task": "", "note": "", "created_at": now, "changed_at": now, "version": 1,
+    } | changes  # fmt: skip
