@@ -7,7 +7,7 @@ import msgspec
 
 from nano.domain.limits import LIMITS, Limits
 from nano.domain.settings import METRICS_DEFAULTS, DomainSettings, MetricsSettings, parse_settings
-from nano.journal.archive_schedule import ARCHIVE_DEFAULTS, ArchiveSettings
+from nano.journal.archive_schedule import KEEP_DEFAULTS, KeepSettings
 from nano.journal.backup_schedule import BACKUP_DEFAULTS, BackupSettings
 from nano.journal.engines.settings import JOURNAL_DEFAULTS, EngineSettings
 from nano.journal.health import ALARM_DEFAULTS, AlarmSettings
@@ -43,7 +43,7 @@ overcommit = 3
 {BACKUP_DEFAULTS}
 {ALARM_DEFAULTS}
 {JOURNAL_DEFAULTS}
-{ARCHIVE_DEFAULTS}
+{KEEP_DEFAULTS}
 {METRICS_DEFAULTS}"""
 
 
@@ -68,7 +68,7 @@ class CoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     listen: ListenSettings = ListenSettings()
     placement: PlacementSettings = PlacementSettings()
     backup: BackupSettings = BackupSettings()
-    archive: ArchiveSettings = ArchiveSettings()
+    archive: KeepSettings = KeepSettings()
     metrics: MetricsSettings = MetricsSettings()
     alarms: AlarmSettings = AlarmSettings()
     journal: EngineSettings = EngineSettings()

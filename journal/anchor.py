@@ -20,7 +20,8 @@ import msgspec
 from nano.domain.errors import JournalDamaged
 from nano.journal.archive import read_text, text_size
 from nano.journal.disk import Disk
-from nano.journal.line import NO_HASH, check_chain
+from nano.journal.horizon import Beginning, beginning
+from nano.journal.line import check_chain
 from nano.journal.segments import INDEX_BYTES, Segment, list_segments, read_seal, seal_path
 from nano.journal.small_files import UNREADABLE
 
@@ -81,12 +82,17 @@ def find_anchor(disk: Disk, commits: Path, position: int, head: bytes, *, check_
 
 def _find(disk: Disk, commits: Path, position: int, head: bytes, *, check_older: bool) -> Anchor:
     segments = list_segments(disk, commits)
+    begins = beginning(disk, commits)
+    if segments and position == begins.position > 0:
+        if head != begins.hash:
+            raise NoAnchor(f"the journal begins after position {position}, with another hash")
+        return Anchor(*begins, segments[0].first, 0)
     older = [segment for segment in segments if segment.first <= position]
     if not older:
         raise NoAnchor(f"the log holds nothing up to position {position}")
     last = older[-1]
     if check_older:
-        _check_older(disk, segments, len(older) - 1)
+        _check_older(disk, segments, len(older) - 1, begins)
     size, seen = text_size(disk, last.path), False
     for line, end in _lines_from(disk, last.path, _search(disk, last.path, size, position), size):
         if line.last > position:
@@ -100,9 +106,9 @@ def _find(disk: Disk, commits: Path, position: int, head: bytes, *, check_older:
     raise NoAnchor(f"the log has no line that ends at position {position}")
 
 
-def _check_older(disk: Disk, segments: list[Segment], count: int) -> None:
+def _check_older(disk: Disk, segments: list[Segment], count: int, begins: Beginning) -> None:
     """Every segment before the one with the anchor is there, as long as its seal says, and followed by the next."""
-    following, head = 1, NO_HASH
+    following, head = begins.position + 1, begins.hash
     for segment in segments[: count + 1]:
         if segment.first != following:
             raise NoAnchor(f"{segment.path.name} should start at position {following}")

@@ -28,6 +28,7 @@ from nano.journal.anchor import Anchor, find_anchor
 from nano.journal.archive import text_size
 from nano.journal.disk import Disk, RealDisk, append_all, append_record, replace_file
 from nano.journal.epoch import read_epoch, write_epoch
+from nano.journal.horizon import THE_BEGINNING, adopt, beginning
 from nano.journal.line import BEGINNING, NO_HASH, Line, format_time
 from nano.journal.mark import Mark, read_mark
 from nano.journal.owner import Owner, check_owner, journal_id, read_owner, write_owner
@@ -80,12 +81,13 @@ class CommitLog:
         self.epoch = 0
         self.poisoned: JournalError | None = None
         self._clock = clock
-        self._signer = signer
+        self.signer = signer
         self._segment_bytes_max = segment_bytes_max
         self._commits = folder / "commits"
         self._lock: int | None = None
         self._handle: int | None = None
         self._block: Block | None = None
+        self.begins = THE_BEGINNING
         self._owner: Owner | None = None
         self._batch_at = 0  # where the newest batch begins in the newest segment, as found at opening
 
@@ -102,8 +104,10 @@ class CommitLog:
                     hint="Stop the other node, or give this one a state folder of its own.",
                     file=str(self.folder / "lock"),
                 ) from error
-            if self._signer is not None:
-                self._owner = check_owner(self.disk, self.folder, self._signer.key_id)
+            if self.signer is not None:
+                self._owner = check_owner(self.disk, self.folder, self.signer.key_id)
+            adopt(self.disk, self._commits)
+            self.begins = beginning(self.disk, self._commits)
             self.epoch = read_epoch(self.disk, self.folder) + 1
         except OSError as error:
             self.close()
@@ -193,10 +197,9 @@ class CommitLog:
     # ------------------------------------------------------------------ opening
 
     def _replay(self, decoder: msgspec.json.Decoder[Line[Any]], anchor: Anchor | None) -> Iterator[list[Line[Any]]]:
-        self.position, self.hash, self.time, self.poisoned = 0, NO_HASH, BEGINNING, None
+        top_epoch, self.poisoned = self.epoch, None
+        self.position, self.hash, self.time, self.epoch = self.begins = beginning(self.disk, self._commits)
         self.segments = list_segments(self.disk, self._commits)
-        top_epoch = self.epoch
-        self.epoch = 0
         if anchor is not None:
             self.position, self.hash, self.time, self.epoch = anchor[:4]
         for segment in self.segments:
@@ -274,7 +277,8 @@ class CommitLog:
 
     def _begin(self) -> None:
         if not self.segments:
-            self.segments.append(Segment(segment_path(self._commits, 1), 1))
+            first = self.begins.position + 1
+            self.segments.append(Segment(segment_path(self._commits, first), first))
         segment, start = self.segments[-1], self._batch_at
         self._refuse_loss(segment)
         write_epoch(self.disk, self.folder, self.epoch)
@@ -304,10 +308,10 @@ class CommitLog:
 
     def _claim(self) -> None:
         """Say whose journal this is, once there is one. What can't be written now is written at the next opening."""
-        if self._signer is None or (self._owner is not None and self._owner.key):
+        if self.signer is None or (self._owner is not None and self._owner.key):
             return
         try:
-            write_owner(self.disk, self.folder, journal_id(self.disk, self._commits) or "", self._signer)
+            write_owner(self.disk, self.folder, journal_id(self.disk, self._commits) or "", self.signer)
             self._owner = read_owner(self.disk, self.folder)
         except Exception as error:  # noqa: BLE001 (as with seals)
             log.warning("journal.owner_postponed error=%s", error)
@@ -344,7 +348,7 @@ class CommitLog:
                 digest=file_digest(self.disk, segment.path),
                 last_hash=last_hash.decode(),
             )
-            write_seal(self.disk, seal_path(segment.path), seal, self._signer)
+            write_seal(self.disk, seal_path(segment.path), seal, self.signer)
         except Exception as error:  # noqa: BLE001 (a signer may fail in its own way)
             log.warning("journal.seal_postponed file=%s error=%s", segment.path.name, error)
 

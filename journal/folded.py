@@ -132,6 +132,13 @@ class Folded:
             receipts=self.receipts.copy(),
         )
 
+    def begin(self, base: Capture | None) -> None:
+        """As before the first line: with nothing, or with what lines that are gone folded to."""
+        if base is None:
+            self.clear()
+        else:
+            self.restore(base)
+
     def restore(self, capture: Capture) -> None:
         """Become what was captured. The capture's dictionaries are taken over, not copied, but for the states."""
         self.clear()

@@ -83,7 +83,7 @@ def upkeep_of(
     if backup.folder:
         watched["backups"] = Path(backup.folder)
     backups = BackupSchedule(ledger, folder, backup, clock)
-    return Upkeep(watched, settings, backups, ArchiveSchedule(ledger, archive))
+    return Upkeep(watched, settings, backups, ArchiveSchedule(ledger, archive, clock))
 
 
 def measure_room(path: Path) -> Room:

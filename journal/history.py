@@ -7,10 +7,11 @@ read from its own journal; should that not be at hand (a full disk), the commit 
 import logging
 from collections.abc import Iterator
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 from nano.domain.facts import Fact
-from nano.journal.line import line_decoder
+from nano.journal.horizon import before_horizon
+from nano.journal.line import Line, line_decoder
 from nano.journal.log import Log
 from nano.journal.reader import facts_of
 from nano.journal.resource_files import read_facts, row_decoder
@@ -52,8 +53,21 @@ class LogHistory:
         except OSError as error:
             raise self._log.refusal(error, "read") from error
 
+    async def line_at(self, position: int) -> Line[Any]:
+        """The line that holds a position. Raises Invalid(before_horizon), JournalError."""
+        if position <= self._log.begins.position:
+            raise before_horizon(self._log.begins)
+        try:
+            block = await self._workers.run(next, self._log.lines(self._lines, position - 1))
+        except OSError as error:
+            raise self._log.refusal(error, "read") from error
+        return block[0]
+
     async def transactions(self, after: int, last: int, limit: int) -> list[Fact]:
-        """Facts above ``after`` up to ``last`` of whole transactions: ``limit`` of them, more where one would be cut."""
+        """Facts above ``after`` up to ``last`` of whole transactions: ``limit`` of them, more where one would be cut. Raises
+        Invalid(before_horizon) when some of them are gone: who follows must not miss any."""
+        if after < self._log.begins.position:
+            raise before_horizon(self._log.begins)
         try:
             return await self._workers.run(self._transactions, after, last, limit)
         except OSError as error:

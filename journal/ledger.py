@@ -337,7 +337,7 @@ class Ledger:
             except OSError as error:
                 raise log_.refusal(error, "open") from error
             if not self._fold_from_snapshot():
-                self._folded.clear()
+                self._folded.begin(self.snapshots.base())
                 self._folded.fold(log_.replay(self._decoder), log_.damage)
         except BaseException:
             log_.close()
@@ -393,8 +393,5 @@ class Ledger:
 
     async def _receipt_of(self, position: int) -> Receipt:
         """The receipt that the line at this position gave when it was written."""
-        try:
-            block = await self.workers.run(next, self.log.lines(self._decoder, position - 1))
-        except OSError as error:
-            raise self.log.refusal(error, "read") from error
-        return Receipt(block[0].last, tuple(facts_of(block[0])), repeated=True)
+        line = await self.history.line_at(position)
+        return Receipt(line.last, tuple(facts_of(line)), repeated=True)

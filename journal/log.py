@@ -17,8 +17,10 @@ import msgspec
 from nano.domain.errors import DiskFull, JournalDamaged, JournalError
 from nano.journal.anchor import Anchor
 from nano.journal.disk import Disk
+from nano.journal.horizon import Beginning
 from nano.journal.line import Line
 from nano.journal.reader import READ_BYTES, L
+from nano.journal.segments import Signer
 
 
 class Log(Protocol):
@@ -31,6 +33,9 @@ class Log(Protocol):
     time: datetime
     epoch: int
     poisoned: JournalError | None
+    signer: Signer | None
+    begins: Beginning
+    """What comes before the first line there is: nothing, unless old ones were dropped (``horizon``)."""
 
     def open(self) -> None:
         """Become the one writer, with a new epoch. Raises JournalError(journal_locked), DiskFull, JournalError."""

@@ -12,11 +12,13 @@ from nano.journal.small_files import UNREADABLE, checked, with_check
 
 
 class Mark(msgspec.Struct, frozen=True):
-    """Positions up to which all rows are written, and also synced; ``boot`` is the boot id they were written in."""
+    """Positions up to which all rows are written, and also synced; ``boot`` is the boot id they were written in;
+    ``begins``: rows up to this position, of which the log has nothing any more, are gone (``horizon``)."""
 
     written: int = 0
     synced: int = 0
     boot: str = ""
+    begins: int = 0
 
 
 def mark_text(mark: Mark) -> bytes:

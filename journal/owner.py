@@ -18,6 +18,7 @@ import msgspec
 from nano.domain.errors import JournalDamaged
 from nano.journal.archive import SCAN_BYTES, read_text
 from nano.journal.disk import Disk, replace_file
+from nano.journal.horizon import read_horizon
 from nano.journal.line import HASH_TAIL, NO_HASH, check_chain
 from nano.journal.segments import Signer, damaged, list_segments, read_seal, seal_path
 from nano.journal.small_files import UNREADABLE, checked, with_check
@@ -56,6 +57,8 @@ def write_owner(disk: Disk, folder: Path, journal: str, signer: Signer | None) -
 
 def journal_id(disk: Disk, commits: Path) -> str | None:
     """The hash of the first line; "" when there is none yet, None when it is damaged."""
+    if (horizon := read_horizon(disk, commits)) is not None:
+        return horizon.journal
     segments = list_segments(disk, commits)
     if not segments:
         return ""

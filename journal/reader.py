@@ -15,6 +15,7 @@ from nano.domain.facts import Fact
 from nano.journal.anchor import offset_near
 from nano.journal.archive import read_text
 from nano.journal.disk import Disk, RealDisk
+from nano.journal.horizon import beginning
 from nano.journal.line import HASH_END, NO_HASH, Line, check_chain, line_decoder
 from nano.journal.segments import Segment, SegmentScan, damaged, decode_block, list_segments
 
@@ -67,7 +68,7 @@ def _hash_before(disk: Disk, known: list[tuple[Segment, int]], number: int, offs
     segment, end = known[number][0], offset
     if offset == 0:
         if number == 0:
-            return NO_HASH
+            return beginning(disk, segment.path.parent).hash
         segment, end = known[number - 1]
     return read_text(disk, segment.path, max(0, end - HASH_END), HASH_END)[:-3]
 
@@ -127,7 +128,10 @@ class JournalReader:
 
     def lines(self) -> Iterator[Line[Any]]:
         """Every further whole line. ``path`` and ``offset`` name the one just given. Raises JournalDamaged."""
-        segments = list_segments(self._disk, self.folder / "commits")
+        commits = self.folder / "commits"
+        if self.position == 0:
+            self.position, self.hash = beginning(self._disk, commits)[:2]
+        segments = list_segments(self._disk, commits)
         for number, segment in enumerate(segments):
             newest = number == len(segments) - 1
             if segment.first != self._first:

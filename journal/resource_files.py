@@ -14,7 +14,7 @@ from typing import Any, Final, Generic, NamedTuple, TypeVar, Union
 import msgspec
 
 from nano.domain.facts import Fact
-from nano.journal.disk import Disk
+from nano.journal.disk import Disk, append_all
 from nano.journal.line import RawLine
 from nano.journal.small_files import UNREADABLE
 
@@ -115,6 +115,24 @@ def end_of(disk: Disk, path: Path, position: int) -> int:
     return end
 
 
+def trim(disk: Disk, path: Path, position: int) -> None:
+    """Leave out the rows up to a position; a file of which nothing is left goes. Raises OSError."""
+    keep = end_of(disk, path, position)
+    if keep == 0:
+        return
+    if keep >= disk.size(path):
+        disk.remove(path)
+        return
+    draft = path.with_name(path.name + ".new")
+    handle = disk.open(draft, create=True)
+    try:
+        disk.truncate(handle, 0)
+        append_all(disk, handle, disk.read(path, keep))
+    finally:
+        disk.close(handle)
+    disk.rename(draft, path)
+
+
 def row_decoder(event_types: tuple[type, ...]) -> msgspec.json.Decoder[Row[Any]]:
     union: Any = Union[event_types] if event_types else msgspec.Raw  # noqa: UP007 (built from a tuple)
     return msgspec.json.Decoder(Row[union])
@@ -128,7 +146,9 @@ def read_facts(
         data = disk.read(resource_path(resources, resource))
     except FileNotFoundError:
         return []
-    texts = data.split(b"\n")[after:-1][:limit]
+    texts = data.split(b"\n")[:-1]
+    begins = _place_of(texts[0]).version - 1 if texts else 0  # rows of what was dropped are gone
+    texts = texts[max(0, after - begins) :][:limit]
     rows = [decoder.decode(text) for text in texts]
     return [
         Fact(row.position, datetime.fromisoformat(row.time), row.actor, row.command, row.cause, resource, row.version, row.event)

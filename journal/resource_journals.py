@@ -15,7 +15,7 @@ that is gone is also made anew at a start. Trouble here never harms the commit l
 import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -24,10 +24,12 @@ import msgspec
 
 from nano.journal.commit_log import CommitLog
 from nano.journal.disk import Disk, append_all
+from nano.journal.horizon import read_base, read_horizon
 from nano.journal.line import RawLine, line_decoder
 from nano.journal.log import Log
 from nano.journal.mark import Mark, mark_text, read_mark
-from nano.journal.resource_files import Rows, derive, end_of, read_tail, resource_path
+from nano.journal.resource_files import Rows, derive, end_of, read_tail, resource_path, trim
+from nano.journal.snapshot_text import versions_in
 
 log = logging.getLogger("nano.journal")
 
@@ -72,11 +74,12 @@ class ResourceJournals:
         self.trouble = ""
         """Why nothing could be written at the last try."""
         self._thread: threading.Thread | None = None
-        self._expected: list[str] = []
+        self._expected: dict[str, int] = {}
+        self._dropped: dict[str, int] | None = None
 
-    def expect(self, resources: Iterable[str]) -> None:
+    def expect(self, versions: Mapping[str, int]) -> None:
         """Before ``start``: all resources that ever had an event; files of theirs that are gone are made anew."""
-        self._expected = list(resources)
+        self._expected = dict(versions)
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="nano-resource-journals", daemon=True)
@@ -185,6 +188,8 @@ class ResourceJournals:
         trusted = mark.boot == self._boot and not self._sync_failed
         self.written = mark.written if trusted else mark.synced
         self._synced = mark.synced
+        if mark.begins < self._log.begins.position:
+            self._trim()
         if max(mark.written, mark.synced) > self._log.position:
             log.warning("journal.resource_journals_ahead position=%d mark=%d", self._log.position, mark.written)
             self._remove_all()
@@ -198,6 +203,23 @@ class ResourceJournals:
                     self._cut(path, end_of(self._disk, path, self._synced))
             self._checked.clear()
         self._sync_failed = False
+
+    def _trim(self) -> None:
+        """Old segments were dropped: their rows go too. Cut short, it is done again at the next start."""
+        for kind in self._disk.list(self.folder):
+            if not kind.startswith("."):
+                for name in self._disk.list(self.folder / kind):
+                    trim(self._disk, self.folder / kind / name, self._log.begins.position)
+        self.written, self._synced = max(self.written, self._log.begins.position), 0
+        self._write_mark()
+
+    def _dropped_version(self, resource: str) -> int:
+        """How many events of a resource the log had before what there is of it."""
+        if self._dropped is None:
+            horizon = read_horizon(self._disk, self._log.folder / "commits") if self._log.begins.position else None
+            base = read_base(self._disk, self._log.folder / "commits", horizon) if horizon is not None else None
+            self._dropped = versions_in(base) if base is not None else {}
+        return self._dropped.get(resource, 0)
 
     def _touched(self, up_to: int) -> set[str]:
         """Resources to whose files was added since they were last synced, up to a position."""
@@ -227,11 +249,15 @@ class ResourceJournals:
             if not kind.startswith(".")
             for name in self._disk.list(self.folder / kind)
         }
-        gone = [resource for resource in self._expected if resource not in there]
+        gone = [
+            resource
+            for resource, version in self._expected.items()
+            if resource not in there and version > self._dropped_version(resource)
+        ]
         if gone:
             self._make_anew(gone)
             self._write_mark()
-        self._expected = []
+        self._expected = {}
 
     def _add(self, resource: str, rows: Rows) -> bool:
         """Append the rows that are not there yet; False when the file does not fit and has to be made anew."""
@@ -242,9 +268,10 @@ class ResourceJournals:
                 self._checked.clear()
             self._checked.add(resource)
             tail = read_tail(self._disk, path)
-            if tail is None or tail.version < rows.version - 1:
+            if tail is None or (tail.version or self._dropped_version(resource)) < rows.version - 1:
                 return False
-            texts = texts[tail.version - rows.version + 1 :]
+            if tail.version:
+                texts = texts[tail.version - rows.version + 1 :]
             if tail.end < tail.size:
                 self._cut(path, tail.end)
         if texts:
@@ -280,7 +307,9 @@ class ResourceJournals:
         log.warning("journal.resource_journals_made_anew count=%d first=%s", len(resources), resources[0])
         wanted = set(resources)
         self._synced = 0
-        self._write_mark(Mark())  # should this be cut short, the next start looks at every file
+        self._write_mark(
+            Mark(begins=self._log.begins.position)
+        )  # should this be cut short, the next start looks at every file
         for resource in resources:
             path = resource_path(self.folder, resource)
             self._disk.make_folder(path.parent)
@@ -308,7 +337,7 @@ class ResourceJournals:
         handle = self._disk.open(draft, create=True)
         try:
             self._disk.truncate(handle, 0)
-            mark = mark or Mark(self.written, self._synced, self._boot)
+            mark = mark or Mark(self.written, self._synced, self._boot, self._log.begins.position)
             append_all(self._disk, handle, mark_text(mark))
         finally:
             self._disk.close(handle)
@@ -324,7 +353,9 @@ class ResourceJournals:
                 self._disk.fdatasync(handle)
             except OSError:
                 self._ready, self._sync_failed = False, True
-                self._write_mark(Mark(self._synced, self._synced))  # of no boot: the next process trusts no more either
+                self._write_mark(
+                    Mark(self._synced, self._synced, begins=self._log.begins.position)
+                )  # of no boot: the next process trusts no more either
                 raise
             finally:
                 self._disk.close(handle)

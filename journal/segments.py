@@ -25,6 +25,7 @@ from nano.journal.torn import is_torn_batch
 
 SEGMENT_BYTES_MAX: Final = 64 << 20
 BLOCK_BYTES: Final = 64 << 10  # what a block decodes to stays in a processor's cache until it is folded
+HORIZON: Final = "horizon.json"
 INDEX_BYTES: Final = 16 << 10
 _DIGITS: Final = 16
 
@@ -89,15 +90,30 @@ def segment_path(commits: Path, first: int) -> Path:
 def list_segments(disk: Disk, commits: Path) -> list[Segment]:
     """Every segment of the folder, oldest first. Raises JournalDamaged for a file that has no place there."""
     segments: list[Segment] = []
-    for name in disk.list(commits):
+    names = disk.list(commits)
+    begins = _begins(disk, commits / HORIZON) if HORIZON in names else 0
+    for name in names:
         stem, _, suffix = name.partition(".")
         if suffix in ("jsonl", "jsonl.zst") and stem.isdigit():
-            if not segments or segments[-1].first != int(stem):  # of both forms the plain one counts
+            known = segments and segments[-1].first == int(stem)  # of both forms the plain one counts
+            if not known and int(stem) > begins:  # what was dropped may still be there after a crash
                 segments.append(Segment(commits / name, int(stem)))
-        elif suffix not in ("seal", "seal.new", "jsonl.new.zst"):
+        elif suffix not in ("seal", "seal.new", "jsonl.new.zst") and stem != "horizon":
             raise damaged(commits / name, 0, "it is no segment and no seal")
     segments.sort(key=lambda segment: segment.first)
     return segments
+
+
+class _Begins(msgspec.Struct):
+    position: int
+
+
+def _begins(disk: Disk, path: Path) -> int:
+    """The last position that was dropped from this journal (``horizon``)."""
+    try:
+        return msgspec.json.decode(checked(disk.read(path)), type=_Begins).position
+    except (*UNREADABLE, ValueError) as error:
+        raise damaged(path, 0, f"it does not say where the journal begins ({error})") from error
 
 
 class Block(NamedTuple):

@@ -87,7 +87,9 @@ def code_of(model: Model) -> str:
 class SnapshotText:
     """Text of snapshots of one model. Models that don't say what their states are have none."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, *, any_code: bool = False) -> None:
+        """``any_code`` also reads what another version of the code has made."""
+        self._any_code = any_code
         self.code = code_of(model)
         kinds = model.rules.states
         runs: Any = msgspec.defstruct(
@@ -149,12 +151,12 @@ class SnapshotText:
         the versions of these, and memory. Raises Unusable."""
         self.header_of(data)
         require_whole(data)
-        return self._take(self._texts(data), share)
+        return self._take(texts_of(data), share)
 
     def check(self, data: bytes, capture: Capture) -> None:
         """Raises Unusable unless ``data`` says exactly what was captured."""
         require_whole(data)
-        texts = self._texts(data)
+        texts = texts_of(data)
         header = self.header(next(texts))
         expected = (capture.position, capture.hash.decode(), capture.time, capture.epoch)
         if (header.position, header.hash, header.time, header.epoch) != expected:
@@ -186,7 +188,7 @@ class SnapshotText:
         header = _header(text)
         if isinstance(header, _Format):
             raise Unusable(f"it has format {header.snapshot}, this version reads {FORMAT}")
-        if header.code != self.code:
+        if header.code != self.code and not self._any_code:
             raise Unusable("it was made by another version of this node's code")
         return header
 
@@ -233,28 +235,42 @@ class SnapshotText:
             for kind in self._kinds:
                 yield from (getattr(run, kind) or {}).items()
 
-    def _texts(self, data: bytes) -> Iterator[bytes]:
-        """Every line but the last, which has the digest of them all. Raises Unusable."""
-        digest, rest, before = sha256(), b"", b""
-        try:
-            with zstandard.ZstdDecompressor().stream_reader(BytesIO(data), read_across_frames=False) as reader:
-                while text := reader.read(READ_BYTES):
-                    *lines, rest = (rest + text).split(b"\n")
-                    for line in lines:
-                        if before:
-                            digest.update(before + b"\n")
-                            yield before
-                        before = line
-                    if len(rest) > PART_BYTES_MAX:
-                        raise Unusable("a part of it is too large")
-        except zstandard.ZstdError as error:
-            raise Unusable(f"it can't be decompressed ({error})") from error
-        try:
-            end = msgspec.json.decode(before, type=_End)
-        except UNREADABLE as error:
-            raise Unusable("it is cut short") from error
-        if rest or end.digest != digest.hexdigest():
-            raise Unusable("its digest does not fit its text")
+
+def texts_of(data: bytes) -> Iterator[bytes]:
+    """Every line but the last, which has the digest of them all. Raises Unusable."""
+    digest, rest, before = sha256(), b"", b""
+    try:
+        with zstandard.ZstdDecompressor().stream_reader(BytesIO(data), read_across_frames=False) as reader:
+            while text := reader.read(READ_BYTES):
+                *lines, rest = (rest + text).split(b"\n")
+                for line in lines:
+                    if before:
+                        digest.update(before + b"\n")
+                        yield before
+                    before = line
+                if len(rest) > PART_BYTES_MAX:
+                    raise Unusable("a part of it is too large")
+    except zstandard.ZstdError as error:
+        raise Unusable(f"it can't be decompressed ({error})") from error
+    try:
+        end = msgspec.json.decode(before, type=_End)
+    except UNREADABLE as error:
+        raise Unusable("it is cut short") from error
+    if rest or end.digest != digest.hexdigest():
+        raise Unusable("its digest does not fit its text")
+
+
+class _Versions(msgspec.Struct):
+    versions: dict[str, int] | None = None
+
+
+def versions_in(data: bytes) -> dict[str, int]:
+    """The versions that resources had, of any snapshot, without its model. Raises Unusable."""
+    found: dict[str, int] = {}
+    for text in texts_of(data):
+        if text.startswith(b'{"versions"'):
+            found |= msgspec.json.decode(text, type=_Versions).versions or {}
+    return found
 
 
 def require_whole(data: bytes) -> None:

@@ -26,7 +26,9 @@ from nano.domain.facts import Model
 from nano.journal.anchor import Anchor, NoAnchor
 from nano.journal.disk import Disk, append_all
 from nano.journal.folded import Capture
+from nano.journal.horizon import read_base, read_horizon
 from nano.journal.log import Log
+from nano.journal.segments import damaged
 from nano.journal.snapshot_text import Share, SnapshotText, Unusable
 from nano.journal.workers import Workers, Writer
 
@@ -76,14 +78,15 @@ class Snapshots:
     def newest(
         self, *, up_to: int | None = None, above: int = 0, share: Share | None = None
     ) -> tuple[Capture, Anchor] | None:
-        """The newest that can be used, and where the log goes on after it. Reads files; never raises.
+        """The newest that can be used, else the base, and where the log goes on after it. Raises JournalDamaged, OSError when
+        the log has a horizon, and can't be read without its base.
 
         ``up_to`` a position; only those ``above`` another are looked at. ``share`` see ``SnapshotText.read``.
         """
-        if not self.possible:
-            return None
-        for position, path in reversed(list_snapshots(self._log.disk, self.folder)):
-            if position <= above:
+        begins = self._log.begins.position
+        found = list_snapshots(self._log.disk, self.folder) if self.possible else []
+        for position, path in reversed(found):
+            if position <= max(above, begins):
                 break
             if up_to is not None and position > up_to:
                 continue
@@ -98,7 +101,25 @@ class Snapshots:
                 self.passed_over(path, reason)
                 continue
             return capture, anchor
+        if begins > above and (up_to is None or begins <= up_to) and (base := self.base(share)) is not None:
+            return base, self._log.anchor(base.position, base.hash)
         return None
+
+    def base(self, share: Share | None = None) -> Capture | None:
+        """What was true at the horizon; None for a log that is all there. Raises JournalDamaged, OSError."""
+        disk, commits = self._log.disk, self._log.folder / "commits"
+        horizon = read_horizon(disk, commits) if self._log.begins.position else None
+        if horizon is None:
+            return None
+        try:
+            base = SnapshotText(self._model, any_code=True).read(read_base(disk, commits, horizon), share)
+        except Unusable as error:
+            raise damaged(
+                horizon.base_paths(self._log.folder)[0], 0, f"it was made by {horizon.made_by}: {error}"
+            ) from error
+        if (base.position, base.hash.decode()) != (horizon.position, horizon.hash):
+            raise damaged(horizon.base_paths(self._log.folder)[0], 0, f"it is one of position {base.position}")
+        return base
 
     def passed_over(self, path: Path, reason: Exception) -> None:
         log.warning("journal.snapshot_ignored file=%s reason=%s", path.name, reason)

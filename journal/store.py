@@ -42,6 +42,13 @@ class EventStore:
         self._tracking: dict[str, int] = {}
         self._listeners: set[Event] = set()
         self._log.open()
+        if self._log.begins.position:
+            self._log.close()
+            raise JournalError(
+                f"The journal {folder} begins after position {self._log.begins.position}: it is not all there.",
+                code="journal_not_from_its_beginning",
+                hint="Applications need every event: open a backup that has them all.",
+            )
         for lines in self._log.replay(self._decoder):
             for line in lines:
                 self._index(line)

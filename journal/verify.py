@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -23,21 +23,25 @@ from nano.domain.facts import Model
 from nano.journal.archive import is_archive, require_whole, text_size
 from nano.journal.disk import Disk, RealDisk
 from nano.journal.epoch import read_epoch
+from nano.journal.horizon import Horizon, beginning, read_base, read_horizon
 from nano.journal.line import NO_HASH, Line, line_decoder
 from nano.journal.mark import Mark, read_mark
 from nano.journal.owner import NAME as OWNER
 from nano.journal.owner import check_journal, check_owner, journal_id, read_owner
 from nano.journal.segments import (
+    HORIZON,
     Block,
     Seal,
     Segment,
     SegmentScan,
     damaged,
     decode_block,
+    file_digest,
     list_segments,
     read_seal,
     seal_path,
 )
+from nano.journal.snapshot_text import Unusable, versions_in
 from nano.journal.verify_resources import ResourceCheck
 from nano.journal.verify_snapshots import SnapshotCheck
 
@@ -63,6 +67,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     snapshots: int = 0
     folded: int = 0
     """How many of the snapshots were compared with what the log folds to."""
+    begins_after: int = 0
+    """Positions up to this one are no longer there: what is checked of them are the seals that were kept."""
+    dropped_segments: int = 0
     pending_bytes: int
     hash: str
     damage: "Damage | None" = None
@@ -97,6 +104,7 @@ def verify(
     work = _Verification(folder, disk or RealDisk(), check_signature, own_key, model, progress)
     damage = None
     try:
+        work.begin()
         work.run()
     except JournalDamaged as error:
         context = error.context
@@ -111,6 +119,8 @@ def verify(
         resource_rows=work.resources.rows,
         snapshots=work.snapshots.whole,
         folded=work.snapshots.folded,
+        begins_after=work.begins_after,
+        dropped_segments=work.dropped,
         pending_bytes=work.pending,
         hash=work.hash.decode(),
         damage=damage,
@@ -138,12 +148,33 @@ class _Verification:
         self._lines = line_decoder(model.rules.event_types() if model is not None else ())
         self._before: Line[Any] | None = None
         self._end: tuple[Path, int] | None = None
+        self.begins_after = self.dropped = 0
+        self.horizon: Horizon | None = None
+        self._mark_is_whole = True
+        self._model = model
+        self.resources = ResourceCheck(disk, folder / "resources", 0)
+        self.snapshots = SnapshotCheck(disk, folder / "none", None)
+
+    def begin(self) -> None:
+        """What is known before the log is read."""
+        disk, folder, commits = self._disk, self._folder, self._folder / "commits"
+        horizon = self.horizon = read_horizon(disk, commits)
+        base = None
+        if horizon is not None:
+            base = read_base(disk, commits, horizon)
+            self.position, self.hash = horizon.beginning()[:2]
+            self.begins_after, self.dropped = horizon.position, len(horizon.seals)
+            self.versions = versions_in(base)
         mark = read_mark(disk, folder / "resources")
         self._mark_is_whole = mark is not None
         mark = mark or Mark()
         claimed = mark.written if mark.boot == disk.boot_id() else mark.synced
-        self.resources = ResourceCheck(disk, folder / "resources", claimed)
-        self.snapshots = SnapshotCheck(disk, folder / "snapshots", model)
+        self.resources = ResourceCheck(disk, folder / "resources", claimed, self.position)
+        try:
+            self.snapshots = SnapshotCheck(disk, folder / "snapshots", self._model, base)
+        except Unusable as error:
+            assert horizon is not None
+            raise damaged(horizon.base_paths(folder)[0], 0, f"it can't be used ({error})") from error
 
     def run(self) -> None:
         segments = list_segments(self._disk, self._folder / "commits")
@@ -172,6 +203,8 @@ class _Verification:
                 self.pending = len(scan.torn)
                 self._end = (segment.path, scan.end + self.pending)
         self._check_owner()
+        if self.horizon is not None:
+            self._check_horizon(self.horizon)
         self.resources.finish(self.position, self._has_grown, self._blocks, self._compared)
         self._check_epoch()
         if not self._mark_is_whole:
@@ -183,7 +216,7 @@ class _Verification:
 
     def _blocks(self) -> Iterator[Block]:
         """The log once more, as far as it was read."""
-        previous, left = NO_HASH, self.lines
+        previous, left = beginning(self._disk, self._folder / "commits").hash, self.lines
         for segment in list_segments(self._disk, self._folder / "commits"):
             scan = SegmentScan(self._disk, segment.path, previous)
             for block in scan.blocks():
@@ -202,10 +235,27 @@ class _Verification:
         check_journal(self._folder, owner, journal_id(self._disk, self._folder / "commits"))
         if self._own_key:
             check_owner(self._disk, self._folder, self._own_key)
-        if owner.key and self._check_signature is not None:
-            signature = bytes.fromhex(owner.signature)
-            if not self._check_signature(signature, owner.signed_bytes(), owner.key):
-                raise damaged(self._folder / OWNER, 0, "its signature is wrong")
+        if owner.key and self._check_signature is not None and not _is_signed(self._check_signature, owner):
+            raise damaged(self._folder / OWNER, 0, "its signature is wrong")
+
+    def _check_horizon(self, horizon: Horizon) -> None:
+        """The chain across the gap: every seal of what is gone, and the anchor they lead to; both copies of the base."""
+        path = self._folder / "commits" / HORIZON
+        if self._check_signature is not None:
+            for seal in horizon.seals:
+                if not _is_signed(self._check_signature, seal):
+                    raise damaged(
+                        path, 0, f"the signature of the seal of positions {seal.first} to {seal.last} is wrong"
+                    )
+            if not _is_signed(self._check_signature, horizon):
+                raise damaged(path, 0, "its signature is missing or wrong")
+        for copy in horizon.base_paths(self._folder):
+            try:
+                whole = file_digest(self._disk, copy) == horizon.base
+            except FileNotFoundError:
+                whole = False
+            if not whole:
+                raise damaged(copy, 0, "it is not the base that the journal begins with; the other copy is whole")
 
     def _check_epoch(self) -> None:
         epoch = read_epoch(self._disk, self._folder)
@@ -247,13 +297,8 @@ class _Verification:
         )
         if seal.signed_bytes() != is_so.signed_bytes():
             raise damaged(path, 0, "it does not fit its segment")
-        if self._check_signature is not None:
-            try:
-                signature = bytes.fromhex(seal.signature)
-            except ValueError:
-                signature = b""
-            if not signature or not self._check_signature(signature, seal.signed_bytes(), seal.key):
-                raise damaged(path, 0, "its signature is missing or wrong")
+        if self._check_signature is not None and not _is_signed(self._check_signature, seal):
+            raise damaged(path, 0, "its signature is missing or wrong")
         self.seals += 1
 
     def _has_grown(self) -> bool:
@@ -262,6 +307,24 @@ class _Verification:
             return True
         path, size = self._end
         return self._disk.size(path) > size
+
+
+class _Signed(Protocol):
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def signature(self) -> str: ...
+
+    def signed_bytes(self) -> bytes: ...
+
+
+def _is_signed(check: CheckSignature, what: _Signed) -> bool:
+    try:
+        signature = bytes.fromhex(what.signature)
+    except ValueError:
+        signature = b""
+    return bool(signature) and check(signature, what.signed_bytes(), what.key)
 
 
 def _place(block: Block, number: int) -> tuple[Path, int]:

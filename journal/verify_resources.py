@@ -19,7 +19,7 @@ import msgspec
 
 from nano.journal.disk import Disk
 from nano.journal.line import RawLine
-from nano.journal.resource_files import derive, read_tail, resource_path
+from nano.journal.resource_files import derive, end_of, read_tail, resource_path
 from nano.journal.segments import Block, damaged
 
 READ_BYTES: Final = 1 << 20
@@ -46,11 +46,12 @@ NOTHING: Final = Text()
 class ResourceCheck:
     """``take`` every block of the log, then ``finish``. ``claimed`` is the position up to which rows are said to be written."""
 
-    def __init__(self, disk: Disk, resources: Path, claimed: int) -> None:
+    def __init__(self, disk: Disk, resources: Path, claimed: int, begins: int = 0) -> None:
         self.rows = 0
         self._disk = disk
         self._resources = resources
         self._claimed_to = claimed
+        self._begins = begins  # rows up to it may still be there, of lines that are gone
         self._decoder = msgspec.json.Decoder(RawLine)
         self._claimed: dict[str, Text] = {}
         self._further: dict[str, Text] = {}  # with the rows after those that are claimed, where there are any
@@ -101,20 +102,24 @@ class ResourceCheck:
         claimed = self._claimed.get(resource, NOTHING)
         further = self._further.get(resource, claimed)
         path = resource_path(self._resources, resource)
-        text, right = NOTHING, not claimed.size
-        for row in self._rows(path, further.size):
+        text, right, skipped = NOTHING, not claimed.size, self._skipped(path)
+        for row in self._rows(path, skipped, skipped + further.size):
             text = text.followed_by([row])
             right = right or text == claimed
-        if right and text == further and self._disk.size(path) > further.size:
+        if right and text == further and self._disk.size(path) > (size := skipped + further.size):
             tail = read_tail(self._disk, path)
-            if tail is None or (further.size < tail.end and (tail.position <= position or not has_grown())):
-                raise damaged(path, further.size, "it says more than the commit log")
+            if tail is None or (size < tail.end and (tail.position <= position or not has_grown())):
+                raise damaged(path, size, "it says more than the commit log")
         return right
 
-    def _rows(self, path: Path, size: int) -> Iterator[bytes]:
-        """Whole rows in the first ``size`` bytes of a file."""
-        offset, rest = 0, b""
-        while offset < size and (data := self._disk.read(path, offset, min(READ_BYTES, size - offset))):
+    def _skipped(self, path: Path) -> int:
+        """How many bytes at the file's beginning are of lines that are gone."""
+        return end_of(self._disk, path, self._begins) if self._begins else 0
+
+    def _rows(self, path: Path, offset: int, end: int) -> Iterator[bytes]:
+        """Whole rows of a file between two offsets."""
+        rest = b""
+        while offset < end and (data := self._disk.read(path, offset, min(READ_BYTES, end - offset))):
             offset += len(data)
             *texts, rest = (rest + data).split(b"\n")
             yield from (text + b"\n" for text in texts)
@@ -129,11 +134,12 @@ class ResourceCheck:
                 if resource not in suspects or resource in behind:
                     continue
                 path = resource_path(self._resources, resource)
-                expected, offset = b"".join(rows.texts), offsets.get(resource, 0)
+                expected = b"".join(rows.texts)
                 try:
+                    offset = offsets[resource] if resource in offsets else self._skipped(path)
                     found = self._disk.read(path, offset, len(expected))
                 except FileNotFoundError:
-                    found = b""
+                    found, offset = b"", 0
                 if found != expected:
                     self._compare(path, offset, expected, found)
                     behind.add(resource)

@@ -26,7 +26,8 @@ class SnapshotCheck:
     """``take`` every line of the log, then ``finish``. ``whole`` counts those that are as written, ``folded`` those whose
     contents were compared. ``damage`` is the first thing that is wrong; the log's own damage comes before it."""
 
-    def __init__(self, disk: Disk, folder: Path, model: Model | None) -> None:
+    def __init__(self, disk: Disk, folder: Path, model: Model | None, base: bytes | None = None) -> None:
+        """``base`` is the file of what was true before the first line, where there is one."""
         self.whole = self.folded = 0
         self.damage: JournalDamaged | None = None
         self._disk = disk
@@ -38,6 +39,8 @@ class SnapshotCheck:
             self._text = SnapshotText(model)
             self._folded = Folded(model)
             self._folded.receipts = Receipts(b"")
+            if base is not None:
+                self._folded.restore(SnapshotText(model, any_code=True).read(base))
 
     def take(self, line: Line[Any], place: Callable[[], tuple[Path, int]]) -> None:
         """``place`` gives file and byte of the line. Raises JournalDamaged when it does not follow from those before it."""

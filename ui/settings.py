@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from nano.domain.settings import METRICS_DEFAULTS, DomainSettings, MetricsSettings, parse_settings
-from nano.journal.archive_schedule import ARCHIVE_DEFAULTS, ArchiveSettings
+from nano.journal.archive_schedule import KEEP_DEFAULTS, KeepSettings
 from nano.journal.backup_schedule import BACKUP_DEFAULTS, BackupSettings
 from nano.journal.health import ALARM_DEFAULTS, AlarmSettings
 
@@ -44,7 +44,7 @@ window_minutes = 5          # how long that wait, and the counting, lasts
 
 {BACKUP_DEFAULTS}
 {ALARM_DEFAULTS}
-{ARCHIVE_DEFAULTS}
+{KEEP_DEFAULTS}
 {METRICS_DEFAULTS}"""
 
 
@@ -79,7 +79,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     login: LoginLimits = LoginLimits()
     backup: BackupSettings = BackupSettings()
     alarms: AlarmSettings = AlarmSettings()
-    archive: ArchiveSettings = ArchiveSettings()
+    archive: KeepSettings = KeepSettings()
     metrics: MetricsSettings = MetricsSettings()
 
 

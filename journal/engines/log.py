@@ -49,9 +49,11 @@ from nano.journal.engines.rows import (
     stored,
 )
 from nano.journal.engines.settings import EngineSettings
+from nano.journal.horizon import THE_BEGINNING
 from nano.journal.line import BEGINNING, NO_HASH, Line
 from nano.journal.reader import READ_BYTES, L
 from nano.journal.refusing import disk_refusal
+from nano.journal.segments import Signer
 from nano.journal.small_files import UNREADABLE
 
 log = logging.getLogger("nano.journal")
@@ -68,6 +70,8 @@ class DatabaseLog:
         self.disk = disk
         self.position = 0
         self.hash = NO_HASH
+        self.begins = THE_BEGINNING
+        self.signer: Signer | None = None
         self.time = BEGINNING
         self.epoch = 0
         self.poisoned: JournalError | None = None

@@ -1,4 +1,4 @@
-"""Archiving on the disk of the simulator: it may end at every operation, and no fact is lost or half there."""
+"""Archiving and retention on the disk of the simulator: they may end at every operation, and no fact is half there."""
 
 import contextlib
 from pathlib import Path
@@ -6,11 +6,13 @@ from random import Random
 
 import pytest
 
+from nano.domain.errors import JournalError
 from nano.journal.archiving import archive_segments
 from nano.journal.commit_log import CommitLog
 from nano.journal.line import Body, Entry, encode_line, format_time, line_decoder
 from nano.journal.reader import JournalReader
-from nano.journal.testing import Counted, Made, ticking
+from nano.journal.retention import Limits, Retention
+from nano.journal.testing import Counted, Counters, Made, ticking
 from nano.journal.verify import verify
 from nano.tools.simulator.disk import DiskSession, SimulatedDisk
 
@@ -102,3 +104,55 @@ def test_failing_at_any_operation(error: int) -> None:
         assert hashes(disk) == expected
         archive_segments(session, JOURNAL / "commits", 0)
         assert hashes(disk) == expected
+
+
+def retention(session: DiskSession) -> Retention:
+    return Retention(session, JOURNAL, Counters, Limits(days=0, size=1), None)
+
+
+def archived(seed: int) -> SimulatedDisk:
+    disk = filled(seed)
+    archive_segments(DiskSession(disk, lambda: None), JOURNAL / "commits", 0)
+    return disk
+
+
+@pytest.mark.parametrize("power", [False, True])
+def test_dropping_old_segments_and_ending_at_any_operation(power: bool) -> None:
+    """While they are prepared to be dropped, and while a start drops them."""
+    expected = hashes(filled(0))
+    counted = archived(0)
+    before = counted.operations
+    retention(DiskSession(counted, lambda: None)).prepare(ticking()())
+    prepared = counted.operations - before
+    log, session = opened(counted)
+    number = counted.operations - before
+    log.close()
+    session.end()
+    assert prepared < number
+    for step in range(1, number + 1):
+        for after in (False, True):
+            disk = archived(step)
+            session = DiskSession(disk, lambda: None)
+            disk.crash_at(step, after=after)
+            with contextlib.suppress(OSError, JournalError):
+                retention(session).prepare(ticking()())
+                session.end()
+                opened(disk)
+            session.end()
+            disk.heal()
+            if power:
+                disk.lose_power()
+            left = hashes(disk)
+            assert left == expected[-len(left) :]
+            log, session = opened(disk)
+            assert (log.position, log.hash.decode()) == (LINES, expected[-1])
+            write(log, 1)
+            log.close()
+            retention(session).prepare(ticking()())
+            session.end()
+            log, session = opened(disk)
+            assert log.begins.position > 0
+            log.close()
+            left = hashes(disk)
+            assert left[:-1] == expected[-len(left) + 1 :]
+            assert verify(JOURNAL, disk=session, model=Counters()).damage is None

@@ -73,7 +73,8 @@ class Inode:
                 if data:
                     torn = data[: random.randint(0, len(data))]
                     zeros = random.randint(0, len(data) - len(torn)) if random.random() < 0.3 else 0
-                    _apply(self.durable, (torn + bytes(zeros), offset))
+                    _apply(self.durable, (torn, offset))  # zeros only where nothing stood before
+                    self.durable.extend(bytes(max(0, offset + len(torn) + zeros - len(self.durable))))
             return "write torn"
         upto: dict[int, int] = {}  # by sector: so many of the operations
         for number, (data, offset) in enumerate(self.pending[:kept]):

@@ -133,7 +133,7 @@ async def test_every_reader_reads_the_same(folder: Path, tmp_path: Path) -> None
 async def test_a_node_archives_while_it_runs(tmp_path: Path) -> None:
     ledger = ledger_on(tmp_path)
     await ledger.start()
-    schedule = ArchiveSchedule(ledger, ArchiveSettings(plain_segments=1), every_events=10)
+    schedule = ArchiveSchedule(ledger, ArchiveSettings(plain_segments=1), ticking(), every_events=10)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(schedule.run)
         reader, seen = JournalReader(tmp_path), []
@@ -193,7 +193,7 @@ async def test_trouble_is_told_and_the_node_goes_on(folder: Path, caplog: pytest
     disk = BadDisk()
     ledger = ledger_on(folder, disk)
     await ledger.start()
-    schedule = ArchiveSchedule(ledger, ArchiveSettings(plain_segments=0))
+    schedule = ArchiveSchedule(ledger, ArchiveSettings(plain_segments=0), ticking())
     disk.order("append", name=".new.zst")
     await schedule.once()
     assert "Input/output" in schedule.trouble
