@@ -24,6 +24,7 @@ from nano.domain.guest import Guest
 from nano.domain.limits import LIMITS
 from nano.domain.task import Task
 from nano.domain.zone import ZONE_RULES
+from nano.journal.horizon import before_horizon
 from nano.journal.ledger import Ledger
 from nano.projections.past_views import UNDO_MAX, PastViews
 
@@ -111,15 +112,17 @@ class Past:
             return await self._workers.run(see, views)
 
     async def position(self, moment: Moment) -> int:
-        """The last position up to the moment. Raises Invalid(invalid_at)."""
-        newest = self._ledger.position
+        """The last position up to the moment. Raises Invalid(invalid_at, before_horizon)."""
+        newest, begins = self._ledger.position, self._ledger.log.begins
+        if begins.position and (moment < begins.time if isinstance(moment, datetime) else moment < begins.position):
+            raise before_horizon(begins)
         if isinstance(moment, datetime):
-            return await self._search(moment, 0, newest)
+            return await self._search(moment, begins.position, newest)
         if not 0 <= moment <= newest:
             raise Invalid(
                 f"Position {moment} is not in the journal.",
                 code="invalid_at",
-                hint=f"Positions go from 0 to {newest}.",
+                hint=f"Positions go from {begins.position} to {newest}.",
                 field="at",
             )
         return moment
@@ -217,7 +220,8 @@ class Past:
     async def _start(self, position: int) -> Checkpoint:
         """The nearest place to begin: a checkpoint, or a snapshot that saves a stride."""
         start = max((point for point in self._checkpoints if point.position <= position), key=lambda one: one.position)
-        found = await self._ledger.snapshot(position, start.position + STRIDE // 2, self._share)
+        saves = STRIDE // 2 if start.position >= self._ledger.log.begins.position else 0
+        found = await self._ledger.snapshot(position, start.position + saves, self._share)
         if found is None:
             return start
         return Checkpoint(found.position, found.time, found.states, found.versions, found.memory)

@@ -31,5 +31,21 @@ def describe(rules: Rules) -> dict[str, Any]:
     return {"events": dict(sorted(events.items())), "structs": dict(sorted(structs.items()))}
 
 
+def describe_states(rules: Rules) -> dict[str, Any]:
+    """``{kind: {"fields": …, "required": …}}`` of every kind of state, nested structs under their names. The base of a journal
+    whose old segments were dropped holds such states, and must read on every later release as well."""
+    kinds = sorted(rules.states.items())
+    schemas, components = msgspec.json.schema_components([state for _, state in kinds], ref_template="{name}")
+    roots = {kind: schema.get("$ref", "") for (kind, _), schema in zip(kinds, schemas, strict=True)}
+    described = {
+        name: {
+            "fields": {field: _brief(value) for field, value in body.get("properties", {}).items()},
+            "required": sorted(body.get("required", ())),
+        }
+        for name, body in sorted(components.items())
+    }
+    return {"kinds": roots, "structs": described}
+
+
 def _brief(schema: dict[str, Any]) -> Any:
     return {key: value for key, value in schema.items() if key not in ("title", "description")}

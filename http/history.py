@@ -46,7 +46,8 @@ def make_history(core: "Core", entry: QueryEntry) -> Handler:
         below = newest + 1 if before is None else min(before, newest + 1)
         after = max(0, below - 1 - limit)
         facts = [fact for fact in await core.ledger.facts(after, limit, resource) if fact.version < below]
-        return _answer(facts[::-1], after + 1 if after > 0 else None, core.views.position if then is None else then)
+        more = after > 0 and bool(facts) and facts[0].version == after + 1  # else the rest went with old segments
+        return _answer(facts[::-1], after + 1 if more else None, core.views.position if then is None else then)
 
     return handle
 
@@ -59,18 +60,19 @@ def make_journal(core: "Core", entry: QueryEntry) -> Handler:
         position = core.ledger.position if then is None else then
         below = min(before or _POSITION_MAX, position + 1)
         found: list[Fact] = []
+        begins = core.ledger.log.begins.position
         for _ in range(LOOK_BACKS_MAX if where else 1):
             reach = LOOK_BACK if where else limit
-            after = max(0, below - 1 - reach)
+            after = max(begins, below - 1 - reach)
             facts = [fact for fact in await core.ledger.facts(after, reach) if fact.position < below]
             found += [fact for fact in facts[::-1] if where is None or where(fact)]
             below = after + 1
-            if len(found) >= limit or after == 0:
+            if len(found) >= limit or after == begins:
                 break
         if len(found) > limit:
             found = found[:limit]
             below = found[-1].position
-        return _answer(found, below if below > 1 else None, position)
+        return _answer(found, below if below > begins + 1 else None, position)
 
     return handle
 

@@ -26,11 +26,10 @@ from nano.journal.disk import Disk, RealDisk, append_all
 from nano.journal.engines.opening import journal_disk
 from nano.journal.epoch import NAME as EPOCH
 from nano.journal.epoch import epoch_text, read_epoch
-from nano.journal.horizon import before_horizon, read_base, read_horizon
+from nano.journal.horizon import before_horizon, copy_horizon
 from nano.journal.line import NO_HASH, line_decoder
 from nano.journal.owner import journal_id, write_owner
 from nano.journal.segments import (
-    HORIZON,
     Segment,
     SegmentScan,
     damaged,
@@ -220,14 +219,10 @@ def _copy_log(disk: Disk, commits: Path, into: Path, position: int | None, befor
     """Copy whole transactions up to ``position``, checking the chain and what was written. Raises JournalDamaged."""
     end = _End()
     DISK.make_folder(into)
-    if (horizon := read_horizon(disk, commits)) is not None:
-        if position is not None and position < horizon.position:
-            raise before_horizon(horizon.beginning())
-        base = read_base(disk, commits, horizon)
-        for path in horizon.base_paths(into.parent):
-            _write(path, base)
-        _write(into / HORIZON, disk.read(commits / HORIZON))
-        end.position, end.hash = horizon.position, horizon.hash.encode()
+    begins = copy_horizon(disk, commits, into)
+    if position is not None and position < begins.position:
+        raise before_horizon(begins)
+    end.position, end.hash = begins[:2]
     segments = list_segments(disk, commits)
     for number, segment in enumerate(segments):
         if position is not None and segment.first > position:

@@ -58,7 +58,7 @@ class LogHistory:
         if position <= self._log.begins.position:
             raise before_horizon(self._log.begins)
         try:
-            block = await self._workers.run(next, self._log.lines(self._lines, position - 1))
+            block: list[Line[Any]] = await self._workers.run(next, self._log.lines(self._lines, position - 1))
         except OSError as error:
             raise self._log.refusal(error, "read") from error
         return block[0]

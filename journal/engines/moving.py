@@ -18,6 +18,7 @@ from nano.journal.engines.opening import database_of
 from nano.journal.engines.settings import EngineSettings
 from nano.journal.epoch import NAME as EPOCH
 from nano.journal.epoch import read_epoch
+from nano.journal.horizon import beginning
 from nano.journal.line import NO_HASH, line_decoder
 from nano.journal.log import Log
 from nano.journal.segments import SegmentScan, decode_block, list_segments
@@ -41,10 +42,17 @@ def read_engine_settings(file: Path) -> EngineSettings:
 
 def move_in(journal: Path, settings: EngineSettings, *, owner: str) -> None:
     """Put the log of the restored, closed ``journal`` where the settings say. ``owner`` is the node's name. Raises
-    Conflict(database_not_empty), JournalError, JournalDamaged, OSError; then the journal is still in files."""
+    Conflict(database_not_empty, journal_not_from_its_beginning), JournalError, JournalDamaged, OSError; then the
+    journal is still in files."""
     from nano.journal.engines.log import DatabaseLog
 
     disk, draft = RealDisk(), journal.with_name(".engine.part")
+    if beginning(disk, journal / "commits").position:
+        raise Conflict(
+            "This journal is not all there: its oldest segments were dropped.",
+            code="journal_not_from_its_beginning",
+            hint="Keep it in files, or restore an older backup that has them all.",
+        )
     log = DatabaseLog(draft, database_of(settings, journal, disk), settings, disk=disk, owner=owner)
     try:
         _fill(log, journal)

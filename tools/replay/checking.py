@@ -108,6 +108,16 @@ def _public_key(path: Path) -> "ec.EllipticCurvePublicKey | None":
     return key if isinstance(key, ec.EllipticCurvePublicKey) else None
 
 
+def _gone(report: Report, *, signed: bool) -> list[tuple[str, str | Text]]:
+    if not report.begins_after:
+        return []
+    segments = words.plural(report.dropped_segments, "segment")
+    how = "and their signatures lead" if signed else "lead"
+    return [
+        ("gone", f"all up to position {report.begins_after}, {segments}: their seals {how} to the base it begins with")
+    ]
+
+
 def _print(terminal: Terminal, node: Node, report: Report, *, signed: bool) -> None:
     state = terminal.state("done", "whole") if report.whole else terminal.state("failed", "damaged")
     terminal.write(Text(f"journal of {node.name}", "bold").append("  ").append(state))
@@ -124,6 +134,7 @@ def _print(terminal: Terminal, node: Node, report: Report, *, signed: bool) -> N
         ("resources", f"{report.resources}, {report.resource_rows} rows in their journals"),
         ("segments", f"{report.segments}, {seals}{' with their signatures' if signed and report.seals else ''}"),
         ("snapshots", f"{report.snapshots}, {report.folded} compared with what the log folds to"),
+        *_gone(report, signed=signed),
         ("chain head", report.hash),
     ]
     if report.pending_bytes:

@@ -109,8 +109,10 @@ def _key(path: Path | None) -> bytes:
 def _slice(node: Node, first: int | None, last: int | None) -> Slice:
     """Whole transactions from the one with ``first`` to the one with ``last``. Raises Invalid(invalid_slice)."""
     folded, reader = node.begin(), node.reader(typed=first is not None)
-    before = node.start.hash if node.start else NO_HASH.decode()
-    start, begun = node.start, first is None
+    begins = node.begins()
+    before = begins.hash.decode()
+    start = node.start or (folded.start(before) if begins.position else None)
+    begun = first is None
     for line in reader.lines():
         if first is not None and line.last < first:
             for number in range(len(line.events)):
@@ -126,7 +128,7 @@ def _slice(node: Node, first: int | None, last: int | None) -> Slice:
         raise Invalid(
             f"There is nothing from position {first or 1} to {last or 'the end'}.",
             code="invalid_slice",
-            hint=f"This journal has positions {node.start.position + 1 if node.start else 1} to {reader.position}.",
+            hint=f"This journal has positions {begins.position + 1} to {reader.position}.",
         )
     return Slice(start, reader.position)
 
@@ -145,8 +147,7 @@ def _draft(target: Path) -> Iterator[Path]:
 def written_lines(node: Node, start: Start | None, last: int) -> Iterator[Written]:
     """Lines after the start up to the one with ``last``, as text too, the chain checked. Raises JournalDamaged."""
     disk, decoder = node.disk, line_decoder()
-    at = node.start
-    position, previous = (at.position, at.hash.encode()) if at else (0, NO_HASH)
+    position, previous = node.begins()[:2]
     begin = start.position if start else 0
     for segment in list_segments(disk, node.journal / "commits"):
         if segment.first != position + 1:

@@ -14,6 +14,8 @@ import msgspec
 
 from nano.domain.errors import JournalDamaged
 from nano.domain.facts import Model, State, kind_of
+from nano.journal.folded import Capture
+from nano.journal.horizon import before_horizon
 from nano.journal.line import Line
 from nano.tools.replay.moments import Moment
 from nano.tools.replay.node import Node, Start
@@ -71,6 +73,11 @@ class Fold:
         self.versions = dict(start.versions)
         self.position, self.time = start.position, start.time
 
+    def restore_base(self, base: Capture) -> None:
+        """Begin where old segments were dropped."""
+        self.model.restore(base.states, base.memory)
+        self.versions, self.position, self.time = dict(base.versions), base.position, base.time
+
     def copy(self) -> "Fold":
         """The same, left as it is; only its states are copied, not the model's indexes."""
         copied = Fold(_States(self.model))
@@ -95,8 +102,13 @@ def fold(node: Node, until: Moment | None) -> Fold:
 
 
 def fold_to(node: Node, moments: Sequence[Moment | None]) -> tuple[list[Fold], set[str]]:
-    """The model at each moment (None = the end), and which resources were written of between the first and the last."""
+    """The model at each moment (None = the end), and which resources were written of between the first and the last. Raises
+    JournalDamaged, Invalid(before_horizon)."""
     folded = node.begin()
+    if (horizon := node.horizon) is not None:
+        for moment in moments:
+            if moment is not None and moment.is_before(horizon.position, horizon.time):
+                raise before_horizon(horizon.beginning())
     found: dict[int, Fold] = {}
     touched: set[str] = set()
     last = len(moments) - 1

@@ -12,7 +12,7 @@ from nano.tools.display.terminal import Terminal
 from nano.tools.display.text import GAP, Text, lay_out
 from nano.tools.replay.facts import Fact, Names, facts_in
 from nano.tools.replay.moments import Moment, parse_moment
-from nano.tools.replay.node import Node
+from nano.tools.replay.node import Node, tell_beginning
 
 LOOK_S: Final = 0.25
 POSITION: Final = 7
@@ -22,6 +22,7 @@ WHO: Final = 12
 def run(terminal: Terminal, node: Node, options: Namespace, *, pause: Callable[[float], None] = time.sleep) -> int:
     names = Names()
     wanted = Filter(options, names, terminal)
+    tell_beginning(terminal, node)
     for fact in _facts(node, names, options.follow and not node.is_copy, pause):
         if wanted(fact):
             if options.output == "json":

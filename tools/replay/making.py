@@ -16,7 +16,8 @@ import msgspec
 
 from nano.domain.errors import DiskFull, Failure, Invalid, JournalDamaged
 from nano.journal.disk import Disk, RealDisk, append_all
-from nano.journal.line import NO_HASH, line_decoder
+from nano.journal.horizon import copy_horizon
+from nano.journal.line import line_decoder
 from nano.journal.owner import journal_id, write_owner
 from nano.journal.resource_journals import rebuild_resource_journals
 from nano.journal.segments import Block, SegmentScan, damaged, decode_block, list_segments, seal_path, segment_path
@@ -95,7 +96,7 @@ def copy_log(origin: Disk, source: Path, target: Path) -> None:
     """Copy every whole line, checking the chain; a line that is still being written is left out. ``origin`` has the source."""
     disk = RealDisk()
     disk.make_folder(target)
-    previous = NO_HASH
+    previous = copy_horizon(origin, source, target).hash
     segments = list_segments(origin, source)
     for number, segment in enumerate(segments):
         scan = SegmentScan(origin, segment.path, previous)

@@ -23,6 +23,13 @@ class Moment(NamedTuple):
     position: int | None = None
     time: datetime | None = None
 
+    def is_before(self, position: int, time: datetime) -> bool:
+        """Whether this moment is earlier than a line that ends with the position."""
+        if self.position is not None:
+            return self.position < position
+        assert self.time is not None
+        return self.time < time
+
     def covers(self, line: "Line[Any]", number: int = 0) -> bool:
         """Whether the event of this number in the line is at or before this moment."""
         if self.position is not None:

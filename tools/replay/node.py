@@ -17,12 +17,16 @@ from nano.domain.facts import Model
 from nano.journal.disk import Disk
 from nano.journal.engines.marks import MARK_FILE
 from nano.journal.engines.opening import journal_disk
+from nano.journal.horizon import Beginning, Horizon, beginning, read_base, read_horizon
+from nano.journal.line import format_time
 from nano.journal.reader import JournalReader
 from nano.journal.segments import damaged
 from nano.journal.small_files import UNREADABLE
+from nano.journal.snapshot_text import SnapshotText, Unusable
 from nano.transports.node_files import NodeCard
 
 if TYPE_CHECKING:
+    from nano.tools.display.terminal import Terminal
     from nano.tools.replay.fold import Fold
 
 KINDS: Final = ("core", "cell", "frontend")
@@ -114,11 +118,29 @@ class Node:
         """For single events of this node's kind."""
         return msgspec.json.Decoder(Union[self.model().rules.event_types()])  # noqa: UP007 (built from a tuple)
 
+    def begins(self) -> Beginning:
+        """What comes before the first line. Raises JournalDamaged."""
+        if self.start is not None:
+            return Beginning(self.start.position, self.start.hash.encode(), self.start.time, 0)
+        return beginning(self.disk, self.journal / "commits")
+
+    @property
+    def horizon(self) -> Horizon | None:
+        """Where this journal begins, when old segments of it were dropped. Raises JournalDamaged."""
+        return read_horizon(self.disk, self.journal / "commits")
+
     def begin(self) -> "Fold":
-        """What was true before the first line of this journal: nothing, but for a slice. Raises JournalDamaged."""
+        """What was true before the first line of this journal: nothing, but for a slice or behind a horizon. Raises
+        JournalDamaged."""
         from nano.tools.replay.fold import Fold
 
         fold = Fold(self.model())
+        if (horizon := self.horizon) is not None:
+            commits = self.journal / "commits"
+            try:
+                fold.restore_base(SnapshotText(fold.model, any_code=True).read(read_base(self.disk, commits, horizon)))
+            except Unusable as error:
+                raise damaged(horizon.base_paths(self.journal)[0], 0, f"it can't be folded on ({error})") from error
         if self.start is not None:
             try:
                 fold.restore(self.start)
@@ -162,3 +184,11 @@ class Node:
                 if (kind := TELLING.get(entry.resource.partition("/")[0])) is not None:
                     return kind
         return "core"
+
+
+def tell_beginning(terminal: "Terminal", node: Node) -> None:
+    """Say where a history begins that is no longer all there."""
+    if (horizon := node.horizon) is not None:
+        terminal.note(
+            f"This journal begins after position {horizon.position} ({format_time(horizon.time)}); older facts are gone."
+        )

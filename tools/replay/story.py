@@ -14,7 +14,7 @@ from nano.tools.display.table import print_grid
 from nano.tools.display.terminal import Terminal
 from nano.tools.display.text import Text
 from nano.tools.replay.facts import Fact, Names, facts_in
-from nano.tools.replay.node import Node
+from nano.tools.replay.node import Node, tell_beginning
 
 TOLD_MAX: Final = 100_000
 _QUIET: Final = frozenset(
@@ -25,6 +25,7 @@ _QUIET: Final = frozenset(
 def run(terminal: Terminal, node: Node, options: Namespace) -> int:
     names = Names()
     story = _collect(node, options.resource, names)
+    tell_beginning(terminal, node)
     if options.output == "json":
         for fact in story.facts:
             terminal.data(plain.json_line(fact))

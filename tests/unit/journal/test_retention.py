@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from nano.domain.errors import Invalid, JournalDamaged, JournalError
+from nano.journal.archive_schedule import ArchiveSchedule, ArchiveSettings, KeepSettings
 from nano.journal.archiving import archive_segments
 from nano.journal.backup import backup, restore
 from nano.journal.commit_log import CommitLog
@@ -291,6 +292,21 @@ async def test_the_library_is_refused_a_journal_without_its_beginning(short: Sho
     with pytest.raises(JournalError) as caught:
         EventStore(short[0] / "data/journal", clock=ticking(START))
     assert caught.value.code == "journal_not_from_its_beginning"
+
+
+async def test_a_node_prepares_what_is_due(node: Path) -> None:
+    """And one whose settings say nothing drops nothing."""
+    ledger = ledger_on(node)
+    await ledger.start()
+    for settings, due in ((ArchiveSettings(), False), (KeepSettings(), False), (KeepSettings(keep_days=1), True)):
+        schedule = ArchiveSchedule(ledger, settings, lambda: START + timedelta(days=2))
+        await schedule.once()
+        assert schedule.trouble == ""
+        assert (node / "data/journal/commits" / NEXT).exists() is due
+    before = everything(ledger)
+    await ledger.aclose()
+    assert await state_of(node) == before
+    assert check(node).begins_after > 0
 
 
 @pytest.mark.parametrize("operation", ["open", "append", "fdatasync", "read", "rename", "sync_folder"])
