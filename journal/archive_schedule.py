@@ -15,8 +15,9 @@ import msgspec
 
 from nano.domain.errors import NanoError
 from nano.journal.archiving import archive_segments
+from nano.journal.horizon import Limits, mend
 from nano.journal.ledger import Ledger
-from nano.journal.retention import Limits, Retention
+from nano.journal.retention import Retention
 
 log = logging.getLogger("nano.journal")
 
@@ -48,6 +49,10 @@ class KeepSettings(ArchiveSettings, frozen=True, kw_only=True, forbid_unknown_fi
 
     keep_days: Annotated[int, msgspec.Meta(ge=0)] = 0
     keep_mebibytes: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(self.keep_days, self.keep_mebibytes << 20)
 
 
 class ArchiveSchedule:
@@ -86,7 +91,8 @@ class ArchiveSchedule:
 
     def _do(self, now: datetime) -> None:
         journal, settings = self._ledger.log, self._settings
+        mend(journal.disk, journal.folder / "commits")
         archive_segments(journal.disk, journal.folder / "commits", settings.plain_segments)
         if isinstance(settings, KeepSettings):
-            limits = Limits(settings.keep_days, settings.keep_mebibytes << 20)
-            Retention(journal.disk, journal.folder, type(self._ledger.model), limits, journal.signer).prepare(now)
+            model = type(self._ledger.model)
+            Retention(journal.disk, journal.folder, model, settings.limits, journal.signer).prepare(now)

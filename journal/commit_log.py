@@ -28,7 +28,7 @@ from nano.journal.anchor import Anchor, find_anchor
 from nano.journal.archive import text_size
 from nano.journal.disk import Disk, RealDisk, append_all, append_record, replace_file
 from nano.journal.epoch import read_epoch, write_epoch
-from nano.journal.horizon import THE_BEGINNING, adopt, beginning
+from nano.journal.horizon import NEVER, THE_BEGINNING, Limits, adopt, beginning
 from nano.journal.line import BEGINNING, NO_HASH, Line, format_time
 from nano.journal.mark import Mark, read_mark
 from nano.journal.owner import Owner, check_owner, journal_id, read_owner, write_owner
@@ -60,7 +60,8 @@ TRIAL_BYTES: Final = 64 << 10
 class CommitLog:
     """Open it, exhaust ``replay``, then append.
 
-    ``folder`` is a node's ``data/journal``. ``clock`` gives aware UTC times (only for notes about repairs).
+    ``folder`` is a node's ``data/journal``. ``clock`` gives aware UTC times (only for notes about repairs). ``limits``: what was
+    prepared to be dropped under these is dropped at the opening.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class CommitLog:
         clock: Callable[[], datetime],
         disk: Disk | None = None,
         signer: Signer | None = None,
+        limits: Limits = NEVER,
         segment_bytes_max: int = SEGMENT_BYTES_MAX,
     ) -> None:
         self.folder = folder
@@ -82,6 +84,7 @@ class CommitLog:
         self.poisoned: JournalError | None = None
         self._clock = clock
         self.signer = signer
+        self._limits = limits
         self._segment_bytes_max = segment_bytes_max
         self._commits = folder / "commits"
         self._lock: int | None = None
@@ -106,7 +109,7 @@ class CommitLog:
                 ) from error
             if self.signer is not None:
                 self._owner = check_owner(self.disk, self.folder, self.signer.key_id)
-            adopt(self.disk, self._commits)
+            adopt(self.disk, self._commits, self._limits)
             self.begins = beginning(self.disk, self._commits)
             self.epoch = read_epoch(self.disk, self.folder) + 1
         except OSError as error:

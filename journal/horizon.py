@@ -36,9 +36,21 @@ BASE: Final = "base"
 FORMAT: Final = 1
 
 
+class Limits(NamedTuple):
+    """What a node keeps: archived segments whose last fact is older than ``days``, and the oldest while all that are
+    archived take more than ``size`` bytes, may be dropped. 0 = never."""
+
+    days: int
+    size: int
+
+
+NEVER: Final = Limits(0, 0)
+
+
 class Horizon(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``position``, ``hash``, ``time`` and ``epoch`` are those of the last line that is gone, ``journal`` the hash of the
-    first (``owner``), ``base`` the SHA-256 of the base, ``seals`` those of all segments that are gone, oldest first."""
+    first (``owner``), ``base`` the SHA-256 of the base, ``seals`` those of all segments that are gone, oldest first.
+    ``limits`` are those under which it was prepared."""
 
     position: int
     horizon: int = FORMAT
@@ -48,6 +60,7 @@ class Horizon(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     epoch: int
     base: str
     made_by: str
+    limits: Limits
     seals: tuple[Seal, ...]
     key: str = ""
     signature: str = ""
@@ -145,14 +158,28 @@ def copy_horizon(source: Disk, commits: Path, into: Path) -> Beginning:
     return horizon.beginning()
 
 
-def adopt(disk: Disk, commits: Path) -> None:
-    """At an opening, under the log's lock: take over what was prepared, and remove what no longer counts. Raises
-    JournalDamaged (the journal as it is), OSError."""
+def mend(disk: Disk, commits: Path) -> None:
+    """Of the two copies of the base, make that anew which is not whole. Raises JournalDamaged when neither is, OSError."""
+    horizon = read_horizon(disk, commits)
+    if horizon is None:
+        return
+    base = read_base(disk, commits, horizon)
+    for path in horizon.base_paths(commits.parent):
+        if path.name not in disk.list(path.parent) or disk.read(path) != base:
+            log.warning("journal.base_copied_again file=%s", path)
+            replace_file(disk, path, base)
+
+
+def adopt(disk: Disk, commits: Path, limits: Limits) -> None:
+    """At an opening, under the log's lock: take over what was prepared, unless ``limits`` are others by now, and remove what
+    no longer counts. Raises JournalDamaged (the journal as it is), OSError."""
     names = disk.list(commits)
     if NEXT in names:
         try:
             following = read_horizon(disk, commits, NEXT)
             assert following is not None
+            if following.limits != limits:
+                raise damaged(commits / NEXT, 0, "the settings say something else by now")
             for path in following.base_paths(commits.parent):
                 if sha256(disk.read(path)).hexdigest() != following.base:
                     raise damaged(path, 0, "it is not what was written")

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 
@@ -22,7 +21,7 @@ from nano.journal.anchor import NoAnchor, find_anchor
 from nano.journal.archive import is_archive
 from nano.journal.disk import Disk, replace_file
 from nano.journal.folded import Capture, Folded
-from nano.journal.horizon import NEXT, Horizon, base_paths, read_base, read_horizon
+from nano.journal.horizon import NEXT, Horizon, Limits, base_paths, read_base, read_horizon
 from nano.journal.owner import journal_id
 from nano.journal.reader import JournalReader
 from nano.journal.receipts import Receipts
@@ -31,14 +30,6 @@ from nano.journal.small_files import with_check
 from nano.journal.snapshot_text import SnapshotText, Unusable
 
 log = logging.getLogger("nano.journal")
-
-
-class Limits(NamedTuple):
-    """Archived segments whose last fact is older than ``days``, and the oldest while all that are archived take more than
-    ``size`` bytes, are due. 0 = never."""
-
-    days: int
-    size: int
 
 
 class Retention:
@@ -61,7 +52,7 @@ class Retention:
             return 0
         last = due[-1].last
         following = read_horizon(self._disk, self._commits, NEXT)
-        if following is None or following.position < last:
+        if following is None or following.position < last or following.limits != self._limits:
             self._write(due)
             log.info("journal.horizon_prepared position=%d", last)
         return last
@@ -112,6 +103,7 @@ class Retention:
             epoch=capture.epoch,
             base=sha256(base).hexdigest(),
             made_by=f"nano {nano.__version__}",
+            limits=self._limits,
             seals=(*(before.seals if before is not None else ()), *due),
         )
         if self._signer is not None:

@@ -63,7 +63,8 @@ async def run_frontend(
     identity = load_or_create(folder / "config", "frontend", addresses=[settings.listen.host])
     name = f"FrontEnd_{identity.fingerprint[:12]}"
     write_node_card(folder, "frontend", name)
-    journal = CommitLog(folder / "data" / "journal", clock=clock, signer=JournalSigner(identity))
+    path, signer = folder / "data" / "journal", JournalSigner(identity)
+    journal = CommitLog(path, clock=clock, signer=signer, limits=settings.archive.limits)
     async with Ledger.open(journal, office, clock=clock, new_id=ids, feed=Feed()) as ledger:
         upkeep = upkeep_of(folder, ledger, settings.backup, settings.alarms, settings.archive, clock)
         frontend = FrontEnd(

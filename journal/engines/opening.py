@@ -15,6 +15,7 @@ from nano.journal.commit_log import CommitLog
 from nano.journal.disk import Disk, RealDisk
 from nano.journal.engines.marks import read_mark
 from nano.journal.engines.settings import EngineSettings
+from nano.journal.horizon import NEVER, Limits
 from nano.journal.log import Log
 from nano.journal.segments import Signer
 
@@ -30,6 +31,7 @@ def log_for(
     owner: str,
     disk: Disk | None = None,
     signer: Signer | None = None,
+    limits: Limits = NEVER,
 ) -> Log:
     """Made, not opened: that is the ledger's work. ``folder`` is a node's ``data/journal``, ``owner`` its
     name. Raises JournalError(journal_elsewhere), Invalid(engine_not_installed), JournalDamaged."""
@@ -43,7 +45,7 @@ def log_for(
             hint=f"Set [journal] engine to {kept}; or move the journal: nano-replay backup, then restore --settings.",
         )
     if settings.engine == "json":
-        return CommitLog(folder, clock=clock, disk=disk, signer=signer)
+        return CommitLog(folder, clock=clock, disk=disk, signer=signer, limits=limits)
     from nano.journal.engines.log import DatabaseLog
 
     return DatabaseLog(folder, database_of(settings, folder, disk), settings, disk=disk, owner=owner)

@@ -9,9 +9,10 @@ import pytest
 from nano.domain.errors import JournalError
 from nano.journal.archiving import archive_segments
 from nano.journal.commit_log import CommitLog
+from nano.journal.horizon import Limits
 from nano.journal.line import Body, Entry, encode_line, format_time, line_decoder
 from nano.journal.reader import JournalReader
-from nano.journal.retention import Limits, Retention
+from nano.journal.retention import Retention
 from nano.journal.testing import Counted, Counters, Made, ticking
 from nano.journal.verify import verify
 from nano.tools.simulator.disk import DiskSession, SimulatedDisk
@@ -19,11 +20,12 @@ from nano.tools.simulator.disk import DiskSession, SimulatedDisk
 JOURNAL = Path("/node/journal")
 DECODER = line_decoder((Made, Counted))
 LINES = 24
+SMALL = Limits(days=0, size=1)
 
 
 def opened(disk: SimulatedDisk) -> tuple[CommitLog, DiskSession]:
     session = DiskSession(disk, lambda: None)
-    log = CommitLog(JOURNAL, clock=ticking(), disk=session, segment_bytes_max=1000)
+    log = CommitLog(JOURNAL, clock=ticking(), disk=session, limits=SMALL, segment_bytes_max=1000)
     log.open()
     for _ in log.replay(DECODER):
         pass
@@ -107,7 +109,7 @@ def test_failing_at_any_operation(error: int) -> None:
 
 
 def retention(session: DiskSession) -> Retention:
-    return Retention(session, JOURNAL, Counters, Limits(days=0, size=1), None)
+    return Retention(session, JOURNAL, Counters, SMALL, None)
 
 
 def archived(seed: int) -> SimulatedDisk:

@@ -15,13 +15,15 @@ from nano.journal.archiving import archive_segments
 from nano.journal.commit_log import CommitLog
 from nano.journal.disk import RealDisk
 from nano.journal.feed import Feed
+from nano.journal.horizon import Limits
 from nano.journal.ledger import Ledger
-from nano.journal.retention import Limits, Retention
+from nano.journal.retention import Retention
 
 pytestmark = pytest.mark.anyio
 
 START = datetime(2026, 11, 21, tzinfo=UTC)
 POOLS = 40
+SMALL = Limits(days=0, size=1)
 
 
 def ledger_on(folder: Path, begin: datetime = START) -> Ledger:
@@ -30,7 +32,7 @@ def ledger_on(folder: Path, begin: datetime = START) -> Ledger:
     def clock() -> datetime:
         return begin + timedelta(seconds=next(ticks))
 
-    log = CommitLog(folder, clock=clock, segment_bytes_max=2_000)
+    log = CommitLog(folder, clock=clock, limits=SMALL, segment_bytes_max=2_000)
     return Ledger(log, Zone(), clock=clock, new_id=lambda: f"id-{next(ids)}", feed=Feed())
 
 
@@ -43,7 +45,7 @@ async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
         await first.execute(cp.CreateComputePool(name=f"p{number}"), actor="admin", command_id="")
     await first.aclose()
     archive_segments(RealDisk(), tmp_path / "commits", 2)
-    assert Retention(RealDisk(), tmp_path, Zone, Limits(days=0, size=1), None).prepare(START) > 0
+    assert Retention(RealDisk(), tmp_path, Zone, SMALL, None).prepare(START) > 0
     ledger = ledger_on(tmp_path, START + timedelta(hours=1))
     await ledger.start()
     yield ledger

@@ -14,11 +14,11 @@ from nano.journal.backup import backup, restore
 from nano.journal.commit_log import CommitLog
 from nano.journal.disk import RealDisk
 from nano.journal.feed import Feed
-from nano.journal.horizon import NEXT, Horizon, read_horizon
+from nano.journal.horizon import NEVER, NEXT, Horizon, Limits, read_horizon
 from nano.journal.ledger import Ledger
 from nano.journal.reader import JournalReader
 from nano.journal.resource_journals import rebuild_resource_journals
-from nano.journal.retention import Limits, Retention
+from nano.journal.retention import Retention
 from nano.journal.segments import HORIZON, Seal
 from nano.journal.snapshots import SnapshotSettings
 from nano.journal.store import EventStore
@@ -45,9 +45,9 @@ def is_signed(signature: bytes, data: bytes, key: str) -> bool:
     return signature == b"signed " + data
 
 
-def ledger_on(node: Path, snapshots: SnapshotSettings = NONE) -> Ledger:
+def ledger_on(node: Path, snapshots: SnapshotSettings = NONE, limits: Limits = SMALL) -> Ledger:
     clock = ticking(START)
-    log = CommitLog(node / "data" / "journal", clock=clock, signer=Key(), segment_bytes_max=1_500)
+    log = CommitLog(node / "data" / "journal", clock=clock, signer=Key(), limits=limits, segment_bytes_max=1_500)
     return Ledger(log, Counters(), clock=clock, new_id=numbered(), feed=Feed(), snapshots=snapshots)
 
 
@@ -71,8 +71,8 @@ def everything(ledger: Ledger) -> dict[str, Any]:
     }
 
 
-async def state_of(node: Path, snapshots: SnapshotSettings = NONE) -> dict[str, Any]:
-    ledger = ledger_on(node, snapshots)
+async def state_of(node: Path, snapshots: SnapshotSettings = NONE, limits: Limits = SMALL) -> dict[str, Any]:
+    ledger = ledger_on(node, snapshots, limits)
     await ledger.start()
     found = everything(ledger)
     await ledger.aclose()
@@ -126,11 +126,12 @@ async def test_nothing_is_due(node: Path) -> None:
 
 async def test_what_is_old_is_dropped_at_the_next_start(node: Path) -> None:
     before = await state_of(node)
-    last = retention(node, limits=Limits(days=30, size=0)).prepare(START + timedelta(days=31))
+    month = Limits(days=30, size=0)
+    last = retention(node, limits=month).prepare(START + timedelta(days=31))
     assert 0 < last < before["position"]
     assert first(node) == 1  # nothing has gone yet
     assert check(node).damage is None
-    assert await state_of(node) == before
+    assert await state_of(node, limits=month) == before
     assert first(node) == last + 1
     report = check(node)
     assert (report.damage, report.begins_after, report.position) == (None, last, before["position"])
@@ -305,8 +306,34 @@ async def test_a_node_prepares_what_is_due(node: Path) -> None:
         assert (node / "data/journal/commits" / NEXT).exists() is due
     before = everything(ledger)
     await ledger.aclose()
-    assert await state_of(node) == before
+    assert await state_of(node, limits=KeepSettings(keep_days=1).limits) == before
     assert check(node).begins_after > 0
+
+
+async def test_settings_that_were_changed_meanwhile_count(node: Path) -> None:
+    before = await state_of(node)
+    for limits in (NEVER, Limits(days=365, size=0)):
+        assert retention(node).prepare(START) > 0
+        assert await state_of(node, limits=limits) == before
+        assert first(node) == 1
+        assert not (node / "data/journal/commits" / NEXT).exists()
+    assert check(node).damage is None
+
+
+async def test_a_copy_of_the_base_that_is_gone_is_made_again(short: Short) -> None:
+    node, horizon, _ = short
+    ledger = ledger_on(node)
+    await ledger.start()
+    one, other = horizon.base_paths(node / "data/journal")
+    whole = one.read_bytes()
+    other.unlink()
+    one.write_bytes(whole)
+    await ArchiveSchedule(ledger, ArchiveSettings(), ticking()).once()
+    assert other.read_bytes() == whole
+    one.write_bytes(whole[1:])
+    await ArchiveSchedule(ledger, ArchiveSettings(), ticking()).once()
+    assert one.read_bytes() == whole
+    await ledger.aclose()
 
 
 @pytest.mark.parametrize("operation", ["open", "append", "fdatasync", "read", "rename", "sync_folder"])

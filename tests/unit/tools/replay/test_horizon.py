@@ -12,21 +12,23 @@ from nano.journal.archiving import archive_segments
 from nano.journal.commit_log import CommitLog
 from nano.journal.disk import RealDisk
 from nano.journal.feed import Feed
+from nano.journal.horizon import Limits
 from nano.journal.ledger import Ledger
-from nano.journal.retention import Limits, Retention
+from nano.journal.retention import Retention
 from nano.tools.nanoctl import exits
 
 DISK = RealDisk()
+SMALL = Limits(days=0, size=1)
 
 
 def drop(node: Path) -> int:
     """All but the last two sealed segments; the position after which the journal then begins."""
     journal = node / "data" / "journal"
     archive_segments(DISK, journal / "commits", 2)
-    last = Retention(DISK, journal, Zone, Limits(days=0, size=1), None).prepare(datetime.now(UTC))
+    last = Retention(DISK, journal, Zone, SMALL, None).prepare(datetime.now(UTC))
 
     async def start() -> None:
-        log = CommitLog(journal, clock=lambda: datetime.now(UTC))
+        log = CommitLog(journal, clock=lambda: datetime.now(UTC), limits=SMALL)
         async with Ledger.open(log, Zone(), clock=lambda: datetime.now(UTC), new_id=lambda: "x", feed=Feed()):
             pass
 
