@@ -11,6 +11,7 @@ import anyio
 
 import nano
 from nano.core.alarms import AlarmDesk
+from nano.core.batch_work import BatchWork
 from nano.core.cells import CellDesk
 from nano.core.change_work import ChangeWork
 from nano.core.guest_steps import GuestSteps
@@ -58,7 +59,13 @@ class Core:
         zone.loads = self.usage.loads
         tell = self.views.set_progress
         steps = GuestSteps(zone, self.cells, tell)
-        sagas = GuestWork(steps, source).sagas() | ChangeWork(steps, source).sagas() | ImageWork(zone, tell).sagas()
+        families = (
+            GuestWork(steps, source),
+            ChangeWork(steps, source),
+            BatchWork(zone, ledger.feed),
+            ImageWork(zone, tell),
+        )
+        sagas = {kind: saga for family in families for kind, saga in family.sagas().items()}
         self._runner = TaskRunner(ledger, zone, clock, sagas)
 
     @asynccontextmanager

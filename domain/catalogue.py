@@ -7,6 +7,7 @@ same name in the command.
 
 from typing import Final, Literal, NamedTuple
 
+from nano.domain import batch as ba
 from nano.domain import cell as ce
 from nano.domain import compute_pool as cp
 from nano.domain import guest_about as ga
@@ -96,6 +97,10 @@ COMMANDS: Final[tuple[CommandEntry, ...]] = (
     CommandEntry("guest.reset", gd.ResetGuest, "POST", "/guests/{guest}/reset", "operate", "guest", work=True),
     CommandEntry("guest.delete", gc.DeleteGuest, "DELETE", "/guests/{guest}", "operate", "guest", work=True),
     CommandEntry("guest.open_console", gc.OpenConsole, "POST", "/guests/{guest}/console", "operate", "guest"),
+    CommandEntry("batch.create", ba.CreateBatch, "POST", "/batches/create", "operate", "task", work=True),
+    CommandEntry("batch.start", ba.StartBatch, "POST", "/batches/start", "operate", "task", work=True),
+    CommandEntry("batch.stop", ba.StopBatch, "POST", "/batches/stop", "operate", "task", work=True),
+    CommandEntry("batch.delete", ba.DeleteBatch, "POST", "/batches/delete", "operate", "task", work=True),
     CommandEntry("image.register", im.RegisterImage, "POST", "/images", "administer", "image", work=True),
     CommandEntry("image.forget", im.ForgetImage, "DELETE", "/images/{image}", "administer", "image"),
     CommandEntry("task.cancel", ta.CancelTask, "POST", "/tasks/{task}/cancel", "operate", "task"),

@@ -8,16 +8,12 @@ import zlib
 from typing import TYPE_CHECKING, Final, Literal
 
 from nano.domain.cell import CellDebtRecorded
-from nano.domain.compute_pool import DEFAULT_POOL, pool_named
-from nano.domain.errors import Conflict, NoCapacity, Unknown
+from nano.domain.errors import Conflict
 from nano.domain.facts import Command, Context, Emitted, Rules
 from nano.domain.guest import GuestConsoleOpened, GuestCreateUndone, GuestRequested, GuestWorkEnded
 from nano.domain.guest_hold import open_events, refuse_protected, require_free_name, require_power, take_hold, task_for
-from nano.domain.guest_size import check_hardware, check_size
-from nano.domain.image import find_image
+from nano.domain.guest_makeup import GuestMakeup, choose_cell, settle
 from nano.domain.limits import LIMITS
-from nano.domain.machine import Hardware, MachineSpec
-from nano.domain.placement import Need
 from nano.domain.task import Problem, TaskEnded, end_step, open_task
 
 if TYPE_CHECKING:
@@ -36,19 +32,10 @@ MADE, STARTED = "make domain", "start"
 MAC_TRIES = 1000  # of 16 million; that many in a row are taken only when nearly all are
 
 
-class CreateGuest(Command, frozen=True, kw_only=True, tag="guest.create"):
+class CreateGuest(GuestMakeup, frozen=True, kw_only=True, tag="guest.create"):
     """Create a guest, blank or cloned from a disk image. ``disks`` in bytes, the first is the system disk."""
 
     name: str
-    cores: int = 1
-    memory: int
-    disks: tuple[int, ...]
-    pool: str = DEFAULT_POOL
-    cell: str = ""  # place it just there; empty = let placement choose
-    image: str = ""
-    autostart: bool = False
-    start: bool = False
-    hardware: Hardware = Hardware()
 
 
 class StartGuest(Command, frozen=True, kw_only=True, tag="guest.start"):
@@ -116,54 +103,21 @@ class AbandonCreate(Command, frozen=True, kw_only=True, tag="guest.abandon_creat
 
 def decide_create(zone: "Zone", command: CreateGuest, context: Context) -> list[Emitted]:
     name = require_free_name(zone, command.name)
-    pool = pool_named(zone, command.pool)
-    if not pool.enabled:
-        raise Conflict(
-            f"Compute pool {pool.name} is disabled.", code="pool_disabled", hint="Enable it, or choose another."
-        )
-    image = find_image(zone, command.image) if command.image else None
-    check_size(command.cores, command.memory, command.disks, image)
-    check_hardware(command.hardware)
-    need = Need(cores=command.cores, memory=command.memory, disk=sum(command.disks))
-    cell = choose_cell(zone, pool.name, need, command.cell)
+    settled = settle(zone, command)
+    cell = choose_cell(zone, settled.pool.name, command.need, command.cell)
     guest_id, task_id = context.new_id(), context.new_id()
-    spec = MachineSpec(
-        name=name,
-        cores=command.cores,
-        memory=command.memory,
-        disks=command.disks,
-        mac=free_mac(zone, context),
-        image=image.id if image else "",
-        autostart=command.autostart,
-        hardware=command.hardware,
-    )
     requested = GuestRequested(
         id=guest_id,
-        spec=spec,
-        pool=pool.name,
+        spec=settled.spec_of(name, free_mac(zone, context)),
+        pool=settled.pool.name,
         cell=cell,
         owner=context.actor,
-        image_name=image.name if image else "",
+        image_name=settled.image.name if settled.image else "",
         task=task_id,
     )
     plan = (MADE, STARTED) if command.start else (MADE,)
     task = task_for(context, task_id, "guest.create", guest_id, name, plan, LIMITS.create_deadline)
     return [Emitted(f"guest/{guest_id}", requested), *open_events(task)]
-
-
-def choose_cell(zone: "Zone", pool: str, need: Need, wanted: str) -> str:
-    """The wanted cell, or the best one. Raises Unknown, NoCapacity with every cell's reason."""
-    verdict = zone.explain_placement(pool, need, only=wanted)
-    if wanted and not verdict.scores:
-        raise Unknown(f"Pool {pool} has no cell {wanted!r}.", code="unknown_cell", hint="List the pool's cells.")
-    if not verdict.cell:
-        raise NoCapacity(
-            verdict.message,
-            code=verdict.code,
-            hint="Add or enable a cell, free some room, or ask for less.",
-            cells={score.cell: score.reason for score in verdict.scores},
-        )
-    return verdict.cell
 
 
 def free_mac(zone: "Zone", context: Context) -> str:

@@ -14,6 +14,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     power_deadline: timedelta = timedelta(minutes=5)
     stop_patience_s: float = 120.0  # a guest that ignores the power button this long fails the stop
     delete_deadline: timedelta = timedelta(minutes=10)
+    batch_deadline: timedelta = timedelta(hours=2)
+    batch_items: int = 500  # guests that one request makes, starts, stops or deletes
+    batch_at_once: int = 24  # of them that are worked on at the same time on one cell
     image_deadline: timedelta = timedelta(minutes=60)
     cell_silence_s: float = 15.0  # without a heartbeat this long a cell is offline (nano-behaviour §1)
     tasks_kept: int = 2000  # ended tasks held in memory; older ones live in the journal

@@ -36,6 +36,16 @@ class Step(msgspec.Struct, frozen=True, gc=False):
     detail: str = ""
 
 
+class Item(msgspec.Struct, frozen=True, gc=False):
+    """One of the guests that a task does the same to (``task_items``); ``task`` is the one that does it to this guest."""
+
+    name: str
+    guest: str = ""
+    state: Literal["waiting", "running", "done", "failed", "cancelled"] = "waiting"
+    task: str = ""
+    error: Problem | None = None
+
+
 class Task(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     id: str
     kind: str  # name of the catalogue entry: "guest.create"
@@ -52,13 +62,17 @@ class Task(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     error: Problem | None = None
     undone: tuple[str, ...] = ()
     arguments: dict[str, str] = {}
+    items: tuple[Item, ...] = ()
 
     @property
     def ended(self) -> bool:
         return self.state in ENDED
 
     @property
-    def steps_done(self) -> int:
+    def parts_done(self) -> int:
+        """Steps that are done; of a batch, items that have ended."""
+        if self.items:
+            return sum(item.state not in ("waiting", "running") for item in self.items)
         return sum(step.state == "done" for step in self.steps)
 
 

@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from nano.domain import batch as ba
 from nano.domain import cell as ce
 from nano.domain import compute_pool as cp
 from nano.domain import guest as gu
@@ -22,6 +23,7 @@ from nano.domain import guest_hold as gh
 from nano.domain import image as im
 from nano.domain import report as rp
 from nano.domain import task as ta
+from nano.domain import task_items as ti
 from nano.domain.errors import Conflict, Unknown
 from nano.domain.facts import Command, Context, Emitted, Event, Model, Rules, State
 from nano.domain.limits import LIMITS, Limits
@@ -109,7 +111,20 @@ RULES: Final = Rules(
     states={"zone": ZoneInfo},
 )
 ZONE_RULES: Final = Rules.joined(
-    RULES, cp.RULES, ce.RULES, im.RULES, gu.RULES, gh.RULES, gc.RULES, gx.RULES, gd.RULES, ga.RULES, rp.RULES, ta.RULES
+    RULES,
+    cp.RULES,
+    ce.RULES,
+    im.RULES,
+    gu.RULES,
+    gh.RULES,
+    gc.RULES,
+    gx.RULES,
+    gd.RULES,
+    ga.RULES,
+    ba.RULES,
+    rp.RULES,
+    ta.RULES,
+    ti.RULES,
 )
 
 

@@ -14,7 +14,7 @@ from nano.domain.compute_pool import ComputePool
 from nano.domain.guest import Guest
 from nano.domain.image import Image
 from nano.domain.machine import DiskLimits, Hardware, NetworkLimits, Priority
-from nano.domain.task import Problem, Step, Task
+from nano.domain.task import Item, Problem, Step, Task
 
 GuestState = Literal["creating", "stopped", "running", "paused", "crashed", "lost", "missing", "deleting"]
 CellState = Literal["discovered", "online", "offline"]
@@ -110,7 +110,7 @@ class ImageRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class TaskRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """``progress`` in percent; ``step`` in words; ``undone`` tells what was taken back."""
+    """``progress`` in percent; ``step`` in words; ``undone`` tells what was taken back; ``items`` are the guests of a batch."""
 
     id: str
     kind: str
@@ -126,6 +126,7 @@ class TaskRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     deadline_at: datetime
     error: Problem | None
     undone: tuple[str, ...]
+    items: tuple[Item, ...]
     version: int
 
 
@@ -247,9 +248,9 @@ def image_row(image: Image, version: int) -> ImageRow:
 def task_row(task: Task, version: int, live: tuple[int, str] | None) -> TaskRow:
     """``live`` = percent of the open step and its words, as last heard from whoever does it."""
     running = next((step.name for step in task.steps if step.state == "running"), "")
-    share = 100 / max(1, len(task.plan))
+    share = 100 / max(1, len(task.items or task.plan))
     progress = (
-        100 if task.state == "done" else min(99, int(task.steps_done * share + (live[0] * share / 100 if live else 0)))
+        100 if task.state == "done" else min(99, int(task.parts_done * share + (live[0] * share / 100 if live else 0)))
     )
     return TaskRow(
         id=task.id,
@@ -266,5 +267,6 @@ def task_row(task: Task, version: int, live: tuple[int, str] | None) -> TaskRow:
         deadline_at=task.deadline_at,
         error=task.error,
         undone=task.undone,
+        items=task.items,
         version=version,
     )

@@ -13,7 +13,7 @@ from nano.tools.display.terminal import Terminal
 from nano.tools.display.text import Text
 
 SIZES: Final = frozenset({"memory", "memory_max", "disk", "size", "virtual_size"})
-HEADLINE: Final = frozenset({"name", "state", "steps", "undone"})
+HEADLINE: Final = frozenset({"name", "state", "steps", "undone", "items"})
 ONLY_IF_SAID: Final = frozenset(
     {
         "task",
@@ -52,6 +52,7 @@ def print_card(terminal: Terminal, kind: str, row: Row) -> None:
     _print_fields(terminal, kind, row)
     if kind == "task":
         _print_steps(terminal, row)
+        print_items(terminal, row)
     if isinstance(row.get("error"), dict):
         _print_error(terminal, row["error"], row.get("undone") or [])
 
@@ -117,6 +118,25 @@ def _print_steps(terminal: Terminal, row: Row) -> None:
                 Text(str(step.get("detail") or "")),
             ]
             for step in steps
+        ],
+    )
+
+
+def print_items(terminal: Terminal, row: Row) -> None:
+    """What became of each guest of a batch."""
+    items: list[Row] = row.get("items") or []
+    if not items:
+        return
+    terminal.write(Text("guests", "dim"))
+    print_grid(
+        terminal,
+        [
+            [
+                Text("  ").append(terminal.state(str(item.get("state")), str(item.get("name")))),
+                Text(str(item.get("state")), "dim"),
+                Text(str((item.get("error") or {}).get("message") or "")),
+            ]
+            for item in items
         ],
     )
 

@@ -50,7 +50,7 @@ def name_in(event: Event) -> str:
     return str(name) if str(event.get("type", "")).partition(".")[2] in NAMING else ""
 
 
-APART: Final = ("its ", "step ", "a task ")  # phrases with a subject of their own
+APART: Final = ("its ", "step ", "a task ", "item ")  # phrases with a subject of their own
 NAMING: Final = frozenset({"created", "requested", "discovered", "registered"})
 
 
@@ -156,6 +156,15 @@ def _task_ended(event: Event) -> str:
     return said
 
 
+def _items_ended(event: Event) -> str:
+    ended = event["ended"]
+    bad = [f"item {end['number']} {end['outcome']}" for end in ended if end["outcome"] != "done"]
+    why = next((f": {end['error']['message']}" for end in ended if end.get("error")), "")
+    done = len(ended) - len(bad)
+    parts = [f"{words.plural(done, 'item')} done"] if done else []
+    return ", ".join([*parts, *bad[:3], *([f"{len(bad) - 3} more"] if len(bad) > 3 else [])]) + why
+
+
 def _order_taken(event: Event) -> str:
     action = str(event.get("action") or event["kind"]).replace("_", " ")
     return f"was taken: {action} domain {words.short(event['guest_id'])}"
@@ -214,6 +223,9 @@ PHRASES: Final[dict[str, Phrase]] = {
     "task.started": lambda event: f"began: {', '.join(event['plan'])}",
     "task.step_started": lambda event: f"step “{event['name']}” began",
     "task.step_ended": _step_ended,
+    "task.items_listed": lambda event: f"has {words.plural(len(event['names']), 'guest')}: {_short(event['names'])}",
+    "task.item_started": lambda event: f"item {event['number']} began: task {words.short(event['task'])}",
+    "task.items_ended": _items_ended,
     "task.cancel_requested": lambda event: f"is to be cancelled, asked by {event['by']}",
     "task.undoing": lambda event: f"is undoing what it did: {_problem(event)}",
     "task.ended": _task_ended,

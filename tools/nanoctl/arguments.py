@@ -50,6 +50,10 @@ class Argument(NamedTuple):
 
 HELP: Final[dict[str, str]] = {
     "name": "name: letters, digits, '_' and '-'",
+    "prefix": "what their names begin with: PREFIX_0, PREFIX_1 and so on",
+    "count": "how many guests",
+    "first": "number of the first one",
+    "guests": "names or ids of the guests",
     "cores": "number of virtual cores",
     "memory": "memory, such as 512MiB or 2GiB",
     "cores_max": "cores it can grow to while it runs, 0 for no more than it has",
@@ -101,6 +105,7 @@ COMPLETES: Final = {
     "pool": "compute_pool",
     "cell": "cell",
     "guest": "guest",
+    "guests": "guest",
     "image": "image",
     "task": "task",
     "path": "file",
@@ -110,17 +115,22 @@ COMPLETES: Final = {
 }
 
 
+BARE: Final = ("name", "path", "prefix", "guests")  # what a command is about stands without an option
+
+
 def arguments_of(command: type[Command], path: str) -> tuple[Argument, ...]:
     """One argument per field: those in the path and the name come first and bare, the rest as options."""
     bare = [name for name in msgspec.structs.fields(command) if f"{{{name.name}}}" in path]
-    bare += [field for field in msgspec.structs.fields(command) if field.name in ("name", "path") and _required(field)]
+    bare += [field for field in msgspec.structs.fields(command) if field.name in BARE and _required(field)]
     rest = [field for field in msgspec.structs.fields(command) if field not in bare]
-    return (*(_positional(field.name) for field in bare), *(_option(field) for field in rest))
+    return (*(_positional(field) for field in bare), *(_option(field) for field in rest))
 
 
-def _positional(name: str) -> Argument:
-    metavar = "FILE" if name == "path" else name.upper()
-    return Argument(name, (), HELP.get(name, name), metavar, "text", COMPLETES.get(name, ""), required=True)
+def _positional(field: msgspec.structs.FieldInfo) -> Argument:
+    name = field.name
+    metavar = {"path": "FILE", "guests": "GUEST"}.get(name, name.upper())
+    kind: Any = "texts" if get_origin(field.type) is tuple else "text"
+    return Argument(name, (), HELP.get(name, name), metavar, kind, COMPLETES.get(name, ""), required=True)
 
 
 def _option(field: msgspec.structs.FieldInfo) -> Argument:
@@ -182,7 +192,7 @@ def add_argument(parser: argparse.ArgumentParser, argument: Argument) -> None:
     if argument.kind in _READERS:
         words["type"] = _READERS[argument.kind]
     if argument.kind in ("sizes", "pairs", "texts"):
-        words["action"] = "append"
+        words |= {"action": "append"} if argument.options else {"nargs": "+"}
     if argument.kind == "choice":
         words["choices"] = argument.values
     if argument.options:

@@ -66,11 +66,24 @@ def _after_work(session: Session, answer: Row, namespace: argparse.Namespace) ->
         say_it_goes_on(session, task)
         return INTERRUPTED
     row = ended[task["id"]]
+    if row["items"]:
+        _print_batch(session, row)
     if row["state"] != "done":
         raise TaskFailed(row)
     say_end(session, row)
-    _print_resource(session, answer["resource"], row)
+    if not row["items"]:
+        _print_resource(session, answer["resource"], row)
     return OK
+
+
+def _print_batch(session: Session, row: Row) -> None:
+    """What became of each, also when some failed."""
+    from nano.tools.display.card import print_items
+
+    if session.for_people:
+        print_items(session.terminal, row)
+    else:
+        session.print_data(row)
 
 
 def say_it_goes_on(session: Session, task: Row) -> None:

@@ -41,6 +41,13 @@ EXAMPLES: Final[dict[str, tuple[str, str]]] = {
     "guest delete": ("guest delete web", "guest delete web --force"),
     "guest history": ("guest history web", "guest history web --limit 0 -o json"),
     "guest console": ("guest console web", "guest console web -o json"),
+    "batch create": (
+        "batch create web --count 10 --memory 512MiB --disk 4GiB --image debian12 --start",
+        "batch create test --count 90 --memory 64MiB --disk 16MiB --no-wait",
+    ),
+    "batch start": ("batch start web_0 web_1 web_2", "batch start web_0 web_1 -o json"),
+    "batch stop": ("batch stop web_0 web_1 web_2", "batch stop web_0 web_1 --force"),
+    "batch delete": ("batch delete web_0 web_1 web_2", "batch delete web_0 web_1 --force --dry-run"),
     "cell list": ("cell list", "cell list --pool default -o wide"),
     "cell show": ("cell show Cell_0a1b2c3d4e5f", "cell show Cell_0a1b2c3d4e5f -o yaml"),
     "cell add": ("cell add Cell_0a1b2c3d4e5f", "cell add Cell_0a1b2c3d4e5f --pool fast"),

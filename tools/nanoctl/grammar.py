@@ -12,6 +12,7 @@ from nano.tools.nanoctl.arguments import Argument, arguments_of, query_argument
 
 NOUNS: Final[dict[str, str]] = {
     "guest": "virtual machines",
+    "batch": "many guests at once",
     "cell": "hypervisor hosts",
     "pool": "compute pools: sets of cells",
     "image": "disk images that guests are cloned from",

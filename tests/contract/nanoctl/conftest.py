@@ -67,7 +67,8 @@ def task(state: str, *, key: str = TASK, kind: str = "guest.create", **changed: 
         id=key, kind=kind, state=state, resource=f"guest/{WEB}", resource_name="web", actor="admin",
         progress=100 if state == "done" else 40, step="make domain" if ended is None else "",
         steps=(Step("make domain", "running" if ended is None else "done", before(14), ended),),
-        started_at=before(14), ended_at=ended, deadline_at=NOW + timedelta(minutes=30), error=None, undone=(), version=3,
+        started_at=before(14), ended_at=ended, deadline_at=NOW + timedelta(minutes=30), error=None, undone=(),
+        items=(), version=3,
     )  # type: ignore[arg-type]  # fmt: skip
     return msgspec.structs.replace(row, **changed)
 
