@@ -103,8 +103,7 @@ class CellDesk:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._settle_debts, cell, link)
                 async with link.follow(FollowLog(after=follower.reached, health=True)) as messages:
-                    async for _ in follower.read(messages):
-                        self._wake()
+                    await follower.read(messages, self._wake)
                 tasks.cancel_scope.cancel()
 
     async def _settle_debts(self, cell: Cell, link: Link) -> None:

@@ -1,11 +1,14 @@
 """Following one cell's journal: from its facts to Core's, with the position read recorded in the same transaction.
 
-Facts that concern no guest write nothing: should Core restart, they are read once more and again write nothing.
+Facts that concern no guest write nothing: should Core restart, they are read once more and again write nothing. What comes
+while a report is being written goes into the next one together, as commands share a sync: a slow disk makes larger reports
+and no queue. What is held meanwhile is bounded.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Final, get_args
 
+import anyio
 import msgspec
 
 from nano.core.alarms import AlarmDesk
@@ -17,6 +20,8 @@ from nano.journal.ledger import Ledger
 from nano.transports.messages import HealthIs, Heartbeat, LogBatch, LoggedFact, Message
 
 ACTOR: Final = "core"
+FACTS_MAX: Final = 1_000
+"""In one report, unless a single message has more; also how many are held while one is written."""
 _TAGS: Final = frozenset(kind.__struct_config__.tag for kind in get_args(Reported))
 
 
@@ -38,16 +43,23 @@ class Follower:
         self._usage = usage
         self._alarms = alarms
 
-    async def read(self, messages: AsyncIterator[Message]) -> AsyncIterator[None]:
-        """Take in what the cell sends; yields after each message, when its outcome is durable."""
-        async for message in messages:
-            if isinstance(message, LogBatch):
-                await self._batch(message)
-            elif isinstance(message, Heartbeat):
-                await self._beat(message)
-            elif isinstance(message, HealthIs):
-                self._alarms.heard(self.cell, message)
-            yield
+    async def read(self, messages: AsyncIterator[Message], moved: Callable[[], None]) -> None:
+        """Take in what the cell sends until it ends; ``moved`` is called when the outcome of something is durable."""
+        held = _Held()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(held.fill, messages)
+            while taken := await held.take():
+                for message in joined(taken):
+                    await self._take_in(message)
+                    moved()
+
+    async def _take_in(self, message: Message) -> None:
+        if isinstance(message, LogBatch):
+            await self._batch(message)
+        elif isinstance(message, Heartbeat):
+            await self._beat(message)
+        elif isinstance(message, HealthIs):
+            self._alarms.heard(self.cell, message)
 
     async def _batch(self, batch: LogBatch) -> None:
         if batch.head < self.reached:
@@ -81,6 +93,57 @@ class Follower:
             hypervisor=beat.hypervisor,
         )
         await self._ledger.execute(described, actor=f"cell/{self.cell}", command_id="")
+
+
+class _Held:
+    """Messages that came while earlier ones were taken in, up to FACTS_MAX facts and as many other messages."""
+
+    def __init__(self) -> None:
+        self._messages: list[Message] = []
+        self._room = FACTS_MAX
+        self._ended = False
+        self._changed = anyio.Event()
+
+    async def fill(self, messages: AsyncIterator[Message]) -> None:
+        async for message in messages:
+            while self._room <= 0:
+                await self._changed.wait()
+            self._messages.append(message)
+            self._room -= max(1, len(message.facts)) if isinstance(message, LogBatch) else 1
+            self._wake()
+        self._ended = True
+        self._wake()
+
+    async def take(self) -> list[Message]:
+        """All that there are, at least one; none when no more come."""
+        while not self._messages and not self._ended:
+            await self._changed.wait()
+        taken, self._messages, self._room = self._messages, [], FACTS_MAX
+        self._wake()
+        return taken
+
+    def _wake(self) -> None:
+        changed, self._changed = self._changed, anyio.Event()
+        changed.set()
+
+
+def joined(messages: Iterable[Message]) -> Iterator[Message]:
+    """The same, but facts that come one after the other in one batch. An empty batch only tells how far the journal goes,
+    and stays by itself."""
+    batch: LogBatch | None = None
+    for message in messages:
+        if batch is not None and isinstance(message, LogBatch) and batch.facts and message.facts:
+            batch = LogBatch(message.head, [*batch.facts, *message.facts])
+            continue
+        if batch is not None:
+            yield batch
+            batch = None
+        if isinstance(message, LogBatch):
+            batch = message
+        else:
+            yield message
+    if batch is not None:
+        yield batch
 
 
 def report_of(logged: LoggedFact) -> ReportedFact | None:

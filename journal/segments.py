@@ -24,7 +24,7 @@ from nano.journal.small_files import UNREADABLE, checked, with_check
 from nano.journal.torn import is_torn_batch
 
 SEGMENT_BYTES_MAX: Final = 64 << 20
-BLOCK_BYTES: Final = 64 << 10  # what a block decodes to stays in a processor's cache until it is folded
+BLOCK_BYTES: Final = 32 << 10  # what a block decodes to stays in a processor's cache until it is folded
 HORIZON: Final = "horizon.json"
 INDEX_BYTES: Final = 16 << 10
 _DIGITS: Final = 16
@@ -145,26 +145,31 @@ class SegmentScan:
     def blocks(self) -> Iterator[Block]:
         """Blocks of about BLOCK_BYTES. Raises JournalDamaged at the first line that does not follow, after what is whole
         before it was given."""
-        read_to = self.end
-        while data := read_text(self._disk, self._path, read_to, SCAN_BYTES):
-            read_to += len(data)
-            cut = data.rfind(b"\n") + 1
-            if not cut:
-                self.torn += data
-                continue
-            text = self.torn + data[:cut]
-            self.torn = data[cut:]
-            for part in _cut_at_lines(text):
-                block = Block(self._path, self.end, part, part[:-1].split(b"\n"))
-                self.hash, followed = check_chain(self.hash, block.lines)
-                if followed < len(block.lines):
-                    yield from self._until(block, followed)
-                    return
-                self.end += len(part)
-                yield block
+        for text in self._texts():
+            lines = text.split(b"\n")
+            lines.pop()
+            block = Block(self._path, self.end, text, lines)
+            self.hash, followed = check_chain(self.hash, lines)
+            if followed < len(lines):
+                yield from self._until(block, followed)
+                return
+            self.end += len(text)
+            yield block
         # a torn write leaves less than a line, or zeros: a whole line and then another byte than newline was changed later
         if len(self.torn) > HASH_TAIL and self.torn[-1] and check_chain(self.hash, [self.torn[:-1]])[1]:
             raise damaged(self._path, self.end + len(self.torn) - 1, "a line should end here")
+
+    def _texts(self) -> Iterator[bytes]:
+        """Whole lines; what comes after the last newline stays in ``torn``."""
+        read_to = self.end
+        while data := read_text(self._disk, self._path, read_to, SCAN_BYTES):
+            read_to += len(data)
+            start = 0
+            while end := data.find(b"\n", start + BLOCK_BYTES) + 1 or data.rfind(b"\n", start) + 1:
+                text, self.torn = self.torn + data[start:end], b""
+                yield text
+                start = end
+            self.torn += data[start:]
 
     def _until(self, block: Block, followed: int) -> Iterator[Block]:
         """What is whole of a block that breaks off. Raises JournalDamaged unless a torn batch explains the rest."""
@@ -175,15 +180,6 @@ class SegmentScan:
         if not rest or not is_torn_batch(rest, wrong):
             raise damaged(block.path, wrong, "the line does not follow the one before it")
         self.end, self.torn = wrong, rest
-
-
-def _cut_at_lines(text: bytes) -> Iterator[bytes]:
-    """Pieces of at least BLOCK_BYTES, but for the last, that end with a line."""
-    start = 0
-    while start < len(text):
-        end = text.find(b"\n", start + BLOCK_BYTES - 1) + 1 or len(text)
-        yield text[start:end]
-        start = end
 
 
 def decode_block(decoder: msgspec.json.Decoder[Line[Any]], block: Block) -> list[Line[Any]]:

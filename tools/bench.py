@@ -1,6 +1,9 @@
 """``scripts/bench``: run the modules of ``tests/bench`` and write what they measured, with the machine, to
 ``docs/benchmarks.md``.
 
+A NAME is that of a module, or how several begin (``journal``). With ``--json`` all that was measured is printed as one JSON
+object: ``{"measured", "machine", "results": {module: {"title", "figures"}}, "failed": [module]}``.
+
 A module there is a docstring (its first line is the title) and ``run() -> dict``: figures by name. A figure is a number or
 text, or ``{"value", "unit", "reach", "ok"}`` where something is to be reached; nested dicts become dotted names. Each runs in
 a process of its own, so that memory and caches of one do not colour the next. Files named ``test_*.py`` there are run by
@@ -36,8 +39,13 @@ Figures = dict[str, Any]
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="scripts/bench", description="Measure this machine's figures.")
-    parser.add_argument("modules", nargs="*", help="names of modules in tests/bench (default: all, and write the page)")
-    parser.add_argument("--json", type=Path, metavar="NAME", help="also write the raw figures to this file")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="modules of tests/bench, or how they begin (default: all, and write the page)",
+    )
+    parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
     parser.add_argument("--module", type=Path, help=argparse.SUPPRESS)  # one module in this process, figures to stdout
     options = parser.parse_args(argv)
     if options.module:
@@ -46,19 +54,20 @@ def main(argv: list[str] | None = None) -> int:
     console = Console(stderr=True)
     results: dict[str, Figures] = {}
     failed = []
-    for path in _chosen(options.modules):
-        console.print(f"[bold]{path.stem}[/] …")
+    for path in _chosen(options.names):
+        began = time.monotonic()
         try:
-            results[_title(path)] = _measure(path)
+            results[path.stem] = {"title": _title(path), "figures": _measure(path)}
+            console.print(f"[bold]{path.stem}[/] {time.monotonic() - began:.0f} s", highlight=False)
         except (subprocess.SubprocessError, json.JSONDecodeError, OSError) as error:
             failed.append(path.stem)
             console.print(f"[red]{path.stem} failed:[/] {error}", highlight=False)
-    report = {"measured": datetime.date.today().isoformat(), "machine": machine(), "results": results}
+    report = {"measured": datetime.date.today().isoformat(), "machine": machine(), "results": results, "failed": failed}
     if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n")
-    for title, figures in results.items():
-        console.print(_table(title, figures))
-    if not options.modules and not failed:
+        print(json.dumps(report, ensure_ascii=False))
+    for result in results.values():
+        console.print(_table(**result))
+    if not options.names and not failed:
         PAGE.write_text(page(report))
         console.print(f"Wrote {PAGE.relative_to(ROOT)}")
     return 1 if failed else 0
@@ -90,9 +99,9 @@ def page(report: dict[str, Any]) -> str:
         "|---|---|",
         *(f"| {name} | {value} |" for name, value in report["machine"].items()),
     ]
-    for title, figures in report["results"].items():
-        lines += ["", f"## {title}", "", "| what | measured | to reach | |", "|---|---:|---:|---|"]
-        lines += [f"| {' | '.join(row)} |" for row in rows(figures)]
+    for result in report["results"].values():
+        lines += ["", f"## {result['title']}", "", "| what | measured | to reach | |", "|---|---:|---:|---|"]
+        lines += [f"| {' | '.join(row)} |" for row in rows(result["figures"])]
     return "\n".join(lines) + "\n"
 
 
@@ -114,12 +123,14 @@ def rows(figures: Figures, prefix: str = "") -> list[tuple[str, str, str, str]]:
 
 def _chosen(names: list[str]) -> list[Path]:
     modules = sorted(path for path in MODULES.glob("*.py") if not path.name.startswith(("_", "conftest")))
-    unknown = set(names) - {path.stem for path in modules}
+    unknown = [name for name in names if not any(path.stem.startswith(name) for path in modules)]
     if unknown:
-        sys.exit(
-            f"tests/bench has no {', '.join(sorted(unknown))}; there are: {', '.join(path.stem for path in modules)}"
+        print(
+            f"tests/bench has no {', '.join(unknown)}; there are: {', '.join(path.stem for path in modules)}",
+            file=sys.stderr,
         )
-    return [path for path in modules if not names or path.stem in names]
+        sys.exit(2)
+    return [path for path in modules if not names or path.stem.startswith(tuple(names))]
 
 
 def _measure(path: Path) -> Figures:

@@ -1,10 +1,10 @@
 """``log``: every fact as a line, oldest first, as it is read; with ``-f`` also those still to come."""
 
-import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from nano.journal.folder_watch import watched
 from nano.tools.display import plain, words
 from nano.tools.display.sentences import sentence
 from nano.tools.display.table import FOLD_MIN
@@ -14,12 +14,13 @@ from nano.tools.replay.facts import Fact, Names, facts_in
 from nano.tools.replay.moments import Moment, parse_moment
 from nano.tools.replay.node import Node, tell_beginning
 
-LOOK_S: Final = 0.25
+LOOK_S: Final = 0.25  # where nothing tells of a write, the journal is looked at so often
 POSITION: Final = 7
 WHO: Final = 12
 
 
-def run(terminal: Terminal, node: Node, options: Namespace, *, pause: Callable[[float], None] = time.sleep) -> int:
+def run(terminal: Terminal, node: Node, options: Namespace, *, pause: Callable[[float], object] | None = None) -> int:
+    """``pause`` replaces the wait for the next write."""
     names = Names()
     wanted = Filter(options, names, terminal)
     tell_beginning(terminal, node)
@@ -36,13 +37,15 @@ def run(terminal: Terminal, node: Node, options: Namespace, *, pause: Callable[[
     return 0
 
 
-def _facts(node: Node, names: Names, follow: bool, pause: Callable[[float], None]) -> Iterator[Fact]:
+def _facts(node: Node, names: Names, follow: bool, pause: Callable[[float], object] | None) -> Iterator[Fact]:
     reader = node.reader()
-    while True:
+    if not follow:
         yield from facts_in(reader.lines(), names)
-        if not follow:
-            return
-        pause(LOOK_S)
+        return
+    with watched(node.journal / "commits") as watch:
+        while True:
+            yield from facts_in(reader.lines(), names)
+            (pause or watch.wait)(LOOK_S)
 
 
 class Filter:
