@@ -33,7 +33,7 @@ NEAR: Final = 1_000  # events that a window is moved for a reader
 COPY: Final = 20_000  # events forward for which a copy of a window is quicker than a snapshot
 STRIDE: Final = 100_000  # events between checkpoints
 CHECKPOINTS_MAX: Final = 4
-READ_MAX: Final = 1_000  # events read and folded at a time
+READ_MAX: Final = 10_000  # events read and folded at a time: each time the place is searched, dear in archived segments
 SEARCH_MAX: Final = 250  # events read to find an instant among them
 
 LASTING: Final = ("id", "spec", "pool", "cell", "owner", "image_name", "created_at")  # of a guest
@@ -211,7 +211,8 @@ class Past:
             facts = await self._facts(there, position - UNDO_MAX)
             await self._workers.run(model.fold, facts)
             there, at = facts[-1].position, facts[-1].at
-            self._mark(there, at, model)
+            if there - start.position >= STRIDE:
+                self._mark(there, at, model)
         views = PastViews(self._generation, ZONE_RULES.evolve, UNDO_MAX)
         await self._workers.run(views.begin, model, model.versions.__getitem__, there, at)
         await self._move(views, position)
@@ -236,7 +237,7 @@ class Past:
         return state
 
     def _mark(self, position: int, at: datetime, model: _Bare) -> None:
-        """Keep a copy of this point when a fold has come far without one; thin them out when they are too many."""
+        """Keep a copy of this point, where no snapshot was near; thin them out when they are too many."""
         if any(abs(position - known.position) < STRIDE for known in self._checkpoints):
             return
         self._checkpoints.append(Checkpoint(position, at, dict(model.states), dict(model.versions), model.memory()))
