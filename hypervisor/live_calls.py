@@ -3,6 +3,7 @@
 All of them change only the running domain; what it is at its next start is its definition's, which comes first.
 """
 
+import time
 from collections.abc import Callable
 from typing import Any, Final
 from xml.etree import ElementTree as ET
@@ -19,6 +20,9 @@ from nano.hypervisor.xml_fields import render
 
 LIVE: Final = libvirt.VIR_DOMAIN_AFFECT_LIVE
 CONFIG: Final = libvirt.VIR_DOMAIN_AFFECT_CONFIG
+AGENT_LIMIT_S: Final = 5
+AGENT_TRIES: Final = 6
+AGENT_PAUSE_S: Final = 0.5
 KEEPS_DEVICE: Final = "guest_keeps_device"
 
 
@@ -54,7 +58,19 @@ def _title(domain: Any, wanted: Shape) -> None:
 
 
 def _cores(domain: Any, wanted: Shape) -> None:
+    """Many systems take a plugged core into use by themselves; the others are asked to by their agent, if there is one. A
+    system finds a core a moment after it was plugged, and nothing tells when; so the agent is asked a few times."""
     domain.setVcpusFlags(wanted.cores, LIVE)
+    domain.agentSetResponseTimeout(AGENT_LIMIT_S, 0)
+    for _ in range(AGENT_TRIES):
+        try:
+            domain.setVcpusFlags(wanted.cores, libvirt.VIR_DOMAIN_VCPU_GUEST)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() in (libvirt.VIR_ERR_AGENT_UNRESPONSIVE, libvirt.VIR_ERR_AGENT_UNSYNCED):
+                return
+            time.sleep(AGENT_PAUSE_S)
+        else:
+            return
 
 
 def _memory(domain: Any, wanted: Shape) -> None:

@@ -1,0 +1,111 @@
+"""Changes of a running guest as its own system sees them: a real Linux under emulation, asked through its agent."""
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import libvirt
+import libvirt_qemu
+import pytest
+
+from nano.hypervisor import local_libvirtd
+from nano.hypervisor.bridge import ensure_bridge, remove_bridge
+from nano.tools.guest_image.builder import cache_folder, ensure_image
+from nano.tools.testbed.zone import Zone, until
+
+pytestmark = pytest.mark.timeout(280)
+
+BRIDGE = "nano-inside"
+
+
+@pytest.fixture(scope="module")
+def zone(private_libvirtd: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zone]:
+    ensure_bridge(BRIDGE)
+    zone = Zone(tmp_path_factory.mktemp("zone"), local_libvirtd.uri_of(private_libvirtd), 17880, bridge=BRIDGE)
+    try:
+        zone.up()
+        zone.ctl("image", "register", "tiny", str(ensure_image(cache_folder(), lambda *_: None)), "--wait")
+        yield zone
+    finally:
+        zone.stop()
+        remove_bridge(BRIDGE)
+
+
+class Inside:
+    def __init__(self, zone: Zone, guest_id: str) -> None:
+        self._connection = libvirt.open(zone.uri)
+        self.domain = self._connection.lookupByUUIDString(guest_id)
+
+    def ask(self, execute: str, **arguments: Any) -> Any:
+        command = json.dumps({"execute": execute, "arguments": arguments})
+        return json.loads(libvirt_qemu.qemuAgentCommand(self.domain, command, 20, 0))["return"]
+
+    def run(self, script: str) -> str:
+        """What a shell inside says to this."""
+        pid = self.ask("guest-exec", path="/bin/sh", arg=["-c", script], **{"capture-output": True})["pid"]
+        ended: dict[str, Any] = {}
+
+        def over() -> bool:
+            ended.update(self.ask("guest-exec-status", pid=pid))
+            return bool(ended["exited"])
+
+        until(over, script)
+        return base64.b64decode(ended.get("out-data", "")).decode().strip()
+
+    def size_of(self, disk: int) -> int:
+        """By its place on the bus: Linux names disks in the order in which it finds them."""
+        return int(self.run(f"cat /sys/bus/scsi/devices/*:0:0:{disk}/block/*/size") or "0") * 512
+
+    def write_s(self, disk: int, mebis: int) -> float:
+        """Seconds that writing so much to the disk takes."""
+        device = f"/dev/$(ls /sys/bus/scsi/devices/*:0:0:{disk}/block)"
+        clock = "cut -d' ' -f1 /proc/uptime"
+        write = f"dd if=/dev/zero of={device} bs=1M count={mebis} oflag=direct 2>/dev/null || exit 1"
+        begun, ended = self.run(f"{clock}; {write}; {clock}").split()
+        return float(ended) - float(begun)
+
+
+@pytest.fixture
+def inside(zone: Zone) -> Iterator[Inside]:
+    words = ("--memory", "128MiB", "--disk", "256MiB", "--disk", "8MiB", "--image", "tiny")
+    zone.ctl("guest", "create", "web", *words, "--wait")
+    zone.ctl("guest", "set", "web", "--cores-max", "3", "--memory-max", "192MiB", "--wait")
+    zone.ctl("guest", "start", "web", "--wait")
+    until(lambda: zone.guest("web")["agent"], "the agent answers", 120)
+    yield Inside(zone, zone.guest("web")["id"])
+    zone.ctl("guest", "delete", "web", "--force", "--wait")
+    zone.check()
+
+
+def test_what_a_running_system_sees_of_its_changes(zone: Zone, inside: Inside) -> None:
+    def change(*words: str) -> Any:
+        row = zone.ctl("guest", *words, "--wait")
+        assert row["pending"] == [], row["pending"]
+        return row
+
+    change("set", "web", "--cores", "2")
+    until(lambda: inside.run("grep -c ^processor /proc/cpuinfo") == "2", "the second core is used")
+    change("set", "web", "--memory", "176MiB")
+    until(lambda: inside.domain.info()[2] == 176 << 10, "the balloon lets go of memory")
+    change("set", "web", "--memory", "112MiB")
+    until(lambda: inside.domain.info()[2] == 112 << 10, "the balloon takes memory")
+
+    change("disk", "grow", "web", "--disk", "1", "--size", "24MiB")
+    until(lambda: inside.size_of(1) == 24 << 20, "the disk is larger")
+    change("disk", "add", "web", "--size", "4MiB")
+    until(lambda: inside.size_of(2) == 4 << 20, "the disk is there")
+    change("disk", "remove", "web", "--disk", "2")
+    until(lambda: inside.size_of(2) == 0, "the disk is gone")
+
+    (mac,) = change("nic", "add", "web")["more_macs"]
+    until(lambda: mac in inside.run("cat /sys/class/net/*/address"), "the interface is there")
+    change("nic", "remove", "web", "--mac", mac)
+    until(lambda: mac not in inside.run("cat /sys/class/net/*/address"), "the interface is gone")
+
+    change("set", "web", "--write-bytes", "2MiB")
+    limited = inside.write_s(1, 8)
+    assert limited > 2.0, "8 MiB at 2 MiB a second"
+    change("set", "web", "--write-bytes", "0")
+    assert inside.write_s(1, 8) < limited / 2
