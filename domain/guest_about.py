@@ -73,7 +73,7 @@ def decide_describe(zone: "Zone", command: DescribeGuest, context: Context) -> l
                 f"These are {len(tags)} tags.", code="too_many_tags", hint=f"Use {TAGS_MAX} at most.", field="tags"
             )
     if (description, tags, notes) == (guest.description, guest.tags, guest.notes):
-        return []
+        raise _no_change(guest, "described like that")
     return [Emitted(f"guest/{guest.id}", GuestDescribed(description=description, tags=tags, notes=notes))]
 
 
@@ -86,12 +86,20 @@ def decide_protect(zone: "Zone", command: ProtectGuest, context: Context) -> lis
             hint="Cancel that task first.",
             task=guest.task,
         )
-    return [] if guest.protected else [Emitted(f"guest/{guest.id}", GuestProtected())]
+    if guest.protected:
+        raise _no_change(guest, "protected")
+    return [Emitted(f"guest/{guest.id}", GuestProtected())]
 
 
 def decide_unprotect(zone: "Zone", command: UnprotectGuest, context: Context) -> list[Emitted]:
     guest = zone.find_guest(command.guest)
-    return [Emitted(f"guest/{guest.id}", GuestUnprotected())] if guest.protected else []
+    if not guest.protected:
+        raise _no_change(guest, "unprotected")
+    return [Emitted(f"guest/{guest.id}", GuestUnprotected())]
+
+
+def _no_change(guest: Guest, how: str) -> Conflict:
+    return Conflict(f"Guest {guest.name} is {how} already.", code="no_change", hint="Nothing needs to be done.")
 
 
 def evolve_described(state: Guest, event: GuestDescribed, at: datetime) -> Guest:

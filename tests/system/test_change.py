@@ -1,5 +1,6 @@
 """Changes of a guest on a real libvirtd and QEMU: what a running guest follows, read back from libvirt and from its files."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 from nano.hypervisor import local_libvirtd
 from nano.hypervisor.bandwidth_probe import why_no_bandwidth
 from nano.hypervisor.bridge import ensure_bridge, remove_bridge
-from nano.tools.testbed.zone import Zone
+from nano.tools.testbed.zone import Zone, until
 
 pytestmark = pytest.mark.timeout(200)
 
@@ -194,7 +195,7 @@ def image_of(folder: Path, name: str, content: bytes) -> Path:
 
 def content_of(zone: Zone, number: int) -> bytes:
     path = zone.volumes / f"{zone.guest('web')['id']}_{number}.qcow2"
-    raw = path.parent.parent / "look.raw"
+    raw = zone.state / "look.raw"
     subprocess.run(
         ["qemu-img", "dd", "-f", "qcow2", "-O", "raw", "bs=512", "count=1", f"if={path}", f"of={raw}"], check=True
     )
@@ -230,3 +231,45 @@ def test_a_reset_makes_the_system_disk_anew_and_a_failed_one_leaves_the_old(zone
     zone.ctl("guest", "delete", "web", "--wait")
     for name in ("first", "second"):
         zone.ctl("image", "forget", name)
+
+
+def test_a_disk_that_fills_up_in_the_middle_leaves_what_was(private_libvirtd: Path, tmp_path: Path) -> None:
+    """Core sees room, and then somebody else takes it: a reset and a new disk fail, and nothing has changed."""
+    volumes = tmp_path / "small"
+    volumes.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m,mode=711", "tmpfs", str(volumes)], check=True)
+    zone = Zone(tmp_path / "zone", local_libvirtd.uri_of(private_libvirtd), 17865, volumes=volumes)
+    filler = volumes / "filler"
+
+    def fails_when_full(*words: str) -> None:
+        def tried() -> bool:
+            filler.unlink(missing_ok=True)
+            until(lambda: zone.ctl("usage")["cells"][cell]["disk_available"] > 20 << 20, "Core sees room")
+            with open(filler, "wb", buffering=0) as file, contextlib.suppress(OSError):
+                while True:
+                    file.write(bytes(1 << 16))
+            code, said = refused(zone, *words, "--wait")
+            assert code != 0
+            return "disk_full" in said  # else the cell's word that it is full came first
+
+        until(tried, "it fails in the middle")
+        filler.unlink()
+
+    try:
+        cell = zone.up()
+        zone.ctl("image", "register", "noise", str(image_of(tmp_path, "noise", os.urandom(8 << 20))), "--wait")
+        zone.ctl("guest", "create", "web", "--memory", "64MiB", "--disk", "16MiB", "--image", "noise", "--wait")
+        before = (zone.guest("web"), content_of(zone, 0))
+        fails_when_full("guest", "reset", "web", "--image", "noise")
+        fails_when_full("guest", "disk", "add", "web", "--size", "12MiB")
+        after = zone.guest("web")
+        for field in ("disks", "image", "pending", "task"):
+            assert after[field] == before[0][field]
+        assert content_of(zone, 0) == before[1]
+        assert set(virtual_sizes(zone)) == {"0.qcow2"}
+        zone.ctl("guest", "start", "web", "--wait")
+        zone.ctl("guest", "delete", "web", "--force", "--wait")
+        assert os.listdir(volumes) == []
+    finally:
+        zone.stop()
+        subprocess.run(["umount", "-l", str(volumes)], check=True)

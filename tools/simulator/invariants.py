@@ -139,7 +139,10 @@ def look(zone: Zone | None, hosts: Mapping[str, SimulatedHost], report: Report) 
     if zone is None:
         return
     guests = list(zone.guests())
-    for what, values in (("name", [guest.name for guest in guests]), ("MAC", [guest.spec.mac for guest in guests])):
+    for what, values in (
+        ("name", [guest.name for guest in guests]),
+        ("MAC", [mac for guest in guests for mac in guest.spec.macs]),
+    ):
         for value, count in Counter(values).items():
             if count > 1:
                 report(f"{count} guests have {what} {value}")
@@ -180,6 +183,10 @@ def unrest(zone: Zone, sites: Mapping[str, Site], hosts: Mapping[str, SimulatedH
                 found.append(
                     f"{name}: guest {guest.name} {guest_id} is {guest.power} to Core, "
                     f"{kept.power if kept else 'unknown'} to its cell, {actual} on the host"
+                )
+            if kept is not None and (guest.spec, guest.pending) != (kept.spec, kept.pending):
+                found.append(
+                    f"{name}: guest {guest.name} {guest_id} is made of {guest.spec} to Core, of {kept.spec} to its cell"
                 )
     return found
 

@@ -14,7 +14,10 @@ import anyio
 import msgspec
 
 from nano.core.core import Core
+from nano.domain import guest_about as ga
+from nano.domain import guest_change as gx
 from nano.domain import guest_commands as gc
+from nano.domain import guest_devices as gd
 from nano.domain.catalogue import BY_COMMAND, COLLECTIONS
 from nano.domain.cell import AddCell, Cell, DisableCell, EnableCell, RemoveCell
 from nano.domain.compute_pool import CreateComputePool, DeleteComputePool, ModifyComputePool
@@ -133,6 +136,8 @@ class Users:
         if not guests or (draw < 0.3 and len(guests) < GUESTS_MAX):
             return self._create()
         guest = random.choice(guests)
+        if draw < 0.45:
+            return self._change(guest)
         if draw < 0.80:
             return random.choice(
                 (
@@ -162,6 +167,23 @@ class Users:
                 CreateComputePool(name=pool),
                 ModifyComputePool(pool=pool, enabled=random.random() < 0.7),
                 DeleteComputePool(pool=pool),
+            )
+        )
+
+    def _change(self, guest: str) -> Command:
+        random = self._random
+        return random.choice(
+            (
+                gx.SetGuest(guest=guest, cores=random.randint(1, 4), cores_max=random.choice((None, 4))),
+                gx.SetGuest(guest=guest, memory=random.choice((64, 128, 1024)) * MEBI, priority="low"),
+                gx.SetGuest(guest=guest, name=f"g{random.randint(0, 2 * GUESTS_MAX)}"),
+                gd.AddDisk(guest=guest, size=32 * MEBI),
+                gd.GrowDisk(guest=guest, size=random.choice((96, 128)) * MEBI),
+                gd.ShrinkDisk(guest=guest, number=0, size=48 * MEBI, force=True),
+                gd.RemoveDisk(guest=guest, number=1),
+                gd.AddNic(guest=guest),
+                ga.DescribeGuest(guest=guest, tags=random.choice(((), ("a",), ("a", "b")))),
+                random.choice((ga.ProtectGuest, ga.UnprotectGuest, ga.UnprotectGuest))(guest=guest),
             )
         )
 
