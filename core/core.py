@@ -22,7 +22,7 @@ from nano.core.usage import UsageBoard
 from nano.core.work import ACTOR, TaskRunner
 from nano.domain.facts import Change, Command, Emitted
 from nano.domain.placement import Need, Verdict
-from nano.domain.zone import FoundZone, Zone
+from nano.domain.zone import FoundZone, StockTemplates, Zone
 from nano.journal.health import NO_UPKEEP, Upkeep
 from nano.journal.ledger import Ledger, Receipt
 from nano.projections.zone_views import ZoneViews
@@ -73,7 +73,8 @@ class Core:
         """Views are right when this is entered; cells and tasks are attended to until it is left."""
         self.views.load(self.zone, self.ledger.version, self.ledger.position)
         self.feed.add_listener(self._fold)
-        await self.ledger.execute(FoundZone(), actor=ACTOR, command_id="")
+        for first in (FoundZone(), StockTemplates()):
+            await self.ledger.execute(first, actor=ACTOR, command_id="")
         try:
             async with anyio.create_task_group() as tasks:
                 await tasks.start(self.cells.run)

@@ -16,6 +16,7 @@ from nano.domain import guest_commands as gc
 from nano.domain import guest_devices as gd
 from nano.domain import image as im
 from nano.domain import task as ta
+from nano.domain import template as te
 from nano.domain.facts import Command
 
 Right = Literal["read", "operate", "administer"]
@@ -103,6 +104,9 @@ COMMANDS: Final[tuple[CommandEntry, ...]] = (
     CommandEntry("batch.delete", ba.DeleteBatch, "POST", "/batches/delete", "operate", "task", work=True),
     CommandEntry("image.register", im.RegisterImage, "POST", "/images", "administer", "image", work=True),
     CommandEntry("image.forget", im.ForgetImage, "DELETE", "/images/{image}", "administer", "image"),
+    CommandEntry("template.create", te.CreateTemplate, "POST", "/templates", "administer", "template", success=201),
+    CommandEntry("template.modify", te.ModifyTemplate, "PATCH", "/templates/{template}", "administer", "template"),
+    CommandEntry("template.delete", te.DeleteTemplate, "DELETE", "/templates/{template}", "administer", "template"),
     CommandEntry("task.cancel", ta.CancelTask, "POST", "/tasks/{task}/cancel", "operate", "task"),
 )
 
@@ -136,6 +140,17 @@ QUERIES: Final[tuple[QueryEntry, ...]] = (
     QueryEntry("image.show", "/images/{image}", "image", "Show one disk image, by id or name.", parameters=(AT,)),
     QueryEntry(
         "image.history", "/images/{image}/history", "image", "Tell an image's history.", parameters=(*_LIST, AT)
+    ),
+    QueryEntry("template.list", "/templates", "template", "List system templates.", parameters=(*_LIST, AT)),
+    QueryEntry(
+        "template.show", "/templates/{template}", "template", "Show one template, by id or name.", parameters=(AT,)
+    ),
+    QueryEntry(
+        "template.history",
+        "/templates/{template}/history",
+        "template",
+        "Tell a template's history.",
+        parameters=(*_LIST, AT),
     ),
     QueryEntry(
         "task.list", "/tasks", "task", "List tasks, newest first.", parameters=(*_LIST, "state", "resource", AT)
@@ -176,6 +191,7 @@ COLLECTIONS: Final[dict[str, str]] = {
     "cell": "cells",
     "guest": "guests",
     "image": "images",
+    "template": "templates",
     "task": "tasks",
     "alarm": "alarms",
     "backup": "backups",

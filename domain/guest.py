@@ -24,6 +24,7 @@ class Guest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     cell: str
     owner: str
     image_name: str
+    template: str = ""  # name of the one it was made with
     created_at: datetime
     changed_at: datetime
     phase: Literal["creating", "ready", "deleting"] = "creating"
@@ -53,6 +54,7 @@ class GuestRequested(Event, frozen=True, kw_only=True, tag="guest.requested"):
     owner: str
     image_name: str
     task: str
+    template: str = ""
 
 
 class GuestCreated(Event, frozen=True, tag="guest.created"):
@@ -132,6 +134,7 @@ def evolve_requested(state: Guest | None, event: GuestRequested, at: datetime) -
         cell=event.cell,
         owner=event.owner,
         image_name=event.image_name,
+        template=event.template,
         task=event.task,
         created_at=at,
         changed_at=at,

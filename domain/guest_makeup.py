@@ -4,17 +4,19 @@
 recorded here.
 """
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
 from nano.domain.compute_pool import DEFAULT_POOL, ComputePool, pool_named
-from nano.domain.errors import Conflict, NoCapacity, Unknown
+from nano.domain.errors import Conflict, Invalid, NoCapacity, Unknown
 from nano.domain.facts import Command
+from nano.domain.guest_change import changed_spec
 from nano.domain.guest_size import check_hardware, check_size
 from nano.domain.image import Image, find_image
-from nano.domain.machine import Hardware, MachineSpec
+from nano.domain.machine import DiskLimits, Hardware, MachineSpec, NetworkLimits, Priority
 from nano.domain.placement import Need
+from nano.domain.template import Template, find_template
 
 if TYPE_CHECKING:
     from nano.domain.zone import Zone
@@ -31,7 +33,17 @@ class GuestMakeup(Command, frozen=True, kw_only=True):
     image: str = ""
     autostart: bool = False
     start: bool = False
+    template: str = ""  # whose hardware it gets
     hardware: Hardware = Hardware()
+    cores_max: int = 0  # how far it can grow while it runs; 0 = not beyond what it has
+    memory_max: int = 0
+    priority: Priority = "high"
+    read_bytes: int = 0  # a second, each disk; 0 = no limit
+    write_bytes: int = 0
+    read_operations: int = 0
+    write_operations: int = 0
+    receive_bytes: int = 0  # a second, each network interface; 0 = no limit
+    send_bytes: int = 0
 
     @property
     def need(self) -> Need:
@@ -43,6 +55,7 @@ class Settled(NamedTuple):
 
     pool: ComputePool
     image: Image | None
+    template: Template | None
     spec: MachineSpec
 
     def spec_of(self, name: str, mac: str) -> MachineSpec:
@@ -58,7 +71,16 @@ def settle(zone: "Zone", makeup: GuestMakeup) -> Settled:
         )
     image = find_image(zone, makeup.image) if makeup.image else None
     check_size(makeup.cores, makeup.memory, makeup.disks, image)
-    check_hardware(makeup.hardware)
+    template = find_template(zone, makeup.template) if makeup.template else None
+    if template is not None and makeup.hardware != Hardware():
+        raise Invalid(
+            "Its hardware is given twice: by a template, and in parts.",
+            code="hardware_given_twice",
+            hint="Give one of them.",
+            field="hardware",
+        )
+    hardware = template.hardware if template is not None else makeup.hardware
+    check_hardware(hardware)
     spec = MachineSpec(
         name="",
         mac="",
@@ -67,9 +89,19 @@ def settle(zone: "Zone", makeup: GuestMakeup) -> Settled:
         disks=makeup.disks,
         image=image.id if image else "",
         autostart=makeup.autostart,
-        hardware=makeup.hardware,
+        hardware=hardware,
     )
-    return Settled(pool, image, spec)
+    spec = changed_spec(spec, {name: getattr(makeup, name) for name in _GROWTH_AND_LIMITS})
+    return Settled(pool, image, template, spec)
+
+
+_GROWTH_AND_LIMITS: Final = (
+    "cores_max",
+    "memory_max",
+    "priority",
+    *DiskLimits.__struct_fields__,
+    *NetworkLimits.__struct_fields__,
+)
 
 
 def choose_cell(zone: "Zone", pool: str, need: Need, wanted: str) -> str:

@@ -17,6 +17,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     batch_deadline: timedelta = timedelta(hours=2)
     batch_items: int = 500  # guests that one request makes, starts, stops or deletes
     batch_at_once: int = 24  # of them that are worked on at the same time on one cell
+    templates: int = 1000
     image_deadline: timedelta = timedelta(minutes=60)
     cell_silence_s: float = 15.0  # without a heartbeat this long a cell is offline (nano-behaviour §1)
     tasks_kept: int = 2000  # ended tasks held in memory; older ones live in the journal

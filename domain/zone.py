@@ -24,6 +24,7 @@ from nano.domain import image as im
 from nano.domain import report as rp
 from nano.domain import task as ta
 from nano.domain import task_items as ti
+from nano.domain import template as te
 from nano.domain.errors import Conflict, Unknown
 from nano.domain.facts import Command, Context, Emitted, Event, Model, Rules, State
 from nano.domain.limits import LIMITS, Limits
@@ -38,8 +39,17 @@ class ZoneFounded(Event, frozen=True, tag="zone.founded"):
     id: str
 
 
+class StockTemplates(Command, frozen=True, tag="zone.stock_templates"):
+    """Give the zone its first templates, once: a zone that lost them all on purpose does not get them again."""
+
+
+class ZoneTemplatesStocked(Event, frozen=True, tag="zone.templates_stocked"):
+    pass
+
+
 class ZoneInfo(msgspec.Struct, frozen=True, gc=False):
     id: str
+    stocked: bool = False
 
 
 ZONE: Final = "zone/zone"
@@ -51,6 +61,17 @@ def decide_found(zone: "Zone", command: FoundZone, context: Context) -> list[Emi
         return []
     default = cp.ComputePoolCreated(name=cp.DEFAULT_POOL)
     return [Emitted(ZONE, ZoneFounded(context.new_id())), Emitted(f"compute_pool/{cp.DEFAULT_POOL}", default)]
+
+
+def decide_stock(zone: "Zone", command: StockTemplates, context: Context) -> list[Emitted]:
+    info = zone.get(ZONE)
+    if isinstance(info, ZoneInfo) and not info.stocked:
+        return [*te.default_events(context), Emitted(ZONE, ZoneTemplatesStocked())]
+    return []
+
+
+def evolve_stocked(state: ZoneInfo, event: ZoneTemplatesStocked, at: object) -> ZoneInfo:
+    return msgspec.structs.replace(state, stocked=True)
 
 
 def evolve_founded(state: ZoneInfo | None, event: ZoneFounded, at: object) -> ZoneInfo:
@@ -103,11 +124,12 @@ def decide_forget_image(zone: "Zone", command: im.ForgetImage, context: Context)
 RULES: Final = Rules(
     decide={
         FoundZone: decide_found,
+        StockTemplates: decide_stock,
         cp.DeleteComputePool: decide_delete_pool,
         ce.RemoveCell: decide_remove_cell,
         im.ForgetImage: decide_forget_image,
     },
-    evolve={ZoneFounded: evolve_founded},
+    evolve={ZoneFounded: evolve_founded, ZoneTemplatesStocked: evolve_stocked},
     states={"zone": ZoneInfo},
 )
 ZONE_RULES: Final = Rules.joined(
@@ -125,6 +147,7 @@ ZONE_RULES: Final = Rules.joined(
     rp.RULES,
     ta.RULES,
     ti.RULES,
+    te.RULES,
 )
 
 

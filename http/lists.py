@@ -17,7 +17,7 @@ from nano.domain.errors import Invalid, Unknown
 from nano.http.answers import Answer, Request, json_answer, not_modified, tag_matches
 from nano.http.decoding import decode_query, whole_number
 from nano.http.signing import query_pairs
-from nano.projections.rows import BackupRow, CellRow, ComputePoolRow, GuestRow, ImageRow, Row, TaskRow
+from nano.projections.rows import BackupRow, CellRow, ComputePoolRow, GuestRow, ImageRow, Row, TaskRow, TemplateRow
 from nano.projections.table import PAGE_DEFAULT, PAGE_MAX
 from nano.projections.zone_views import ZoneViews
 
@@ -26,6 +26,7 @@ ROWS: Final[dict[str, type[Row]]] = {
     "cell": CellRow,
     "guest": GuestRow,
     "image": ImageRow,
+    "template": TemplateRow,
     "task": TaskRow,
     "alarm": Alarm,
     "backup": BackupRow,

@@ -15,6 +15,7 @@ from nano.domain.guest import Guest
 from nano.domain.image import Image
 from nano.domain.machine import DiskLimits, Hardware, NetworkLimits, Priority
 from nano.domain.task import Item, Problem, Step, Task
+from nano.domain.template import System, Template
 
 GuestState = Literal["creating", "stopped", "running", "paused", "crashed", "lost", "missing", "deleting"]
 CellState = Literal["discovered", "online", "offline"]
@@ -23,7 +24,8 @@ CellState = Literal["discovered", "online", "offline"]
 class GuestRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """``state`` lost = its cell is offline, missing = its domain vanished. ``note`` says why it last changed power.
     ``pending`` names the fields that take effect at its next start; ``cores_max`` and ``memory_max`` (0 = none) how far it can
-    grow while it runs; a ``protected`` one is not deleted, nor its disks; ``media`` is the id of the image in its drive."""
+    grow while it runs; a ``protected`` one is not deleted, nor its disks; ``media`` is the id of the image in its drive;
+    ``template`` named the hardware it was made with."""
 
     id: str
     name: str
@@ -39,6 +41,7 @@ class GuestRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     mac: str
     more_macs: tuple[str, ...]
     autostart: bool
+    template: str
     hardware: Hardware
     priority: Priority
     disk_limits: DiskLimits
@@ -109,6 +112,19 @@ class ImageRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     version: int
 
 
+class TemplateRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """``admin`` is the account that administers such a system."""
+
+    id: str
+    name: str
+    operating_system: System
+    admin: str
+    hardware: Hardware
+    created_at: datetime
+    modified_at: datetime
+    version: int
+
+
 class TaskRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """``progress`` in percent; ``step`` in words; ``undone`` tells what was taken back; ``items`` are the guests of a batch."""
 
@@ -143,7 +159,7 @@ class BackupRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     trouble: str
 
 
-Row = GuestRow | ComputePoolRow | CellRow | ImageRow | TaskRow | Alarm | BackupRow
+Row = GuestRow | ComputePoolRow | CellRow | ImageRow | TemplateRow | TaskRow | Alarm | BackupRow
 
 
 def own_state(guest: Guest) -> GuestState:
@@ -173,6 +189,7 @@ def guest_row(guest: Guest, version: int, cell: Cell | None) -> GuestRow:
         mac=spec.mac,
         more_macs=spec.more_macs,
         autostart=spec.autostart,
+        template=guest.template,
         hardware=spec.hardware,
         priority=spec.priority,
         disk_limits=spec.disk_limits,
@@ -241,6 +258,19 @@ def image_row(image: Image, version: int) -> ImageRow:
         sha256=image.sha256,
         task=image.task,
         created_at=image.created_at,
+        version=version,
+    )
+
+
+def template_row(template: Template, version: int) -> TemplateRow:
+    return TemplateRow(
+        id=template.id,
+        name=template.name,
+        operating_system=template.operating_system,
+        admin=template.admin,
+        hardware=template.hardware,
+        created_at=template.created_at,
+        modified_at=template.modified_at,
         version=version,
     )
 

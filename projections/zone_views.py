@@ -17,15 +17,16 @@ from nano.domain.image import Image
 from nano.domain.limits import LIMITS
 from nano.domain.placement import Candidate
 from nano.domain.task import Task
+from nano.domain.template import Template
 from nano.domain.zone import ZONE, ZoneInfo
 from nano.projections import rows
 from nano.projections.held import Held
 from nano.projections.table import Table
 
-KINDS = ("compute_pool", "cell", "guest", "image", "task")
+KINDS = ("compute_pool", "cell", "guest", "image", "template", "task")
 SHOWN = ("alarm", "backup")
 """Kinds whose rows are no facts: told as they are now, and gone with the process."""
-NAMED = ("guest", "image")  # kinds whose rows have an id and a name of their own
+NAMED = ("guest", "image", "template")  # kinds whose rows have an id and a name of their own
 
 _name: Callable[[State], str] = attrgetter("name")
 
@@ -50,6 +51,7 @@ class ZoneViews:
             "cell": Table("cell", self._cell, str, generation),
             "guest": Table("guest", self._guest, lambda key: _name(self.states["guest"][key]), generation),
             "image": Table("image", self._image, lambda key: _name(self.states["image"][key]), generation),
+            "template": Table("template", self._template, lambda key: _name(self.states["template"][key]), generation),
             "task": Table("task", self._task, self._newest_first, generation),
             "alarm": Table("alarm", self.shown["alarm"].__getitem__, self._gravest_first, generation),
             "backup": Table("backup", self.shown["backup"].__getitem__, str, generation),
@@ -272,6 +274,11 @@ class ZoneViews:
         image = self.states["image"][row_id]
         assert isinstance(image, Image)
         return rows.image_row(image, self.versions[f"image/{row_id}"])
+
+    def _template(self, row_id: str) -> rows.TemplateRow:
+        template = self.states["template"][row_id]
+        assert isinstance(template, Template)
+        return rows.template_row(template, self.versions[f"template/{row_id}"])
 
     def _task(self, row_id: str) -> rows.TaskRow:
         task = self.states["task"][row_id]

@@ -20,6 +20,7 @@ ONLY_IF_SAID: Final = frozenset(
         "note",
         "error",
         "virt_note",
+        "template",
         "description",
         "tags",
         "notes",

@@ -163,6 +163,24 @@ IMAGE: Final = (
     Column("ID", text("id"), 6, wide=True),
 )
 
+
+def _part(name: str) -> Shower:
+    return lambda row, _: str((row.get("hardware") or {}).get(name) or words.NOTHING)
+
+
+TEMPLATE: Final = (
+    Column("NAME", text("name")),
+    Column("SYSTEM", text("operating_system"), 1),
+    Column("ADMIN", text("admin"), 2),
+    Column("DISK", _part("disk"), 3),
+    Column("NETWORK", _part("network"), 3),
+    Column("DISPLAY", _part("display"), 4),
+    Column("USB", _part("usb"), 5),
+    Column("TABLET", _part("tablet"), 6),
+    Column("ID", text("id"), 7, wide=True),
+    Column("CHANGED", since("modified_at"), 8, wide=True),
+)
+
 TASK: Final = (
     Column("TASK", lambda row, _: words.short(str(row.get("id", ""))), shorten=False),
     Column("KIND", text("kind"), 1),
@@ -207,6 +225,7 @@ COLUMNS: Final[dict[str, tuple[Column, ...]]] = {
     "compute_pool": COMPUTE_POOL,
     "cell": CELL,
     "image": IMAGE,
+    "template": TEMPLATE,
     "task": TASK,
     "alarm": ALARM,
     "backup": BACKUP,

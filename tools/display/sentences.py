@@ -156,6 +156,11 @@ def _task_ended(event: Event) -> str:
     return said
 
 
+def _template(event: Event) -> str:
+    hardware = ", ".join(f"{name} {model}" for name, model in event["hardware"].items() if model)
+    return f"{event['operating_system']}, {hardware}"
+
+
 def _items_ended(event: Event) -> str:
     ended = event["ended"]
     bad = [f"item {end['number']} {end['outcome']}" for end in ended if end["outcome"] != "done"]
@@ -220,6 +225,10 @@ PHRASES: Final[dict[str, Phrase]] = {
     "image.registered": _registered,
     "image.refused": _because("was refused"),
     "image.forgotten": _said("was forgotten; its file stays"),
+    "zone.templates_stocked": _said("was given its first templates"),
+    "template.created": lambda event: f"was made: {_template(event)}",
+    "template.modified": lambda event: f"was changed: {event['name']}, {_template(event)}",
+    "template.deleted": _said("was deleted; guests made with it keep their hardware"),
     "task.started": lambda event: f"began: {', '.join(event['plan'])}",
     "task.step_started": lambda event: f"step “{event['name']}” began",
     "task.step_ended": _step_ended,

@@ -69,6 +69,18 @@ EXAMPLES: Final[dict[str, tuple[str, str]]] = {
     ),
     "image forget": ("image forget debian12", "image forget debian12 --dry-run"),
     "image history": ("image history debian12", "image history debian12 -o json"),
+    "template list": ("template list", "template list -o json"),
+    "template show": ("template show 'CentOS 7'", "template show General -o yaml"),
+    "template create": (
+        "template create 'Debian 12' --hardware disk=virtio --hardware display=virtio",
+        "template create 'Windows 11' --operating-system windows --admin Administrator --hardware disk=sata",
+    ),
+    "template modify": (
+        "template modify 'Debian 12' --name Debian",
+        "template modify General --hardware network=e1000",
+    ),
+    "template delete": ("template delete Legacy", "template delete Legacy --dry-run"),
+    "template history": ("template history General", "template history 'CentOS 7' -o json"),
     "task list": ("task list", "task list --in-state running"),
     "task show": ("task show 3f0c9d2e", "task show 3f0c9d2e -o json"),
     "task cancel": ("task cancel 3f0c9d2e", "task cancel 3f0c9d2e -o json"),

@@ -16,6 +16,7 @@ NOUNS: Final[dict[str, str]] = {
     "cell": "hypervisor hosts",
     "pool": "compute pools: sets of cells",
     "image": "disk images that guests are cloned from",
+    "template": "virtual hardware that suits a kind of system",
     "task": "work that takes longer than a request",
     "placement": "where a guest would go",
     "alarm": "what is wrong right now",

@@ -19,6 +19,7 @@ EMPTY: Final = {
     "cell": "No cells. A cell that starts on this network shows up here by itself.",
     "compute_pool": "No compute pools. Make one: nanoctl pool create NAME",
     "image": "No disk images. Make one known: nanoctl image register NAME FILE",
+    "template": "No templates. Make one: nanoctl template create NAME",
     "task": "No tasks.",
     "alarm": "No alarms.",
     "backup": "No node has told of its backups yet.",

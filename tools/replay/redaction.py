@@ -17,7 +17,7 @@ import msgspec
 from nano.tools.replay.facts import HIDDEN
 
 NAMES: Final = frozenset(
-    {"name", "image_name", "target_name", "resource_name", "owner", "pool", "cell", "account", "by", "actor",
+    {"name", "names", "image_name", "template", "target_name", "resource_name", "owner", "pool", "cell", "account", "by", "actor",
      "storage", "network"}
 )  # fmt: skip
 WORDS: Final = frozenset(
@@ -72,6 +72,9 @@ class Redactor:
                 if field in NAMES and isinstance(inner, str):
                     if not kind.startswith("task.step"):
                         self._learn(inner)
+                elif field == "names":
+                    for name in inner:
+                        self._learn(name)
                 elif field not in WHOLE:
                     self._learn_from(inner, kind)
         elif isinstance(value, list):

@@ -47,7 +47,7 @@ async def test_every_fact_once_and_in_order(serve: Any) -> None:
     async with serve("one") as served:
         await served.create("web")
         position = served.core.ledger.position
-        kinds = ("compute_pool", "cell", "guest", "image", "task", "zone")
+        kinds = ("compute_pool", "cell", "guest", "image", "template", "task", "zone")
         events = await take(served.admin, position, 0, kinds=kinds)
         assert [event.id for event in events] == list(range(1, position + 1))
         facts = (await served.admin.request("GET", "/api/v2/journal?limit=1000")).json()["items"][::-1]
