@@ -267,8 +267,8 @@ def test_a_disk_that_fills_up_in_the_middle_leaves_what_was(private_libvirtd: Pa
             assert after[field] == before[0][field]
         assert content_of(zone, 0) == before[1]
         assert set(virtual_sizes(zone)) == {"0.qcow2"}
-        zone.ctl("guest", "start", "web", "--wait")
-        zone.ctl("guest", "delete", "web", "--force", "--wait")
+        zone.ctl("guest", "disk", "add", "web", "--size", "12MiB", "--wait")  # now that there is room
+        zone.ctl("guest", "delete", "web", "--wait")
         assert os.listdir(volumes) == []
     finally:
         zone.stop()
