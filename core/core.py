@@ -16,8 +16,10 @@ from nano.core.cells import CellDesk
 from nano.core.change_work import ChangeWork
 from nano.core.guest_steps import GuestSteps
 from nano.core.guest_work import GuestWork, Serve
-from nano.core.images import ImageWork
+from nano.core.image_store import ImageStore
+from nano.core.images import ImageWork, UploadUrl
 from nano.core.past import Past
+from nano.core.uploads import UploadDesk
 from nano.core.usage import UsageBoard
 from nano.core.work import ACTOR, TaskRunner
 from nano.domain.facts import Change, Command, Emitted
@@ -42,6 +44,8 @@ class Core:
         *,
         clock: Callable[[], datetime],
         source: Serve,
+        images: ImageStore,
+        upload_url: UploadUrl = lambda image: image.id,
         generation: str,
         upkeep: Upkeep = NO_UPKEEP,
     ) -> None:
@@ -59,11 +63,14 @@ class Core:
         zone.loads = self.usage.loads
         tell = self.views.set_progress
         steps = GuestSteps(zone, self.cells, tell)
+        self.images = images
+        self.uploads = UploadDesk()
+        self._image_work = ImageWork(steps, ledger.feed, images, self.uploads, upload_url)
         families = (
             GuestWork(steps, source),
             ChangeWork(steps, source),
             BatchWork(zone, ledger.feed),
-            ImageWork(zone, tell),
+            self._image_work,
         )
         sagas = {kind: saga for family in families for kind, saga in family.sagas().items()}
         self._runner = TaskRunner(ledger, zone, clock, sagas)
@@ -79,6 +86,7 @@ class Core:
             async with anyio.create_task_group() as tasks:
                 await tasks.start(self.cells.run)
                 await tasks.start(self._runner.run)
+                tasks.start_soon(self._image_work.run)
                 tasks.start_soon(self.alarms.health.run)
                 yield
                 tasks.cancel_scope.cancel()

@@ -1,77 +1,192 @@
-"""Inspecting an image file before anything trusts it, and the saga that registers it.
+"""ImageWork: the sagas by which images come: registered where they are, uploaded, built from a guest's disk.
 
-``qemu-img info`` runs with the format stated, and with limits. A file that is not plain qcow2, or leans on another
-file (backing file, external data file), is refused: a guest could read the host's files through it.
+Whatever the way, a file becomes an image only when it has been inspected (``image_check``), and what is raw has been
+converted. A saga that fails, is cancelled or whose sender goes away leaves no file; one that Core's stop interrupts goes on
+with what had arrived.
 """
 
 import hashlib
-import stat
-from collections.abc import Callable
+import logging
+import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import anyio
 import anyio.from_thread
 import anyio.to_thread
-import msgspec
 
+from nano.core.guest_steps import GuestSteps, order_id
+from nano.core.image_check import Inspection, check_media, check_raw, inspect
+from nano.core.image_store import MADE, ImageStore, kept_ids
+from nano.core.uploads import Upload, UploadDesk
 from nano.core.work import Cancelled, Run, Saga, problem_of
-from nano.domain.errors import HostError, Invalid, JournalError, NanoError
-from nano.domain.image import FailRegister, FinishRegister, Image
-from nano.domain.machine import DISK_MAX
-from nano.domain.zone import Zone
-from nano.hypervisor.qemu_img import QemuImg, QemuImgLimits
+from nano.domain.errors import JournalError, NanoError
+from nano.domain.facts import Change
+from nano.domain.guest import Guest
+from nano.domain.image import Image
+from nano.domain.image_commands import INSPECT, RECEIVE, SEND, AbandonImage, EndImage
+from nano.hypervisor.qemu_img import QemuImg
+from nano.journal.feed import Feed
+from nano.transports.messages import SendDisk
+from nano.transports.part_file import sync_folder
+from nano.transports.unwrap import plain_errors
 
-LIMITS: Final = QemuImgLimits(memory=1 << 30, cpu_s=20, quick_s=20.0)
+log = logging.getLogger("nano.core")
+
 _CHUNK: Final = 1 << 20
 
-
-class Inspection(msgspec.Struct, frozen=True):
-    format: Literal["qcow2"]
-    size: int
-    virtual_size: int
+UploadUrl = Callable[[Image], str]
+"""Where a cell sends the bytes of an image that is being built."""
 
 
-async def inspect(path: Path) -> Inspection:
-    """Look at the file without trusting it; its digest is taken later. Raises Invalid, HostError."""
-    try:
-        found = await anyio.Path(path).lstat()
-    except OSError as error:
-        raise Invalid(
-            f"{path}: {error.strerror}.", code="image_unreadable", hint="Give the path of a file on Core's machine."
-        ) from error
-    if not stat.S_ISREG(found.st_mode):
-        raise Invalid(
-            f"{path} is not a plain file.",
-            code="image_not_a_file",
-            hint="Give the file itself, not a link or a device.",
-        )
-    try:
-        info = await QemuImg(LIMITS).info(path)
-    except HostError as error:
-        if error.code == "image_tool_missing":
+class ImageWork:
+    def __init__(self, steps: GuestSteps, feed: Feed, store: ImageStore, desk: UploadDesk, url: UploadUrl) -> None:
+        self._steps = steps
+        self._zone = steps.zone
+        self._tell = steps.tell
+        self._feed = feed
+        self._store = store
+        self._desk = desk
+        self._url = url
+
+    def sagas(self) -> dict[str, Saga]:
+        return {
+            "image.register": lambda run: self._make(run, self._register),
+            "image.upload": lambda run: self._make(run, self._receive),
+            "media.upload": lambda run: self._make(run, self._receive),
+            "image.build": lambda run: self._make(run, self._build),
+        }
+
+    async def run(self) -> None:
+        """Keep Core's folder as the journal has it until cancelled: what has no image goes."""
+        gone, waiting = anyio.create_memory_object_stream[str](1000)
+
+        def on_changes(changes: list[Change]) -> None:
+            for change in changes:
+                before = change.before
+                if isinstance(before, Image) and before.kept and change.after is None:
+                    try:
+                        gone.send_nowait(before.id)
+                    except anyio.WouldBlock:
+                        log.warning("file of a deleted image stays until the next start id=%s", before.id)
+
+        self._feed.add_listener(on_changes)
+        try:
+            await anyio.to_thread.run_sync(self._store.sweep, kept_ids(self._zone))
+            with gone, waiting:
+                async for image_id in waiting:
+                    await anyio.to_thread.run_sync(self._store.remove, image_id)
+        finally:
+            self._feed.remove_listener(on_changes)
+
+    async def _make(self, run: Run, work: Callable[[Run, Image], Awaitable[EndImage]]) -> None:
+        """Carry the work out and end the task with what became of it."""
+        image = self._image(run)
+        made: list[EndImage] = []
+
+        async def attempt() -> None:
+            with plain_errors():
+                made.append(await work(run, image))
+
+        try:
+            await run.within_deadline(attempt)
+            await run.record(made[0], "end")
+        except JournalError:
             raise
-        raise Invalid(
-            f"{path} is not a whole qcow2 image: {error.message}",
-            code="image_not_qcow2",
-            hint="Convert it to qcow2 first.",
-        ) from error
-    if info.refers_elsewhere or await _header_names_a_backing_file(path):
-        raise Invalid(
-            f"{path} leans on another file.",
-            code="image_not_self_contained",
-            hint="Convert it to one whole qcow2 file first.",
-        )
-    if not 0 < info.virtual_size <= DISK_MAX:
-        raise Invalid(f"{path} says its disk has {info.virtual_size} bytes.", code="image_size_absurd")
-    return Inspection("qcow2", found.st_size, info.virtual_size)
+        except NanoError as error:
+            with anyio.CancelScope(shield=True):
+                undone = ["image name given back"]
+                if "guest" in run.task.arguments:
+                    await self._steps.cancel(run, self._guest(run).cell, ("do",))
+                    undone += [text for text in error.context.get("undone", ()) if isinstance(text, str)]
+                cancelled = isinstance(error, Cancelled)
+                abandoned = AbandonImage(
+                    task=run.task.id, error=problem_of(error), undone=tuple(undone), cancelled=cancelled
+                )
+                await run.record(abandoned, "abandon")
+
+    async def _register(self, run: Run, image: Image) -> EndImage:
+        path = self._store.path(image)
+        found = await inspect(path)
+        return _end(run, found, await self._digest(run, path, found.size))
+
+    async def _receive(self, run: Run, image: Image) -> EndImage:
+        incoming = self._store.incoming(image)
+        if not image.claimed or not (incoming.exists() or self._store.path(image).exists()):
+            async with self._desk.receiving(
+                image.id, incoming, lambda done: self._tell(run.task.id, done, RECEIVE)
+            ) as one:
+                await one.announce(image.wanted)
+                claimed = await self._until_claimed(run, one)
+                await one.complete(claimed)
+        await run.step(INSPECT)
+        return await self._settle(run, self._image(run))
+
+    async def _until_claimed(self, run: Run, upload: Upload) -> str:
+        """The digest that its sender gives when all is sent."""
+        claimed: list[str] = []
+
+        async def look() -> None:
+            while not (image := self._image(run)).claimed:
+                await self._feed.wait_for(self._feed.position + 1)
+            claimed.append(image.claimed)
+            tasks.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(look)
+            tasks.start_soon(upload.until_broken)
+        return claimed[0]
+
+    async def _build(self, run: Run, image: Image) -> EndImage:
+        guest, path = self._guest(run), self._store.path(image)
+        order = SendDisk(order_id(run), guest.id, self._url(image))
+
+        def told(done: int) -> None:
+            self._tell(run.task.id, 50 + done // 2, SEND)
+
+        async with self._desk.receiving(image.id, path, told, guest.cell) as one:
+            answer = await self._steps.do(run, guest.cell, SEND, order)
+            await one.complete(answer.detail)
+        await run.step(INSPECT)
+        found = await inspect(path)
+        return _end(run, found, answer.detail)
+
+    async def _settle(self, run: Run, image: Image) -> EndImage:
+        """Inspect what was uploaded; convert what is raw."""
+        incoming, path = self._store.incoming(image), self._store.path(image)
+        if image.stated == "iso":
+            return _end(run, await check_media(path), image.claimed)
+        if image.stated == "qcow2":
+            return _end(run, await inspect(path), image.claimed)
+        if incoming.exists():
+            await check_raw(incoming)
+            made = path.with_name(path.name + MADE)
+            await QemuImg().copy(incoming, made, lambda done: self._tell(run.task.id, done // 2, INSPECT), format="raw")
+            await anyio.to_thread.run_sync(_settle_file, made, path)
+            incoming.unlink()
+        found = await inspect(path)
+        return _end(run, found, await self._digest(run, path, found.size))
+
+    async def _digest(self, run: Run, path: Path, size: int) -> str:
+        def tell(percent: int) -> None:
+            anyio.from_thread.run_sync(self._tell, run.task.id, percent, INSPECT)
+
+        return await anyio.to_thread.run_sync(_digest, path, size, tell, lambda: run.cancelled)
+
+    def _image(self, run: Run) -> Image:
+        image = self._zone.get(run.task.resource)
+        assert isinstance(image, Image)
+        return image
+
+    def _guest(self, run: Run) -> Guest:
+        return self._zone.find_guest(run.task.arguments["guest"])
 
 
-async def _header_names_a_backing_file(path: Path) -> bool:
-    """Of a cut file qemu-img reads the missing name as zeros and says nothing; its header still points there.
-    Bytes 8 to 16 of a qcow2 header: backing_file_offset, 0 = none (QEMU docs/interop/qcow2)."""
-    async with await anyio.open_file(path, "rb") as file:
-        return any((await file.read(16))[8:16])
+def _end(run: Run, found: Inspection, sha256: str) -> EndImage:
+    return EndImage(
+        task=run.task.id, format=found.format, size=found.size, virtual_size=found.virtual_size, sha256=sha256
+    )
 
 
 def _digest(path: Path, size: int, progress: Callable[[int], None], stop: Callable[[], bool]) -> str:
@@ -86,36 +201,8 @@ def _digest(path: Path, size: int, progress: Callable[[int], None], stop: Callab
     return digest.hexdigest()
 
 
-class ImageWork:
-    def __init__(self, zone: Zone, tell: Callable[[str, int, str], None]) -> None:
-        self._zone = zone
-        self._tell = tell
-
-    def sagas(self) -> dict[str, Saga]:
-        return {"image.register": self.register}
-
-    async def register(self, run: Run) -> None:
-        image = self._zone.get(run.task.resource)
-        assert isinstance(image, Image)
-        found: list[FinishRegister] = []
-        path = Path(image.path)
-
-        async def look() -> None:
-            def tell(percent: int) -> None:
-                anyio.from_thread.run_sync(self._tell, run.task.id, percent, "inspect")
-
-            def stopped() -> bool:
-                return run.cancelled
-
-            seen = await inspect(path)
-            sha256 = await anyio.to_thread.run_sync(_digest, path, seen.size, tell, stopped)
-            found.append(FinishRegister(task=run.task.id, sha256=sha256, **msgspec.structs.asdict(seen)))
-
-        try:
-            await run.within_deadline(look)
-            await run.record(found[0], "end")
-        except JournalError:
-            raise
-        except NanoError as error:
-            failed = FailRegister(task=run.task.id, error=problem_of(error), cancelled=isinstance(error, Cancelled))
-            await run.record(failed, "abandon")
+def _settle_file(made: Path, path: Path) -> None:
+    with made.open("rb+") as file:
+        os.fsync(file.fileno())
+    made.replace(path)
+    sync_folder(path.parent)

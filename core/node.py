@@ -11,8 +11,10 @@ import anyio
 import anyio.abc
 
 from nano.core.core import Core
+from nano.core.image_store import ImageStore
 from nano.core.settings import CoreSettings
 from nano.core.trust import CellTrust
+from nano.core.uploads import Upload
 from nano.domain.cell import Cell
 from nano.domain.errors import Failure, NanoError
 from nano.domain.image import Image
@@ -66,7 +68,10 @@ class ImageUrls:
         self.base = ""
 
     def source(self, image: Image) -> ImageSource:
-        return ImageSource(image.id, f"{self.base}/images/{image.id}", image.size, image.sha256)
+        return ImageSource(image.id, f"{self.base}/images/{image.id}", image.size, image.sha256, image.format)
+
+    def upload(self, image: Image) -> str:
+        return f"{self.base}/uploads/{image.id}"
 
 
 class CoreNode:
@@ -83,10 +88,15 @@ class CoreNode:
         listen, zone = self._settings.listen, self.core.zone
 
         def source(image_id: str) -> BulkFile | None:
-            image = zone.get(f"image/{image_id}")
+            image = zone.get(f"image/{image_id}") or zone.get(f"media/{image_id}")
             if not isinstance(image, Image) or not image.ready:
                 return None
-            return BulkFile(Path(image.path), image.size, image.sha256)
+            return BulkFile(self.core.images.path(image), image.size, image.sha256)
+
+        def sink(image_id: str, fingerprint: str) -> Upload | None:
+            upload = self.core.uploads.find(image_id)
+            cell = zone.get(f"cell/{upload.sender}")
+            return upload if isinstance(cell, Cell) and cell.fingerprint == fingerprint else None
 
         def approved(fingerprint: str) -> bool:
             cells = (state for state in zone.of_kind("cell") if isinstance(state, Cell))
@@ -94,7 +104,7 @@ class CoreNode:
 
         async with anyio.create_task_group() as tasks:
             ports = listen.image_port or IMAGE_PORTS
-            at: Listening = await tasks.start(serve_bulk, listen.host, ports, self.identity, source, approved)
+            at: Listening = await tasks.start(serve_bulk, listen.host, ports, self.identity, source, approved, sink)
             self._images.base = f"https://{at.address}"
             task_status.started(at)
 
@@ -141,6 +151,16 @@ async def open_core(folder: Path, settings: CoreSettings) -> AsyncIterator[CoreN
         images = ImageUrls()
         upkeep = upkeep_of(folder, ledger, settings.backup, settings.alarms, settings.archive, utc_now)
         generation = f"{ledger.log.epoch}"
-        core = Core(name, ledger, zone, clock=utc_now, source=images.source, generation=generation, upkeep=upkeep)
+        core = Core(
+            name,
+            ledger,
+            zone,
+            clock=utc_now,
+            source=images.source,
+            images=ImageStore(folder / "data" / "images"),
+            upload_url=images.upload,
+            generation=generation,
+            upkeep=upkeep,
+        )
         async with core.running():
             yield CoreNode(core, identity, settings, images)

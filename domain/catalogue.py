@@ -14,7 +14,7 @@ from nano.domain import guest_about as ga
 from nano.domain import guest_change as gx
 from nano.domain import guest_commands as gc
 from nano.domain import guest_devices as gd
-from nano.domain import image as im
+from nano.domain import image_commands as ic
 from nano.domain import task as ta
 from nano.domain import template as te
 from nano.domain.facts import Command
@@ -102,11 +102,19 @@ COMMANDS: Final[tuple[CommandEntry, ...]] = (
     CommandEntry("batch.start", ba.StartBatch, "POST", "/batches/start", "operate", "task", work=True),
     CommandEntry("batch.stop", ba.StopBatch, "POST", "/batches/stop", "operate", "task", work=True),
     CommandEntry("batch.delete", ba.DeleteBatch, "POST", "/batches/delete", "operate", "task", work=True),
-    CommandEntry("image.register", im.RegisterImage, "POST", "/images", "administer", "image", work=True),
-    CommandEntry("image.forget", im.ForgetImage, "DELETE", "/images/{image}", "administer", "image"),
     CommandEntry("template.create", te.CreateTemplate, "POST", "/templates", "administer", "template", success=201),
     CommandEntry("template.modify", te.ModifyTemplate, "PATCH", "/templates/{template}", "administer", "template"),
     CommandEntry("template.delete", te.DeleteTemplate, "DELETE", "/templates/{template}", "administer", "template"),
+    CommandEntry("image.register", ic.RegisterImage, "POST", "/images", "administer", "image", work=True),
+    CommandEntry("image.upload", ic.UploadImage, "POST", "/images/upload", "operate", "image", work=True),
+    CommandEntry("image.finish_upload", ic.FinishImageUpload, "POST", "/images/{image}/finish", "operate", "image"),
+    CommandEntry("image.build", ic.BuildImage, "POST", "/images/build", "operate", "image", work=True),
+    CommandEntry("image.edit", ic.EditImage, "PATCH", "/images/{image}", "operate", "image"),
+    CommandEntry("image.delete", ic.DeleteImage, "DELETE", "/images/{image}", "operate", "image"),
+    CommandEntry("media.upload", ic.UploadMedia, "POST", "/media", "operate", "media", work=True),
+    CommandEntry("media.finish_upload", ic.FinishMediaUpload, "POST", "/media/{media}/finish", "operate", "media"),
+    CommandEntry("media.edit", ic.EditMedia, "PATCH", "/media/{media}", "operate", "media"),
+    CommandEntry("media.delete", ic.DeleteMedia, "DELETE", "/media/{media}", "operate", "media"),
     CommandEntry("task.cancel", ta.CancelTask, "POST", "/tasks/{task}/cancel", "operate", "task"),
 )
 
@@ -136,7 +144,7 @@ QUERIES: Final[tuple[QueryEntry, ...]] = (
     ),
     QueryEntry("guest.show", "/guests/{guest}", "guest", "Show one guest, by id or name.", parameters=(AT,)),
     QueryEntry("guest.history", "/guests/{guest}/history", "guest", "Tell a guest's history.", parameters=(*_LIST, AT)),
-    QueryEntry("image.list", "/images", "image", "List disk images.", parameters=(*_LIST, AT)),
+    QueryEntry("image.list", "/images", "image", "List disk images.", parameters=(*_LIST, "name", "tag", AT)),
     QueryEntry("image.show", "/images/{image}", "image", "Show one disk image, by id or name.", parameters=(AT,)),
     QueryEntry(
         "image.history", "/images/{image}/history", "image", "Tell an image's history.", parameters=(*_LIST, AT)
@@ -151,6 +159,11 @@ QUERIES: Final[tuple[QueryEntry, ...]] = (
         "template",
         "Tell a template's history.",
         parameters=(*_LIST, AT),
+    ),
+    QueryEntry("media.list", "/media", "media", "List media images.", parameters=(*_LIST, "name", "tag", AT)),
+    QueryEntry("media.show", "/media/{media}", "media", "Show one media image, by id or name.", parameters=(AT,)),
+    QueryEntry(
+        "media.history", "/media/{media}/history", "media", "Tell a media image's history.", parameters=(*_LIST, AT)
     ),
     QueryEntry(
         "task.list", "/tasks", "task", "List tasks, newest first.", parameters=(*_LIST, "state", "resource", AT)
@@ -192,6 +205,7 @@ COLLECTIONS: Final[dict[str, str]] = {
     "guest": "guests",
     "image": "images",
     "template": "templates",
+    "media": "media",
     "task": "tasks",
     "alarm": "alarms",
     "backup": "backups",

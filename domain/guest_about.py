@@ -67,14 +67,20 @@ def decide_describe(zone: "Zone", command: DescribeGuest, context: Context) -> l
     if command.notes is not None:
         notes = require_text(command.notes.replace("\r\n", "\n").strip(), "notes", NOTES_MAX, lines=True)
     if command.tags is not None:
-        tags = tuple(dict.fromkeys(require_name(tag, "tag", dotted=True) for tag in command.tags if tag))
-        if len(tags) > TAGS_MAX:
-            raise Invalid(
-                f"These are {len(tags)} tags.", code="too_many_tags", hint=f"Use {TAGS_MAX} at most.", field="tags"
-            )
+        tags = require_tags(command.tags)
     if (description, tags, notes) == (guest.description, guest.tags, guest.notes):
         raise _no_change(guest, "described like that")
     return [Emitted(f"guest/{guest.id}", GuestDescribed(description=description, tags=tags, notes=notes))]
+
+
+def require_tags(tags: tuple[str, ...]) -> tuple[str, ...]:
+    """Each once, without empty ones. Raises Invalid (invalid_name, too_many_tags)."""
+    kept = tuple(dict.fromkeys(require_name(tag, "tag", dotted=True) for tag in tags if tag))
+    if len(kept) > TAGS_MAX:
+        raise Invalid(
+            f"These are {len(kept)} tags.", code="too_many_tags", hint=f"Use {TAGS_MAX} at most.", field="tags"
+        )
+    return kept
 
 
 def decide_protect(zone: "Zone", command: ProtectGuest, context: Context) -> list[Emitted]:

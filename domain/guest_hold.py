@@ -71,6 +71,14 @@ def take_hold(
 ) -> list[Emitted]:
     """Open the task ``guest.<action>`` and give it hold of the guest. ``arguments``: what its saga has to know besides
     the guest, also after a restart; never a secret. Raises Conflict (guest_busy, cell_offline)."""
+    require_at_rest(zone, guest)
+    task_id = context.new_id()
+    started = task_for(context, task_id, f"guest.{action}", guest.id, guest.name, plan, limit, arguments)
+    return [Emitted(f"guest/{guest.id}", GuestWorkStarted(action, task_id)), *open_events(started)]
+
+
+def require_at_rest(zone: "Zone", guest: Guest) -> None:
+    """Raises Conflict (guest_busy, cell_offline) unless a task can take hold of it now."""
     if guest.task:
         raise Conflict(
             f"Guest {guest.name} is busy with another task.",
@@ -86,9 +94,6 @@ def take_hold(
             hint="Bring the cell back first.",
             cell=guest.cell,
         )
-    task_id = context.new_id()
-    started = task_for(context, task_id, f"guest.{action}", guest.id, guest.name, plan, limit, arguments)
-    return [Emitted(f"guest/{guest.id}", GuestWorkStarted(action, task_id)), *open_events(started)]
 
 
 def require_free_name(zone: "Zone", name: str) -> str:

@@ -1,6 +1,8 @@
-"""Disk image: a file on Core's machine that system disks are cloned from (feature M22; the image service grows later).
+"""Images: files on Core's machine. Disk images are what system disks are cloned from (feature M22), media images what is put
+into a guest's drive (M24). Both are the same kind of thing in two collections, ``image`` and ``media``.
 
-Registering is a task: the file is inspected in a restricted process and its digest taken before the image may be used.
+An image comes by registering a file that stays where it is, by upload, or from a stopped guest's disk (``image_commands``).
+Whichever way, a task owns it until its file has been inspected and its digest taken; before that nothing may use it.
 """
 
 from datetime import datetime
@@ -8,17 +10,19 @@ from typing import Final, Literal
 
 import msgspec
 
-from nano.domain.errors import Conflict, Invalid, Unknown
-from nano.domain.facts import Command, Context, Emitted, Event, Model, Rules
-from nano.domain.limits import LIMITS
-from nano.domain.naming import require_name
-from nano.domain.task import Problem, Task, TaskEnded, TaskStarted, end_step, open_task
+from nano.domain.errors import Conflict, Unknown
+from nano.domain.facts import Event, Model, Rules
 
-REGISTER_PLAN = ("inspect",)
+Collection = Literal["image", "media"]
+WORDS: Final[dict[str, str]] = {"image": "disk image", "media": "media image"}
 
 
 class Image(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """``size`` is the file's, ``virtual_size`` the disk's in it; ``sha256`` is of the file. All 0 or empty while inspected."""
+    """``size`` is the file's, ``virtual_size`` the disk's in it; ``sha256`` is of the file. All 0 or empty until inspected.
+
+    ``kept``: the file is in Core's own folder and goes with the image. ``wanted``: bytes an upload is to bring, ``stated``
+    the format they are in, ``claimed`` the digest that the sender gave when all were sent.
+    """
 
     id: str
     name: str
@@ -29,6 +33,13 @@ class Image(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     virtual_size: int = 0
     sha256: str = ""
     task: str = ""
+    kept: bool = False
+    owner: str = ""
+    description: str = ""
+    tags: tuple[str, ...] = ()
+    wanted: int = 0
+    stated: str = ""
+    claimed: str = ""
 
     @property
     def ready(self) -> bool:
@@ -36,10 +47,25 @@ class Image(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class ImageRequested(Event, frozen=True, kw_only=True, tag="image.requested"):
+    """``path`` of a file that stays where it is; empty = its file is made in Core's folder, by an upload of ``size`` bytes
+    or from the disk of ``guest``."""
+
     id: str
     name: str
     path: str
     task: str
+    owner: str = ""
+    description: str = ""
+    tags: tuple[str, ...] = ()
+    size: int = 0
+    format: str = ""
+    guest: str = ""
+
+
+class ImageReceived(Event, frozen=True, tag="image.received"):
+    """Its sender says that all of it was sent, and what its digest is."""
+
+    sha256: str
 
 
 class ImageRegistered(Event, frozen=True, kw_only=True, tag="image.registered"):
@@ -53,126 +79,111 @@ class ImageRefused(Event, frozen=True, tag="image.refused"):
     reason: str
 
 
-class ImageForgotten(Event, frozen=True, tag="image.forgotten"):
-    pass
-
-
-class RegisterImage(Command, frozen=True, kw_only=True, tag="image.register"):
-    """Make a qcow2 file on Core's machine known as a disk image; the file stays where it is."""
+class ImageEdited(Event, frozen=True, kw_only=True, tag="image.edited"):
+    """This is what it is called, and what is said of it, from now on."""
 
     name: str
-    path: str
+    description: str = ""
+    tags: tuple[str, ...] = ()
 
 
-class ForgetImage(Command, frozen=True, kw_only=True, tag="image.forget"):
-    """Forget a disk image; its file stays where it is."""
-
-    image: str
+class ImageForgotten(Event, frozen=True, tag="image.forgotten"):
+    """No longer known; its file stays where it is."""
 
 
-class FinishRegister(Command, frozen=True, kw_only=True, tag="image.finish_register"):
-    task: str
-    format: Literal["qcow2", "raw"]
-    size: int
-    virtual_size: int
-    sha256: str
+class ImageDeleted(Event, frozen=True, tag="image.deleted"):
+    """Gone with its file, which was Core's own."""
 
 
-class FailRegister(Command, frozen=True, kw_only=True, tag="image.fail_register"):
-    task: str
-    error: Problem
-    cancelled: bool = False
-
-
-def decide_register(model: Model, command: RegisterImage, context: Context) -> list[Emitted]:
-    name = require_name(command.name, "image name", dotted=True)
-    if not command.path.startswith("/") or "\0" in command.path or "\n" in command.path or len(command.path) > 4096:
-        raise Invalid(
-            "An image is registered by the absolute path of its file.",
-            code="invalid_path",
-            hint="Start with '/'.",
-            field="path",
+def find_image(model: Model, reference: str, collection: Collection = "image") -> Image:
+    """By id or name. Raises Unknown (unknown_image, unknown_media)."""
+    image = model.get(f"{collection}/{reference}")
+    found = image if isinstance(image, Image) else _named(model, reference, collection)
+    if found is None:
+        raise Unknown(
+            f"There is no {WORDS[collection]} {reference!r}.",
+            code=f"unknown_{collection}",
+            hint="List them, or upload one.",
         )
-    if any(isinstance(image, Image) and image.name == name for image in model.of_kind("image")):
-        raise Conflict(f"An image {name!r} exists already.", code="duplicate_name", hint="Choose another name.")
-    image_id, task_id = context.new_id(), context.new_id()
-    started = TaskStarted(
-        id=task_id,
-        kind="image.register",
-        target=f"image/{image_id}",
-        target_name=name,
-        actor=context.actor,
-        command_id=context.command_id,
-        plan=REGISTER_PLAN,
-        deadline_at=context.at + LIMITS.image_deadline,
-    )
-    return [
-        Emitted(f"image/{image_id}", ImageRequested(id=image_id, name=name, path=command.path, task=task_id)),
-        Emitted(f"task/{task_id}", started),
-    ]
+    return found
 
 
-def decide_finish_register(model: Model, command: FinishRegister, context: Context) -> list[Emitted]:
-    task = open_task(model, command.task)
-    registered = ImageRegistered(
-        format=command.format, size=command.size, virtual_size=command.virtual_size, sha256=command.sha256
-    )
-    return [
-        Emitted(task.resource, registered),
-        *end_step(task, "inspect"),
-        Emitted(f"task/{task.id}", TaskEnded("done")),
-    ]
+def require_ready(image: Image) -> Image:
+    """The image itself. Raises Conflict(image_not_ready)."""
+    if not image.ready:
+        raise Conflict(
+            f"Image {image.name} is not ready yet.",
+            code="image_not_ready",
+            hint="Wait for its task to end, or cancel that task.",
+            task=image.task,
+        )
+    return image
 
 
-def decide_fail_register(model: Model, command: FailRegister, context: Context) -> list[Emitted]:
-    task: Task = open_task(model, command.task)
-    outcome: Literal["failed", "cancelled"] = "cancelled" if command.cancelled else "failed"
-    return [
-        Emitted(task.resource, ImageRefused(reason=command.error.message)),
-        Emitted(f"task/{task.id}", TaskEnded(outcome, error=command.error, undone=("image name given back",))),
-    ]
+def require_free_name(model: Model, name: str, collection: Collection) -> None:
+    """Raises Conflict(duplicate_name)."""
+    if _named(model, name, collection) is not None:
+        word = WORDS[collection]
+        raise Conflict(f"A {word} {name!r} exists already.", code="duplicate_name", hint="Choose another name.")
 
 
-def find_image(model: Model, reference: str) -> Image:
-    """By id or name. Raises Unknown(unknown_image)."""
-    image = model.get(f"image/{reference}")
-    if isinstance(image, Image):
-        return image
-    for candidate in model.of_kind("image"):
-        if isinstance(candidate, Image) and candidate.name == reference:
-            return candidate
-    raise Unknown(f"There is no disk image {reference!r}.", code="unknown_image", hint="List images, or register one.")
+def _named(model: Model, name: str, collection: Collection) -> Image | None:
+    every = (image for image in model.of_kind(collection) if isinstance(image, Image))
+    return next((image for image in every if image.name == name), None)
 
 
 def evolve_requested(state: Image | None, event: ImageRequested, at: datetime) -> Image:
-    return Image(id=event.id, name=event.name, path=event.path, task=event.task, created_at=at)
+    return Image(
+        id=event.id,
+        name=event.name,
+        path=event.path,
+        task=event.task,
+        created_at=at,
+        kept=not event.path,
+        owner=event.owner,
+        description=event.description,
+        tags=event.tags,
+        wanted=event.size,
+        stated=event.format,
+    )
+
+
+def evolve_received(state: Image, event: ImageReceived, at: datetime) -> Image:
+    return msgspec.structs.replace(state, claimed=event.sha256)
 
 
 def evolve_registered(state: Image, event: ImageRegistered, at: datetime) -> Image:
     return msgspec.structs.replace(
-        state, format=event.format, size=event.size, virtual_size=event.virtual_size, sha256=event.sha256, task=""
+        state,
+        format=event.format,
+        size=event.size,
+        virtual_size=event.virtual_size,
+        sha256=event.sha256,
+        task="",
+        wanted=0,
+        stated="",
+        claimed="",
     )
 
 
-def evolve_refused(state: Image, event: ImageRefused, at: datetime) -> None:
-    return None
+def evolve_edited(state: Image, event: ImageEdited, at: datetime) -> Image:
+    return msgspec.structs.replace(state, name=event.name, description=event.description, tags=event.tags)
 
 
-def evolve_forgotten(state: Image, event: ImageForgotten, at: datetime) -> None:
+def evolve_gone(state: Image, event: ImageRefused | ImageForgotten | ImageDeleted, at: datetime) -> None:
     return None
 
 
 RULES: Final = Rules(
-    decide={
-        RegisterImage: decide_register,
-        FinishRegister: decide_finish_register,
-        FailRegister: decide_fail_register,
-    },
+    decide={},
     evolve={
         ImageRequested: evolve_requested,
+        ImageReceived: evolve_received,
         ImageRegistered: evolve_registered,
-        ImageRefused: evolve_refused,
-        ImageForgotten: evolve_forgotten,
+        ImageRefused: evolve_gone,
+        ImageEdited: evolve_edited,
+        ImageForgotten: evolve_gone,
+        ImageDeleted: evolve_gone,
     },
-    states={"image": Image},
+    states={"image": Image, "media": Image},
 )

@@ -75,6 +75,7 @@ class MachineSpec(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defa
     disks: tuple[int, ...]
     mac: str  # "52:54:00:xx:xx:xx"
     image: str = ""
+    linked: bool = False  # the system disk holds only what differs from the image, which must stay
     autostart: bool = False
     hardware: Hardware = Hardware()
     priority: Priority = "high"

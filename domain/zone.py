@@ -21,6 +21,7 @@ from nano.domain import guest_commands as gc
 from nano.domain import guest_devices as gd
 from nano.domain import guest_hold as gh
 from nano.domain import image as im
+from nano.domain import image_commands as ic
 from nano.domain import report as rp
 from nano.domain import task as ta
 from nano.domain import task_items as ti
@@ -103,31 +104,12 @@ def decide_remove_cell(zone: "Zone", command: ce.RemoveCell, context: Context) -
     return [Emitted(f"cell/{cell.name}", ce.CellRemoved(pool=cell.pool))]
 
 
-def decide_forget_image(zone: "Zone", command: im.ForgetImage, context: Context) -> list[Emitted]:
-    image = im.find_image(zone, command.image)
-    if image.task:
-        raise Conflict(
-            f"Image {image.name} is being inspected.",
-            code="image_not_ready",
-            hint="Wait, or cancel that task.",
-            task=image.task,
-        )
-    users = [guest.name for guest in zone.guests() if guest.phase == "creating" and guest.spec.image == image.id]
-    users += [task.resource_name for task in zone.open_tasks.values() if task.arguments.get("image") == image.id]
-    if users:
-        raise Conflict(
-            f"Image {image.name} is being cloned.", code="image_in_use", hint="Wait for these guests.", guests=users
-        )
-    return [Emitted(f"image/{image.id}", im.ImageForgotten())]
-
-
 RULES: Final = Rules(
     decide={
         FoundZone: decide_found,
         StockTemplates: decide_stock,
         cp.DeleteComputePool: decide_delete_pool,
         ce.RemoveCell: decide_remove_cell,
-        im.ForgetImage: decide_forget_image,
     },
     evolve={ZoneFounded: evolve_founded, ZoneTemplatesStocked: evolve_stocked},
     states={"zone": ZoneInfo},
@@ -137,6 +119,7 @@ ZONE_RULES: Final = Rules.joined(
     cp.RULES,
     ce.RULES,
     im.RULES,
+    ic.RULES,
     gu.RULES,
     gh.RULES,
     gc.RULES,

@@ -34,6 +34,7 @@ from nano.http.problems import BadRequest, MethodNotAllowed, problem_answer, une
 from nano.http.request_stats import NO_ROUTE, RequestStats
 from nano.http.routing import PREFIX, Handler, Route, Routes
 from nano.http.signing import Headers
+from nano.http.transfers import transfer_routes
 from nano.http.verifier import Verifier
 
 if TYPE_CHECKING:
@@ -100,7 +101,9 @@ class Api:
             answer = unexpected_answer(error, scope["method"], scope["path"])
         seconds = time.perf_counter() - began if answer is not None else None
         self.requests.answered(route.name if route else NO_ROUTE, answer.status if answer else 200, seconds)
-        if answer is not None:
+        if answer is not None and route is not None and route.takes_body:
+            await refuse_body(answer, headers, receive, send)
+        elif answer is not None:
             await send_answer(send, answer)
 
     async def _answer(
@@ -114,13 +117,13 @@ class Api:
     ) -> Answer | None:
         """None when it was a stream, which has sent its answer itself."""
         method, raw_path, query = scope["method"], scope["raw_path"], scope["query_string"]
-        if route.streamer is not None and method == "HEAD":
+        if route.name == "event.follow" and method == "HEAD":
             raise MethodNotAllowed(method, ("GET",))
         if len(query) > QUERY_BYTES_MAX:
             raise BadRequest(
                 "The query is too long.", code="invalid_query", hint=f"Use {QUERY_BYTES_MAX} bytes at most."
             )
-        body = await self._bodies.read(headers, receive)
+        body = b"" if route.takes_body else await self._bodies.read(headers, receive)
         if body and route.method == "GET":
             raise BadRequest("A GET has no body.", code="unexpected_body", hint="Use the query.")
         if route.right is None:
@@ -176,6 +179,7 @@ class Api:
         routes = [
             Route("openapi.show", "GET", f"{PREFIX}/openapi.json", "read", openapi),
             Route("metrics.show", "GET", f"{PREFIX}/metrics", "read", metrics),
+            *transfer_routes(self.core),
             Route("health.show", "GET", f"{PREFIX}/health", None, overview.health),
         ]
         for command in COMMANDS:

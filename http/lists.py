@@ -27,6 +27,7 @@ ROWS: Final[dict[str, type[Row]]] = {
     "guest": GuestRow,
     "image": ImageRow,
     "template": TemplateRow,
+    "media": ImageRow,
     "task": TaskRow,
     "alarm": Alarm,
     "backup": BackupRow,

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
-from nano.domain.catalogue import AT, COMMANDS, QUERIES, RIGHTS_OF_ROLE, CommandEntry, QueryEntry, Right
+from nano.domain.catalogue import AT, COLLECTIONS, COMMANDS, QUERIES, RIGHTS_OF_ROLE, CommandEntry, QueryEntry, Right
+from nano.domain.image import WORDS, Collection
 from nano.domain.placement import Verdict
 from nano.http.console import ConsoleToken
 from nano.http.events import ChangeEvent
@@ -16,6 +17,7 @@ from nano.http.lists import ROWS
 from nano.http.overview import Health, ZoneRow
 from nano.http.problems import CONTENT_TYPE, ProblemDocument
 from nano.http.routing import PREFIX
+from nano.http.transfers import UPLOADABLE, Received
 from nano.projections.table import PAGE_DEFAULT, PAGE_MAX
 
 _REF: Final = "#/components/schemas/{name}"
@@ -28,7 +30,7 @@ _ERRORS: Final = (400, 401, 403, 404, 405, 409, 412, 413, 422, 503)
 
 def describe(version: str) -> bytes:
     """The document as JSON."""
-    others = (Verdict, ConsoleToken, ZoneRow, Health, ProblemDocument, ChangeEvent)
+    others = (Verdict, Received, ConsoleToken, ZoneRow, Health, ProblemDocument, ChangeEvent)
     types = [*ROWS.values(), *others, *(entry.command for entry in COMMANDS)]
     _, schemas = msgspec.json.schema_components(types, ref_template=_REF)
     for entry in COMMANDS:
@@ -44,6 +46,8 @@ def describe(version: str) -> bytes:
     paths[f"{PREFIX}/metrics"] = {"get": metrics}
     health = _plain("health.show", "Say whether Core is well.", _ref(Health), "read")
     paths[f"{PREFIX}/health"] = {"get": {**health, "security": []}}
+    for collection in UPLOADABLE:
+        _add_transfers(paths, collection)
     document = {
         "openapi": "3.1.0",
         "info": {
@@ -136,6 +140,23 @@ def _query(entry: QueryEntry) -> dict[str, Any]:
         good.append((304, {"description": "It is as If-None-Match names it."}))
     operation = _operation(entry.name, entry.summary, entry.right, _parameters(entry.path, texts))
     return operation | {"responses": _responses(*good)}
+
+
+def _add_transfers(paths: dict[str, dict[str, Any]], collection: Collection) -> None:
+    """The bytes of images: no commands, so not in the catalogue."""
+    what, path = WORDS[collection], f"{PREFIX}/{COLLECTIONS[collection]}/{{{collection}}}"
+    file = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+    got = _content("How much is there.", _ref(Received))
+    offset = {"offset": {"type": "integer", "minimum": 0, "description": "Where in the file these bytes begin."}}
+    put = _operation(f"{collection}.content.put", f"Send bytes of a {what}.", "operate", _parameters(path, offset))
+    get = _operation(f"{collection}.content.get", f"Fetch the file of a {what}.", "operate", _parameters(path, {}))
+    told = _operation(f"{collection}.received", f"Say how much of a {what} was sent.", "operate", _parameters(path, {}))
+    whole, part = ((status, {"description": HTTPStatus(status).phrase, **file}) for status in (200, 206))
+    paths[f"{path}/content"] = {
+        "put": put | {"requestBody": {"required": True, **file}, "responses": _responses((200, got))},
+        "get": get | {"responses": _responses(whole, part, (416, {"description": "No such range."}))},
+    }
+    paths[f"{path}/received"] = {"get": told | {"responses": _responses((200, got))}}
 
 
 def _media(entry: QueryEntry) -> str:

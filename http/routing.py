@@ -21,7 +21,8 @@ Streamer = Callable[[Request, Receive, Send], Awaitable[None]]
 
 
 class Route(NamedTuple):
-    """``right`` None = open to everybody, unsigned. Either ``handler`` or ``streamer``."""
+    """``right`` None = open to everybody, unsigned. Either ``handler`` or ``streamer``; one that ``takes_body`` reads the body
+    itself, and is signed as if there were none."""
 
     name: str
     method: str
@@ -29,6 +30,7 @@ class Route(NamedTuple):
     right: Right | None
     handler: Handler | None = None
     streamer: Streamer | None = None
+    takes_body: bool = False
 
 
 class _Node:

@@ -9,7 +9,7 @@ import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import anyio
 import anyio.abc
@@ -18,6 +18,7 @@ import msgspec
 from nano.domain.errors import DeadlineExceeded, DiskFull, HostError
 from nano.hypervisor.host import Progress
 
+SourceFormat = Literal["qcow2", "raw"]
 SAID_MAX: Final = 64 * 1024
 _PERCENT: Final = re.compile(rb"\((\d+(?:\.\d+)?)/100%\)")
 
@@ -62,10 +63,20 @@ class QemuImg:
                 f"qemu-img said nothing sensible about {path.name}: {error}", code="image_unreadable"
             ) from None
 
-    async def copy(self, source: Path, target: Path, progress: Progress) -> None:
+    async def check(self, path: Path) -> None:
+        """Raises HostError(image_tool_failed) unless all that the qcow2 file says is where it says (space that is leaked does
+        no harm: exit status 3)."""
+        await self._run(["check", "-q", "-f", "qcow2", str(path)], self.limits.copy_s, good=(0, 3))
+
+    async def copy(self, source: Path, target: Path, progress: Progress, *, format: SourceFormat = "qcow2") -> None:
         """A full, independent qcow2 copy. ``progress`` gets whole percents, each once, rising."""
-        command = ["convert", "-p", "-f", "qcow2", "-O", "qcow2", str(source), str(target)]
+        command = ["convert", "-p", "-f", format, "-O", "qcow2", str(source), str(target)]
         await self._run(command, self.limits.copy_s, progress)
+
+    async def link(self, image: Path, target: Path, size: int) -> None:
+        """A qcow2 that holds only what will differ from the image, which must stay where it is."""
+        command = ["create", "-q", "-f", "qcow2", "-b", str(image), "-F", "qcow2", str(target), str(size)]
+        await self._run(command, self.limits.quick_s)
 
     async def resize(self, path: Path, size: int, *, shrink: bool = False) -> None:
         """Grow to ``size`` bytes, or with ``shrink`` cut what is behind them."""
@@ -74,7 +85,13 @@ class QemuImg:
             self.limits.quick_s,
         )
 
-    async def _run(self, arguments: Sequence[str], limit_s: float, progress: Progress | None = None) -> bytes:
+    async def _run(
+        self,
+        arguments: Sequence[str],
+        limit_s: float,
+        progress: Progress | None = None,
+        good: tuple[int, ...] = (0,),
+    ) -> bytes:
         """Its standard output. Raises DiskFull, HostError(code="image_tool_failed"), DeadlineExceeded."""
         limits = self.limits
         command = [
@@ -105,7 +122,7 @@ class QemuImg:
                     process.kill()
                     await process.wait()
                 await process.aclose()
-        if code != 0:
+        if code not in good:
             raise _failure(arguments[0], code, complaint.decode(errors="replace").strip())
         return bytes(said)
 

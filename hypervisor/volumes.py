@@ -79,7 +79,9 @@ class Volumes:
                 ):
                     part = path.with_name(path.name + PART)
                     made.append(part)
-                    if index == 0 and image is not None:
+                    if index == 0 and image is not None and spec.linked:
+                        await self._link(image, part, spec.disks[0])
+                    elif index == 0 and image is not None:
                         await self._clone(image, part, spec.disks[0], progress)
                     else:
                         await self._blank(part, spec.disks[index])
@@ -135,7 +137,19 @@ class Volumes:
                 if match := _VOLUME.fullmatch(entry):
                     yield match[1], self.folder / entry
 
+    async def _link(self, image: Path, part: Path, size: int) -> None:
+        await self._require_fitting(image, size)
+        await self._qemu_img.link(image, part, size)
+
     async def _clone(self, image: Path, part: Path, size: int, progress: Progress) -> None:
+        virtual_size = await self._require_fitting(image, size)
+        async with self._copies:
+            await self._qemu_img.copy(image, part, progress)
+        if virtual_size < size:
+            await self._qemu_img.resize(part, size)
+
+    async def _require_fitting(self, image: Path, size: int) -> int:
+        """The size of the disk in the image, which is whole in itself and fits. Raises HostError."""
         if not image.is_absolute():  # qemu-img takes "nbd:…" or "json:…" for more than a file name
             raise HostError(f"The image {image.name} is not named by an absolute path.", code="image_unreadable")
         info = await self._qemu_img.info(image)
@@ -153,10 +167,7 @@ class Volumes:
                 image_size=info.virtual_size,
                 disk_size=size,
             )
-        async with self._copies:
-            await self._qemu_img.copy(image, part, progress)
-        if info.virtual_size < size:
-            await self._qemu_img.resize(part, size)
+        return info.virtual_size
 
     async def _blank(self, part: Path, size: int) -> None:
         if (blank := self._blanks.get(size)) is not None:

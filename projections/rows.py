@@ -99,7 +99,8 @@ class CellRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class ImageRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """``task`` names the task that still inspects it; sizes are 0 until then."""
+    """A disk image or a media image. ``task`` names the task that still makes it; sizes are 0 until then. ``kept``: its file
+    is Core's own; ``wanted``: bytes that its upload is to bring."""
 
     id: str
     name: str
@@ -107,6 +108,11 @@ class ImageRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     size: int
     virtual_size: int
     sha256: str
+    kept: bool
+    wanted: int
+    owner: str
+    description: str
+    tags: tuple[str, ...]
     task: str
     created_at: datetime
     version: int
@@ -256,6 +262,11 @@ def image_row(image: Image, version: int) -> ImageRow:
         size=image.size,
         virtual_size=image.virtual_size,
         sha256=image.sha256,
+        kept=image.kept,
+        wanted=image.wanted,
+        owner=image.owner,
+        description=image.description,
+        tags=image.tags,
         task=image.task,
         created_at=image.created_at,
         version=version,

@@ -23,10 +23,10 @@ from nano.projections import rows
 from nano.projections.held import Held
 from nano.projections.table import Table
 
-KINDS = ("compute_pool", "cell", "guest", "image", "template", "task")
+KINDS = ("compute_pool", "cell", "guest", "image", "media", "template", "task")
 SHOWN = ("alarm", "backup")
 """Kinds whose rows are no facts: told as they are now, and gone with the process."""
-NAMED = ("guest", "image", "template")  # kinds whose rows have an id and a name of their own
+NAMED = ("guest", "image", "media", "template")  # kinds whose rows have an id and a name of their own
 
 _name: Callable[[State], str] = attrgetter("name")
 
@@ -52,6 +52,7 @@ class ZoneViews:
             "guest": Table("guest", self._guest, lambda key: _name(self.states["guest"][key]), generation),
             "image": Table("image", self._image, lambda key: _name(self.states["image"][key]), generation),
             "template": Table("template", self._template, lambda key: _name(self.states["template"][key]), generation),
+            "media": Table("media", self._media, lambda key: _name(self.states["media"][key]), generation),
             "task": Table("task", self._task, self._newest_first, generation),
             "alarm": Table("alarm", self.shown["alarm"].__getitem__, self._gravest_first, generation),
             "backup": Table("backup", self.shown["backup"].__getitem__, str, generation),
@@ -270,10 +271,13 @@ class ZoneViews:
         assert isinstance(cell, Cell)
         return rows.cell_row(cell, self.versions[f"cell/{name}"], len(self.guests_on(name)))
 
-    def _image(self, row_id: str) -> rows.ImageRow:
-        image = self.states["image"][row_id]
+    def _image(self, row_id: str, kind: str = "image") -> rows.ImageRow:
+        image = self.states[kind][row_id]
         assert isinstance(image, Image)
-        return rows.image_row(image, self.versions[f"image/{row_id}"])
+        return rows.image_row(image, self.versions[f"{kind}/{row_id}"])
+
+    def _media(self, row_id: str) -> rows.ImageRow:
+        return self._image(row_id, "media")
 
     def _template(self, row_id: str) -> rows.TemplateRow:
         template = self.states["template"][row_id]

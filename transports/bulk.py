@@ -3,8 +3,8 @@
 Not over QUIC links: those move 2-10 MB/s in Python, TLS over TCP hundreds. Invariants: a client shows a certificate of
 the domain's CA *and* its key's fingerprint is approved at the time of each request (an issued certificate alone does not
 outlive a removal); files are named by opaque id only, and which path that is comes from the ``source`` port, so no path
-ever comes from a request; a file that is not of the size it was recorded with is not served. Memory per transfer is one
-chunk. It lists nothing and writes nothing.
+ever comes from a request; a file that is not of the size it was recorded with is not served; bytes are taken only from the
+node that was asked for them (``sink``). Memory per transfer is a chunk or two. It lists nothing.
 """
 
 import asyncio
@@ -12,9 +12,9 @@ import logging
 import os
 import re
 import ssl
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import anyio
 import anyio.abc
@@ -22,7 +22,7 @@ import anyio.to_thread
 import msgspec
 from cryptography import x509
 
-from nano.domain.errors import Failure
+from nano.domain.errors import Failure, NanoError
 from nano.transports.identity import NodeIdentity, fingerprint_of, public_der
 from nano.transports.node_side import Listening
 
@@ -35,11 +35,13 @@ PORTS: Final = range(5801, 5850)
 CHUNK_BYTES: Final = 1 << 20
 TRANSFERS_MAX: Final = 64
 IDLE_S: Final = 30  # an unused connection is kept so long
+SILENCE_S: Final = 30.0  # a sender that pauses longer is taken for gone
+_SENT: Final = re.compile(rb"offset=(\d{1,18})&size=(\d{1,18})")
 _RANGE = re.compile(rb"bytes=(\d{0,18})-(\d{0,18})")
 
 Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 
 class BulkFile(NamedTuple):
@@ -55,14 +57,35 @@ Approved = Callable[[str], bool]
 """May the holder of this key (fingerprint) have images now?"""
 
 
-class BulkApp:
-    """Pure ASGI: GET and HEAD /images/<id>. The connection's proven fingerprint is ``scope["nano.fingerprint"]``."""
+class Taking(Protocol):
+    """An upload that takes bytes in order; raises NanoError when it does not."""
 
-    def __init__(self, source: Source, approved: Approved) -> None:
+    @property
+    def received(self) -> int: ...
+
+    async def announce(self, size: int) -> None: ...
+
+    async def write(self, offset: int, pieces: AsyncIterator[bytes]) -> int: ...
+
+
+Sink = Callable[[str, str], Taking | None]
+"""The upload that this id stands for, None when the holder of this key was not asked for it. Raises Unknown."""
+
+
+def no_sink(upload_id: str, fingerprint: str) -> Taking | None:  # noqa: ARG001
+    return None
+
+
+class BulkApp:
+    """Pure ASGI: GET and HEAD /images/<id>, GET and PUT /uploads/<id>. The connection's proven fingerprint is
+    ``scope["nano.fingerprint"]``."""
+
+    def __init__(self, source: Source, approved: Approved, sink: Sink = no_sink) -> None:
         self._source = source
         self._approved = approved
+        self._sink = sink
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
         fingerprint = scope.get("nano.fingerprint", "")
@@ -71,6 +94,9 @@ class BulkApp:
             await _problem(send, 403, "node_not_approved", "This node may not have images.")
             return
         path: str = scope["path"]
+        if path.startswith("/uploads/") and scope["method"] in ("GET", "PUT"):
+            await self._take(scope, receive, send, fingerprint)
+            return
         if scope["method"] not in ("GET", "HEAD"):
             await _problem(send, 405, "method_not_allowed", "Images are only read.")
             return
@@ -78,49 +104,43 @@ class BulkApp:
         if found is None:
             await _problem(send, 404, "image_unknown", "There is no such image.")
             return
-        await self._answer(scope, send, found)
+        await send_file(scope["method"], dict(scope["headers"]), send, found)
 
-    async def _answer(self, scope: Scope, send: Send, found: BulkFile) -> None:
+    async def _take(self, scope: Scope, receive: Receive, send: Send, fingerprint: str) -> None:
+        """PUT /uploads/<id>?offset=N&size=S: bytes of an image that this node was told to send; GET: how many are there."""
         try:
-            # Opened here and closed here, whatever is cancelled meanwhile; only the reading is long enough for a thread.
-            file = found.path.open("rb")
-        except OSError as error:
-            logger.error("image unreadable path=%s error=%s", found.path, error.strerror)
-            await _problem(send, 503, "image_unreadable", "The image's file can't be read.")
+            upload = self._sink(scope["path"].removeprefix("/uploads/"), fingerprint)
+            if upload is None:
+                await _problem(send, 403, "node_not_approved", "This node was not asked for that.")
+                return
+            if scope["method"] == "PUT":
+                match = _SENT.fullmatch(scope["query_string"])
+                if match is None:
+                    await _problem(send, 422, "upload_unclear", "Say offset and size, in bytes.")
+                    return
+                await upload.announce(int(match[2]))
+                await upload.write(int(match[1]), body_of(receive))
+        except NanoError as error:
+            await _problem(send, error.status, error.code, error.message)
             return
-        with file:
-            size = os.fstat(file.fileno()).st_size
-            if size != found.size:
-                logger.error("image changed path=%s size=%d recorded=%d", found.path, size, found.size)
-                await _problem(send, 503, "image_changed", "The image's file is not the one that was recorded.")
-                return
-            headers = dict(scope["headers"])
-            etag = f'"{found.sha256}"'.encode()
-            wanted = headers.get(b"range") if headers.get(b"if-range", etag) == etag else None
-            span = _span(wanted, size) if wanted else (0, size)
-            if span is None:
-                extra = [(b"content-range", b"bytes */%d" % size)]
-                await _problem(send, 416, "range_bad", f"The image has {size} bytes.", extra)
-                return
-            start, stop = span
-            answer = [
-                (b"content-type", b"application/octet-stream"),
-                (b"content-length", b"%d" % (stop - start)),
-                (b"accept-ranges", b"bytes"),
-                (b"etag", etag),
-            ]
-            if wanted:
-                answer.append((b"content-range", b"bytes %d-%d/%d" % (start, stop - 1, size)))
-            await send({"type": "http.response.start", "status": 206 if wanted else 200, "headers": answer})
-            if scope["method"] == "HEAD" or start == stop:
-                await send({"type": "http.response.body", "body": b""})
-                return
-            while start < stop:
-                chunk = await anyio.to_thread.run_sync(os.pread, file.fileno(), min(CHUNK_BYTES, stop - start), start)
-                if not chunk:  # truncated while it was read: the promised length is missed and the client notices
-                    raise OSError(f"{found.path} ended early")
-                start += len(chunk)
-                await send({"type": "http.response.body", "body": chunk, "more_body": start < stop})
+        body = msgspec.json.encode({"received": upload.received})
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+async def body_of(receive: Receive) -> AsyncIterator[bytes]:
+    """A request's body as it comes; it ends early when the sender goes away or falls silent for SILENCE_S."""
+    while True:
+        message = None
+        with anyio.move_on_after(SILENCE_S):
+            message = await receive()
+        if message is None or message["type"] == "http.disconnect":
+            return
+        if message.get("body"):
+            yield message["body"]
+        if not message.get("more_body", False):
+            return
 
 
 def _span(header: bytes, size: int) -> tuple[int, int] | None:
@@ -133,6 +153,49 @@ def _span(header: bytes, size: int) -> tuple[int, int] | None:
     else:
         start, stop = int(match[1]), min(size, int(match[2]) + 1) if match[2] else size
     return (start, stop) if start < stop else None
+
+
+async def send_file(method: str, headers: Mapping[bytes, bytes], send: Send, found: BulkFile) -> None:
+    """Answer a GET or HEAD with the file, or the one range of it that is asked for."""
+    try:
+        # Opened here and closed here, whatever is cancelled meanwhile; only the reading is long enough for a thread.
+        file = found.path.open("rb")
+    except OSError as error:
+        logger.error("image unreadable path=%s error=%s", found.path, error.strerror)
+        await _problem(send, 503, "image_unreadable", "The image's file can't be read.")
+        return
+    with file:
+        size = os.fstat(file.fileno()).st_size
+        if size != found.size:
+            logger.error("image changed path=%s size=%d recorded=%d", found.path, size, found.size)
+            await _problem(send, 503, "image_changed", "The image's file is not the one that was recorded.")
+            return
+        etag = f'"{found.sha256}"'.encode()
+        wanted = headers.get(b"range") if headers.get(b"if-range", etag) == etag else None
+        span = _span(wanted, size) if wanted else (0, size)
+        if span is None:
+            extra = [(b"content-range", b"bytes */%d" % size)]
+            await _problem(send, 416, "range_bad", f"The image has {size} bytes.", extra)
+            return
+        start, stop = span
+        answer = [
+            (b"content-type", b"application/octet-stream"),
+            (b"content-length", b"%d" % (stop - start)),
+            (b"accept-ranges", b"bytes"),
+            (b"etag", etag),
+        ]
+        if wanted:
+            answer.append((b"content-range", b"bytes %d-%d/%d" % (start, stop - 1, size)))
+        await send({"type": "http.response.start", "status": 206 if wanted else 200, "headers": answer})
+        if method == "HEAD" or start == stop:
+            await send({"type": "http.response.body", "body": b""})
+            return
+        while start < stop:
+            chunk = await anyio.to_thread.run_sync(os.pread, file.fileno(), min(CHUNK_BYTES, stop - start), start)
+            if not chunk:  # truncated while it was read: the promised length is missed and the client notices
+                raise OSError(f"{found.path} ended early")
+            start += len(chunk)
+            await send({"type": "http.response.body", "body": chunk, "more_body": start < stop})
 
 
 async def _problem(send: Send, status: int, code: str, detail: str, extra: Iterable[tuple[bytes, bytes]] = ()) -> None:
@@ -159,6 +222,7 @@ async def serve_bulk(
     identity: NodeIdentity,
     source: Source,
     approved: Approved,
+    sink: Sink = no_sink,
     *,
     task_status: anyio.abc.TaskStatus[Listening] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -170,7 +234,7 @@ async def serve_bulk(
     from uvicorn.protocols.http.h11_impl import H11Protocol
     from uvicorn.server import ServerState
 
-    app = BulkApp(source, approved)
+    app = BulkApp(source, approved, sink)
     config = Config(
         app,
         lifespan="off",

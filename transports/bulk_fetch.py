@@ -1,24 +1,18 @@
 """A cell fetching an image from Core: resumable, checked, and either whole or not there.
 
-Bytes go to ``<target>.part``; what is there from an earlier attempt is read back into the digest and continued by a
-ranged request that names the digest as its ETag. Only when size and SHA-256 are right is the file synced and renamed.
-Invariants: ``target`` never holds a partial image; one chunk is in memory; one fetch per target at a time (file lock);
-retries end when several in a row bring no byte. Cancelling leaves the part for the next attempt; a full disk or a wrong
+The bytes go to a ``PartFile``; what an earlier attempt has left is continued by a ranged request that names the digest as
+its ETag. Invariants: ``target`` never holds a partial image; one chunk is in memory; one fetch per target at a time; retries
+end when several in a row bring no byte. Cancelling leaves the part for the next attempt; a full disk or a wrong
 digest removes it.
 """
 
-import errno
-import fcntl
-import hashlib
 import http.client
 import logging
-import os
-import shutil
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 import anyio
@@ -26,12 +20,12 @@ import anyio.from_thread
 import anyio.to_thread
 import msgspec
 
-from nano.domain.errors import Conflict, DiskFull, Failure, Forbidden, NanoError, Unknown, Unreachable
+from nano.domain.errors import DiskFull, Failure, Forbidden, NanoError, Unknown, Unreachable
 from nano.transports.identity import NodeIdentity
+from nano.transports.part_file import CHUNK_BYTES, PartFile
 
 logger = logging.getLogger("nano.transports")
 
-CHUNK_BYTES: Final = 1 << 20
 FRUITLESS_MAX: Final = 5  # attempts in a row without a byte
 WAIT_LAST_S: Final = 3.0
 CONNECT_S: Final = 5.0  # also how long a cancelled fetch may last: a connect can't be interrupted
@@ -68,7 +62,7 @@ async def fetch(
     """Make ``target`` the image of this size (bytes) and digest (hex). Raises Unreachable, Forbidden, Unknown, DiskFull,
     Conflict(code="transfer_running") and Failure(code="image_damaged" or "image_service_failed")."""
     tls = client_tls(identity)
-    part = await anyio.to_thread.run_sync(_Part.open, target, size)
+    part = await anyio.to_thread.run_sync(PartFile.open, target, size)
     keep = True
     try:
         await _fill(part, url, sha256, tls, progress, sleep)
@@ -81,7 +75,7 @@ async def fetch(
 
 
 async def _fill(
-    part: "_Part",
+    part: PartFile,
     url: str,
     sha256: str,
     tls: ssl.SSLContext,
@@ -112,7 +106,7 @@ async def _fill(
 class _Attempt:
     """One connection, in a thread of its own. Afterwards ``interrupted`` says why it did not bring everything."""
 
-    def __init__(self, part: "_Part", url: str, sha256: str, tls: ssl.SSLContext, progress: Progress) -> None:
+    def __init__(self, part: PartFile, url: str, sha256: str, tls: ssl.SSLContext, progress: Progress) -> None:
         self.interrupted = ""
         self._part = part
         self._url = url
@@ -199,98 +193,3 @@ def _refused(status: int, body: bytes) -> NanoError:
     if status == 404:
         return Unknown(detail, code=code)
     return Failure(f"Core's image service refused: {detail}", code=code or "image_service_failed")
-
-
-class _Part:
-    """The partial file: blocking, called in worker threads one call at a time."""
-
-    def __init__(self, file: BinaryIO, target: Path, path: Path, size: int) -> None:
-        self._file = file
-        self._target = target
-        self._path = path
-        self._digest = hashlib.sha256()
-        self.size = size
-        self.done = 0
-
-    @classmethod
-    def open(cls, target: Path, size: int) -> "_Part":
-        path = target.with_name(target.name + ".part")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+b")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.close()
-            raise Conflict(
-                f"{target.name} is being fetched already.", code="transfer_running", hint="Wait for that transfer."
-            ) from error
-        part = cls(file, target, path, size)
-        part._read_back()
-        free = shutil.disk_usage(path.parent).free
-        if free < size - part.done:
-            part.close(keep=False)
-            raise _full(target, size, free)
-        return part
-
-    def _read_back(self) -> None:
-        """What an earlier attempt has left; more than the whole is not ours."""
-        if self._file.seek(0, os.SEEK_END) > self.size:
-            self.restart()
-            return
-        self._file.seek(0)
-        while chunk := self._file.read(CHUNK_BYTES):
-            self._digest.update(chunk)
-            self.done += len(chunk)
-
-    def restart(self) -> None:
-        self._file.seek(0)
-        self._file.truncate(0)
-        self._digest = hashlib.sha256()
-        self.done = 0
-
-    def write(self, chunk: memoryview) -> None:
-        if self.done + len(chunk) > self.size:
-            raise Failure(
-                f"Core sends more than the {self.size} bytes it announced.", code="image_damaged", size=self.size
-            )
-        try:
-            self._file.write(chunk)
-            self._file.flush()
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise _full(self._target, self.size, shutil.disk_usage(self._path.parent).free) from error
-            raise Failure(f"{self._path} can't be written: {error.strerror}.", code="image_unwritable") from error
-        self._digest.update(chunk)
-        self.done += len(chunk)
-
-    def complete(self, sha256: str) -> None:
-        if self._digest.hexdigest() != sha256:
-            raise Failure(
-                "The image arrived damaged: its digest is not the recorded one.",
-                code="image_damaged",
-                hint="Fetch it again; if it stays so, the file on Core has changed.",
-                expected=sha256,
-                found=self._digest.hexdigest(),
-            )
-        os.fsync(self._file.fileno())
-        self._path.replace(self._target)
-        folder = os.open(self._target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-    def close(self, *, keep: bool) -> None:
-        """Unless it was completed, the part stays for the next attempt or goes."""
-        if not keep:
-            self._path.unlink(missing_ok=True)
-        self._file.close()
-
-
-def _full(target: Path, size: int, free: int) -> DiskFull:
-    return DiskFull(
-        f"No room for {target.name}: {size} bytes needed, {free} free.",
-        hint="Free some space in the storage pool, or add a disk.",
-        size=size,
-        free=free,
-    )

@@ -70,6 +70,7 @@ class ImageSource(msgspec.Struct, frozen=True):
     url: str
     size: int
     sha256: str
+    format: str = "qcow2"
 
 
 class GuestOrder(Message, frozen=True):
@@ -105,6 +106,13 @@ class ChangeDomain(GuestOrder, frozen=True, tag="domain.change"):
 
     spec: MachineSpec
     source: ImageSource | None = None
+
+
+class SendDisk(GuestOrder, frozen=True, tag="domain.send_disk"):
+    """Send the system disk of a guest that is off, as one whole qcow2 file, to this address of Core's image service.
+    Answered with its SHA-256 for detail."""
+
+    url: str
 
 
 class AskProgress(Message, frozen=True, tag="progress.ask"):

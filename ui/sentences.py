@@ -79,6 +79,14 @@ def _changed(event: Mapping[str, Any], words: Words, formats: Formats) -> str:
     )
 
 
+def _image_requested(event: Mapping[str, Any], words: Words, formats: Formats) -> str:
+    if event.get("path"):
+        return words._("Registered from %(path)s", path=event["path"])
+    if event.get("size"):
+        return words._("An upload of %(size)s was begun", size=formats.size(event["size"]))
+    return words._("An image of a guest's disk was asked for")
+
+
 def _described(event: Mapping[str, Any], words: Words, formats: Formats) -> str:
     return words._(
         "Described itself: %(cores)s cores, %(memory)s memory, %(disk)s disk, %(virt)s",
@@ -188,7 +196,10 @@ TELLERS: Final[dict[str, tuple[str, str, Teller]]] = {
     "cell.faulted": ("st-crashed", "bad", _reason(N_("Reported a fault"))),
     "cell.debt_recorded": ("st-undo", "warn", _plain(N_("Owes the removal of what is left of a guest"))),
     "cell.debt_settled": ("st-done", "ok", _plain(N_("Removed what was left of a guest"))),
-    "image.requested": ("plus", "", _plain(N_("Registered from %(path)s"), "path")),
+    "image.requested": ("plus", "", _image_requested),
+    "image.received": ("st-done", "", _plain(N_("All of it was sent"))),
+    "image.edited": ("settings", "", _plain(N_("Is called %(name)s; what is said of it changed"), "name")),
+    "image.deleted": ("trash", "", _plain(N_("Deleted with its file"))),
     "image.registered": ("st-done", "ok", _plain(N_("Checked and ready (%(format)s)"), "format")),
     "image.refused": ("st-crashed", "bad", _reason(N_("Refused"))),
     "image.forgotten": ("trash", "", _plain(N_("Removed from the list"))),

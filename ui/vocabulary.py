@@ -33,6 +33,7 @@ STATES: Final = {
     "backup.failed": N_("failed"),
     "image.ready": N_("ready"),
     "image.checking": N_("being checked"),
+    "image.receiving": N_("being uploaded"),
 }
 STATE_ICONS: Final = {
     "guest.creating": "st-busy",
@@ -63,6 +64,7 @@ STATE_ICONS: Final = {
     "backup.failed": "st-crashed",
     "image.ready": "st-done",
     "image.checking": "st-busy",
+    "image.receiving": "st-busy",
 }
 TASKS: Final = {
     "guest.create": N_("Create guest"),
@@ -86,6 +88,9 @@ TASKS: Final = {
     "batch.stop": N_("Stop guests"),
     "batch.delete": N_("Delete guests"),
     "image.register": N_("Register image"),
+    "image.upload": N_("Upload disk image"),
+    "image.build": N_("Make image of a guest"),
+    "media.upload": N_("Upload media image"),
 }
 STEPS: Final = {
     "make domain": N_("Make its disks and define it"),
@@ -103,6 +108,8 @@ STEPS: Final = {
     "fetch image": N_("Fetch the image"),
     "make disks": N_("Make its disks"),
     "remove domain": N_("Remove its definition and disks"),
+    "receive": N_("Receive the file"),
+    "send disk": N_("Send its system disk to Core"),
     "inspect image": N_("Read the image and its digest"),
     "inspect": N_("Read the image and its digest"),
 }
@@ -122,6 +129,7 @@ ACTIONS: Final = {
     "nic.remove": N_("Removing a network interface was asked for"),
     "reset": N_("A new system disk was asked for"),
     "delete": N_("Deletion was asked for"),
+    "build_image": N_("An image of its system disk was asked for"),
 }
 OUTCOMES: Final = {
     "done": N_("Task ended: done"),

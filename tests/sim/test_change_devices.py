@@ -17,7 +17,7 @@ from nano.domain import guest_devices as gd
 from nano.domain.cell import AddCell
 from nano.domain.errors import DiskFull, HostError
 from nano.domain.guest import Guest
-from nano.domain.image import RegisterImage
+from nano.domain.image_commands import RegisterImage
 from nano.domain.machine import MEBI
 from nano.domain.task import Task
 from nano.hypervisor.metadata import spec_digest

@@ -230,7 +230,7 @@ def test_a_reset_makes_the_system_disk_anew_and_a_failed_one_leaves_the_old(zone
     assert set(virtual_sizes(zone)) == {"1.qcow2", "2.qcow2"}
     zone.ctl("guest", "delete", "web", "--wait")
     for name in ("first", "second"):
-        zone.ctl("image", "forget", name)
+        zone.ctl("image", "delete", name)
 
 
 def test_a_disk_that_fills_up_in_the_middle_leaves_what_was(private_libvirtd: Path, tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ def test_an_image_is_cloned_and_a_failed_clone_leaves_nothing(zone: Zone, tmp_pa
     assert task["error"]["message"]
     assert any("given back" in text for text in task["undone"])
     zone.check()
-    zone.ctl("image", "forget", "noise")
+    zone.ctl("image", "delete", "noise")
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image", b"KDMV" + bytes(600), b"QFI\xfb" + bytes(100)])
@@ -173,7 +173,7 @@ def test_killed_at_any_moment_of_a_creation(zone: Zone, tmp_path: Path, node: st
         until(lambda: all(row["ended_at"] for row in zone.ctl("task", "list")), "every task has ended", 60)
         until(lambda: all(row["state"] != "lost" for row in zone.ctl("guest", "list")), "the cell is back", 30)
         zone.check()
-    zone.ctl("image", "forget", "noise")
+    zone.ctl("image", "delete", "noise")
 
 
 def test_a_damaged_journal_refuses_to_start_and_names_file_and_byte(zone: Zone) -> None:

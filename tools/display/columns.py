@@ -58,7 +58,7 @@ def cell_state(row: Row) -> str:
 
 
 def image_state(row: Row) -> str:
-    return "inspecting" if row.get("task") else "ready"
+    return "ready" if not row.get("task") else "receiving" if row.get("wanted") else "inspecting"
 
 
 def backup_state(row: Row) -> str:
@@ -158,6 +158,8 @@ IMAGE: Final = (
     Column("SIZE", size("size"), 2, justify="right"),
     Column("DISK", size("virtual_size"), 1, justify="right"),
     Column("CREATED", since("created_at"), 3),
+    Column("DESCRIPTION", text("description"), 4, if_said=True),
+    Column("OWNER", text("owner"), 9, wide=True),
     Column("CREATED AT", at("created_at"), 9, wide=True),
     Column("SHA-256", lambda row, _: str(row.get("sha256", ""))[:16] or words.NOTHING, 8, wide=True),
     Column("ID", text("id"), 6, wide=True),
@@ -180,6 +182,7 @@ TEMPLATE: Final = (
     Column("ID", text("id"), 7, wide=True),
     Column("CHANGED", since("modified_at"), 8, wide=True),
 )
+MEDIA: Final = tuple(column for column in IMAGE if column.title not in ("FORMAT", "DISK"))
 
 TASK: Final = (
     Column("TASK", lambda row, _: words.short(str(row.get("id", ""))), shorten=False),
@@ -226,6 +229,7 @@ COLUMNS: Final[dict[str, tuple[Column, ...]]] = {
     "cell": CELL,
     "image": IMAGE,
     "template": TEMPLATE,
+    "media": MEDIA,
     "task": TASK,
     "alarm": ALARM,
     "backup": BACKUP,
@@ -234,6 +238,7 @@ COLUMNS: Final[dict[str, tuple[Column, ...]]] = {
 STATE_OF: Final[dict[str, Callable[[Row], str]]] = {
     "cell": cell_state,
     "image": image_state,
+    "media": image_state,
     "compute_pool": pool_state,
 }
 

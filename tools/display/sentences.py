@@ -180,6 +180,14 @@ def _order_failed(event: Event) -> str:
     return f"failed: {_problem(event)}{undone}"
 
 
+def _image_requested(event: Event) -> str:
+    if event.get("path"):
+        return f"is to be registered from {event['path']}"
+    return (
+        f"is to be uploaded: {format_size(event['size'])}" if event.get("size") else "is to be made of a guest's disk"
+    )
+
+
 def _registered(event: Event) -> str:
     return (
         f"was registered: {event['format']}, {format_size(event['size'])}, "
@@ -221,7 +229,10 @@ PHRASES: Final[dict[str, Phrase]] = {
     "guest.changed": _changed,
     "guest.agent_changed": _agent,
     "guest.console_opened": lambda event: f"its console was opened by {event['by']}",
-    "image.requested": lambda event: f"is to be registered from {event['path']}",
+    "image.requested": _image_requested,
+    "image.received": _said("was sent whole, says its sender"),
+    "image.edited": lambda event: f"is called {event['name']}, and what is said of it changed",
+    "image.deleted": _said("was deleted with its file"),
     "image.registered": _registered,
     "image.refused": _because("was refused"),
     "image.forgotten": _said("was forgotten; its file stays"),

@@ -42,6 +42,7 @@ LOOKS: Final[dict[str, Look]] = {
     # images, pools, orders
     "ready": Look("●", "*", "green"),
     "enabled": Look("●", "*", "green"),
+    "receiving": Look("◐", "~", "cyan"),
     "inspecting": Look("◐", "~", "cyan"),
     "open": Look("◐", "~", "cyan"),
 }

@@ -29,9 +29,9 @@ def run(session: Session, verb: Verb, namespace: argparse.Namespace) -> int:
         fields["task"] = session.task_id(fields["task"])
     answer = send(session, entry, fields, namespace)
     if getattr(namespace, "dry_run", False):
-        _print_dry_run(session, answer)
+        print_dry_run(session, answer)
     elif answer.get("task"):
-        return _after_work(session, answer, namespace)
+        return after_work(session, answer, namespace)
     elif entry.work:  # repeated, and so long ago that Core has let go of its task
         _print_resource(session, answer["resource"], answer)
     else:
@@ -50,7 +50,7 @@ def send(session: Session, entry: CommandEntry, fields: Row, namespace: argparse
     return session.api.call(entry.method, path, query=query, body=body or None, headers=headers).value
 
 
-def _after_work(session: Session, answer: Row, namespace: argparse.Namespace) -> int:
+def after_work(session: Session, answer: Row, namespace: argparse.Namespace) -> int:
     task: Row = answer["task"]
     if not getattr(namespace, "wait", True):
         if session.for_people:
@@ -124,7 +124,7 @@ def _print_outcome(session: Session, entry: CommandEntry, answer: Row) -> None:
         )
 
 
-def _print_dry_run(session: Session, answer: Row) -> None:
+def print_dry_run(session: Session, answer: Row) -> None:
     if not session.for_people:
         session.print_data(answer)
         return

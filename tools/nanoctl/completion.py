@@ -175,7 +175,7 @@ def _of(
     if argument.field == "state":
         return [*STATES.get(plain[0], ())]
     if argument.field == "kinds":
-        return ["guest", "cell", "compute_pool", "image", "template", "task"]
+        return ["guest", "cell", "compute_pool", "image", "media", "template", "task"]
     if argument.completes == "size":
         return [*SIZES]
     if argument.completes == "file":

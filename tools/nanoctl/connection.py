@@ -6,6 +6,7 @@ sent again, signed anew, if that can't do the work twice: reads, and commands wi
 and waits are bounded.
 """
 
+import contextlib
 import http.client
 import itertools
 import secrets
@@ -25,6 +26,8 @@ from nano.tools.nanoctl.exits import ApiProblem
 TIMEOUT_S: Final = 30.0
 SILENT: Final = "api_silent"
 QUIET_S: Final = 45.0  # the server says something every 15 s at least
+TRANSFER_QUIET_S: Final = 60.0
+BLOCK_BYTES: Final = 1 << 20
 BODY_BYTES_MAX: Final = 64 << 20
 _JSON: Final = "application/json"
 _SIGNED: Final = (b"host", signing.SESSION, signing.DATE, signing.SCOPE, signing.SIGNED_METHOD)
@@ -64,6 +67,14 @@ class Api(Protocol):
         """An answer below 400. Raises ApiProblem with the problem document, Unreachable, TooLarge."""
         ...
 
+    def put(self, path: str, *, query: Query, body: "Source", length: int) -> Reply:
+        """Send that many bytes as they are read. Raises ApiProblem, Unreachable."""
+        ...
+
+    def stream(self, path: str, *, start: int) -> Iterator[bytes]:
+        """A file from that byte on, a block at a time. Raises ApiProblem, Unreachable (also in the middle)."""
+        ...
+
     def events(
         self, path: str, *, query: Query | None = None, after: int | None = None, quiet_s: float = ...
     ) -> "EventStream":
@@ -71,6 +82,10 @@ class Api(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class Source(Protocol):
+    def read(self, count: int = -1, /) -> bytes: ...
 
 
 class Key(NamedTuple):
@@ -137,6 +152,32 @@ class Connection:
             raise ApiProblem(reply.status, _problem(reply.body))
         return reply
 
+    def put(self, path: str, *, query: Query, body: Source, length: int) -> Reply:
+        connection = self._kept or self._connect(TRANSFER_QUIET_S)
+        self._kept = None
+        headers = {"content-length": str(length)}
+        response = self._exchange(connection, "PUT", path, query, body, headers)
+        data = _read(response)
+        self._kept = None if response.will_close else connection
+        reply = Reply(response.status, {name.lower(): value for name, value in response.getheaders()}, data)
+        if reply.status >= 400:
+            raise ApiProblem(reply.status, _problem(reply.body))
+        return reply
+
+    def stream(self, path: str, *, start: int) -> Iterator[bytes]:
+        connection = self._connect(TRANSFER_QUIET_S)
+        headers = {"range": f"bytes={start}-"} if start else {}
+        response = self._exchange(connection, "GET", path, None, b"", headers)
+        try:
+            if response.status >= 400:
+                raise ApiProblem(response.status, _problem(_read(response)))
+            while data := response.read(BLOCK_BYTES):
+                yield data
+        except (OSError, http.client.HTTPException) as error:
+            raise Unreachable(f"The transfer broke off: {_reason(error)}.", hint="Run the command again.") from error
+        finally:
+            connection.close()
+
     def events(
         self, path: str, *, query: Query | None = None, after: int | None = None, quiet_s: float = QUIET_S
     ) -> "EventStream":
@@ -185,16 +226,18 @@ class Connection:
         method: str,
         path: str,
         query: Query | None,
-        body: bytes,
+        body: bytes | Source,
         headers: Mapping[str, str],
     ) -> http.client.HTTPResponse:
-        """One request and the head of its answer; the connection is closed when that fails. Raises Unreachable."""
+        """One request and the head of its answer; the connection is closed when that fails. What is read while it is
+        sent is signed as if it were nothing. Raises Unreachable."""
         text = query if isinstance(query, str) else urlencode(query or {})
         target = f"{self._parts.path.rstrip('/')}{path}"
-        everything = {**headers, "content-type": _JSON} if body else dict(headers)
+        everything = {**headers, "content-type": _JSON} if body and isinstance(body, bytes) else dict(headers)
         everything |= self._sign(method, target, text, body, everything)
         try:
-            connection.request(method, f"{target}?{text}" if text else target, body or None, everything)
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may have answered before it had all
+                connection.request(method, f"{target}?{text}" if text else target, body or None, everything)
             return connection.getresponse()
         except TimeoutError as error:
             connection.close()
@@ -210,7 +253,9 @@ class Connection:
                 hint="Start it with scripts/up or nano-core start, or name another with --state or --api.",
             ) from error
 
-    def _sign(self, method: str, path: str, query: str, body: bytes, headers: Mapping[str, str]) -> dict[str, str]:
+    def _sign(
+        self, method: str, path: str, query: str, body: bytes | Source, headers: Mapping[str, str]
+    ) -> dict[str, str]:
         """The headers that sign this request; no two are alike, because Core takes each signature only once."""
         now = self._clock().astimezone(UTC)
         added = {
@@ -228,7 +273,7 @@ class Connection:
             query=query.encode(),
             headers={name.encode(): value.encode("latin-1") for name, value in shown.items()},
             signed=[*_SIGNED, *(name.encode() for name in also)],
-            body_sha256=signing.body_digest(method, body),
+            body_sha256=signing.body_digest(method, body if isinstance(body, bytes) else b""),
         )
         return {**added, "nano-authorization": authorization.decode("latin-1")}
 

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 
 from nano.domain.catalogue import AT, COMMANDS, QUERIES, CommandEntry, QueryEntry
+from nano.domain.image import WORDS
 from nano.tools.nanoctl.arguments import Argument, arguments_of, query_argument
 
 NOUNS: Final[dict[str, str]] = {
@@ -17,6 +18,7 @@ NOUNS: Final[dict[str, str]] = {
     "pool": "compute pools: sets of cells",
     "image": "disk images that guests are cloned from",
     "template": "virtual hardware that suits a kind of system",
+    "media": "media images for the guests' drives",
     "task": "work that takes longer than a request",
     "placement": "where a guest would go",
     "alarm": "what is wrong right now",
@@ -37,6 +39,12 @@ _RUN: Final = "nano.tools.nanoctl"
 _FOLLOW: Final = Argument("follow", ("-f", "--follow"), "stay and print what happens from now on", "", "switch")
 _TIMEOUT: Final = Argument("timeout", ("--timeout",), "give up waiting after so many seconds", "SECONDS", "int")
 _WAIT: Final = Argument("wait", ("--wait",), "wait until the work is done (the default)", "", "flag")
+_FILE: Final = Argument("file", (), "file on this machine", "FILE", completes="file", required=True)
+_RUNS: Final = {  # what carries a command out that is more than one request
+    "guest.open_console": "console:run",
+    "image.upload": "uploads:upload",
+    "media.upload": "uploads:upload",
+}
 _DRY: Final = Argument("dry_run", ("--dry-run",), "only say what would be recorded", "", "switch")
 _VERSION: Final = Argument(
     "if_version", ("--if-version",), "only if the resource still has this version", "VERSION", "int"
@@ -70,9 +78,13 @@ def _command(entry: CommandEntry) -> Verb:
     noun, name = _spelled(entry.name)
     extras: tuple[Argument, ...] = (_WAIT, _TIMEOUT) if entry.work else ()
     extras += (_DRY, _KEY) if "{" not in entry.path else (_DRY, _VERSION, _KEY)
-    run = f"{_RUN}.console:run" if entry.name == "guest.open_console" else f"{_RUN}.commands:run"
+    run = f"{_RUN}.{_RUNS.get(entry.name, 'commands:run')}"
     summary = entry.summary.partition(". ")[0].rstrip(".").replace("``", "") + "."
-    return Verb(noun, name, summary, run, arguments_of(entry.command, entry.path), extras, entry)
+    arguments = arguments_of(entry.command, entry.path)
+    if name == "upload":
+        arguments = tuple(argument for argument in arguments if argument.field != "size")
+        extras = (_FILE, *extras)
+    return Verb(noun, name, summary, run, arguments, extras, entry)
 
 
 def _query(entry: QueryEntry) -> Verb:
@@ -111,6 +123,17 @@ _OWN: Final = (
         f"{_RUN}.watch:run",
         (),
         (Argument("task", (), "id of the task; without it all that run", "TASK", completes="task"), _TIMEOUT),
+    ),
+    *(
+        Verb(
+            kind,
+            "download",
+            f"Fetch the file of a {about}, and check its digest.",
+            f"{_RUN}.uploads:download",
+            (_subject(kind),),
+            (_FILE,),
+        )
+        for kind, about in WORDS.items()
     ),
     Verb(
         "status",
@@ -179,7 +202,10 @@ def find(noun: str, name: str) -> Verb | None:
     return next((verb for verb in verbs() if verb.noun == noun and verb.name == name), None)
 
 
-_ORDER: Final = ("list", "show", "create", "register", "modify", "set", "add", "start", "stop", "force-stop", "reboot")
+_ORDER: Final = (
+    *("list", "show", "create", "upload", "build", "register", "modify", "edit"),
+    *("set", "add", "start", "stop", "force-stop", "reboot"),
+)
 
 
 def _rank(name: str) -> tuple[int, str]:

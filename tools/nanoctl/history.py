@@ -113,7 +113,7 @@ def _names(session: Session, facts: list[Row], then: Row) -> dict[str, str]:
     """Names of what the facts are about: from the facts themselves, the rest from the lists as they are, or were then."""
     names = {fact["resource"]: name for fact in facts if (name := name_in(fact["event"]))}
     missing = {kind_of(fact["resource"]) for fact in facts if fact["resource"] not in names}
-    for kind in missing & {"guest", "image", "template"}:
+    for kind in missing & {"guest", "image", "media", "template"}:
         for row in session.rows(f"/{COLLECTIONS[kind]}", then):
             names.setdefault(f"{kind}/{row['id']}", row["name"])
     if "task" in missing:

@@ -17,6 +17,7 @@ import anyio.abc
 from nano.cell.cell import CellNode
 from nano.cell.image_cache import ImageCache
 from nano.core.core import Core
+from nano.core.image_store import ImageStore
 from nano.core.trust import CellTrust
 from nano.domain.errors import NanoError
 from nano.domain.image import Image
@@ -102,6 +103,7 @@ class Bed:
                 zone,
                 clock=self.clock,
                 source=_source,
+                images=ImageStore(self.folder / "core" / "images"),
                 generation=str(self._starts),
                 upkeep=self.upkeep,
             )

@@ -17,6 +17,7 @@ from argon2 import PasswordHasher
 from nano.cell.cell import CellNode
 from nano.cell.image_cache import ImageCache, Progress
 from nano.core.core import Core
+from nano.core.image_store import ImageStore
 from nano.domain.errors import HostError
 from nano.domain.image import Image
 from nano.domain.office import Office
@@ -45,7 +46,15 @@ Node = Core | CellNode | FrontEnd
 async def open_core(process: "Process", ledger: Ledger) -> AsyncIterator[Node]:
     machine, zone = process.machine, ledger.model
     assert isinstance(zone, Zone)
-    core = Core("Core_sim", ledger, zone, clock=machine.clock, source=_source, generation=str(machine.starts))
+    core = Core(
+        "Core_sim",
+        ledger,
+        zone,
+        clock=machine.clock,
+        source=_source,
+        images=ImageStore(machine.folder / "kept"),
+        generation=str(machine.starts),
+    )
     api = make_app(core, CREDENTIALS, clock=machine.clock)
     async with core.running():
         process.apps["api"] = api

@@ -26,7 +26,7 @@ async def register(request: Request) -> Response:
     return RedirectResponse("/images", 303)
 
 
-async def forget(request: Request) -> Response:
+async def delete(request: Request) -> Response:
     portal, visit = portal_of(request)
     image = str(request.path_params["image"])
     row = portal.mirror.get("image", image)
@@ -35,7 +35,7 @@ async def forget(request: Request) -> Response:
     except NanoError as error:
         return portal.refused(request, error)
     return portal.done(
-        request, "/images", visit.words._("Image %(name)s is removed", name=row["name"] if row else image)
+        request, "/images", visit.words._("Image %(name)s is deleted", name=row["name"] if row else image)
     )
 
 

@@ -28,7 +28,7 @@ PAGES: Final[list[BaseRoute]] = [
     Route("/cells/{cell}/{action}", cells.act, methods=["POST"]),
     Route("/images", images.images),
     Route("/images", images.register, methods=["POST"]),
-    Route("/images/{image}/forget", images.forget, methods=["POST"]),
+    Route("/images/{image}/delete", images.delete, methods=["POST"]),
     Route("/tasks", tasks.tasks),
     Route("/tasks/{task}", tasks.task_page),
     Route("/tasks/{task}/cancel", tasks.cancel, methods=["POST"]),

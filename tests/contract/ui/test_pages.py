@@ -125,7 +125,7 @@ async def test_pools_cells_and_images_are_managed(admin, core: FakeCore) -> None
     await admin.post("/images", name="alpine", path="/srv/alpine.qcow2")
     await admin.until("/images", "alpine")
     image = next(row["id"] for row in core.rows["image"].values() if row["name"] == "alpine")
-    await admin.post(f"/images/{image}/forget")
+    await admin.post(f"/images/{image}/delete")
     assert image not in core.rows["image"]
 
 

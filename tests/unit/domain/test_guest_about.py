@@ -8,7 +8,7 @@ from nano.domain import guest_about as ga
 from nano.domain import guest_commands as gc
 from nano.domain import guest_devices as gd
 from nano.domain.errors import NanoError
-from nano.domain.image import FinishRegister, RegisterImage
+from nano.domain.image_commands import EndImage, RegisterImage
 from nano.domain.machine import MEBI
 from tests.unit.domain.test_guest_commands import Bench
 
@@ -68,7 +68,7 @@ def test_what_can_not_be_shown_or_is_too_much_is_refused(bench: Bench, changes: 
 def test_a_protected_guest_loses_nothing_until_the_protection_is_off(bench: Bench) -> None:
     bench.do(RegisterImage(name="img", path="/img"))
     (task,) = bench.zone.open_tasks
-    bench.do(FinishRegister(task=task, format="qcow2", size=1, virtual_size=MEBI, sha256="0" * 64))
+    bench.do(EndImage(task=task, format="qcow2", size=1, virtual_size=MEBI, sha256="0" * 64))
     bench.do(ga.ProtectGuest(guest="web"))
     assert code_of(bench, ga.ProtectGuest(guest="web")) == "no_change"
     for command in (

@@ -11,7 +11,7 @@ from nano.domain import guest_commands as gc
 from nano.domain.errors import NanoError
 from nano.domain.facts import Command, Context, Emitted
 from nano.domain.guest import GuestCreated, GuestStarted
-from nano.domain.image import FinishRegister, RegisterImage
+from nano.domain.image_commands import EndImage, RegisterImage
 from nano.domain.machine import GIBI, MEBI, Hardware
 from nano.domain.placement import Load
 from nano.domain.task import ENDED, Task
@@ -121,7 +121,7 @@ def test_an_image_must_be_ready_and_fit(bench: Bench) -> None:
         bench.do(create(image="tiny"))
     assert early.value.code == "image_not_ready"
     (task,) = (task for task in bench.zone.open_tasks.values())
-    bench.do(FinishRegister(task=task.id, format="qcow2", size=1, virtual_size=128 * MEBI, sha256="0"))
+    bench.do(EndImage(task=task.id, format="qcow2", size=1, virtual_size=128 * MEBI, sha256="0"))
     with pytest.raises(NanoError) as small:
         bench.do(create(image="tiny"))
     assert small.value.code == "disk_smaller_than_image"

@@ -9,7 +9,7 @@ from nano.domain.errors import NanoError
 from nano.domain.guest import GuestChanged
 from nano.domain.guest_change import spec_of
 from nano.domain.guest_hold import EndWork
-from nano.domain.image import FinishRegister, ForgetImage, RegisterImage
+from nano.domain.image_commands import DeleteImage, EndImage, RegisterImage
 from nano.domain.machine import DISK_MAX, DISKS_MAX, GIBI, MEBI, NICS_MAX, MachineSpec
 from nano.domain.placement import Load
 from tests.unit.domain.test_guest_commands import AT, Bench, create
@@ -42,7 +42,7 @@ def code_of(bench: Bench, command: Any) -> str:
 def image(bench: Bench, name: str, virtual_size: int) -> None:
     bench.do(RegisterImage(name=name, path=f"/{name}"))
     (task,) = bench.zone.open_tasks
-    bench.do(FinishRegister(task=task, format="qcow2", size=MEBI, virtual_size=virtual_size, sha256="0" * 64))
+    bench.do(EndImage(task=task, format="qcow2", size=MEBI, virtual_size=virtual_size, sha256="0" * 64))
 
 
 def test_disks_get_numbers_that_none_of_the_others_has(bench: Bench) -> None:
@@ -144,7 +144,7 @@ def test_an_image_is_not_forgotten_while_a_guest_is_reset_to_it(bench: Bench) ->
     image(bench, "debian", 32 * MEBI)
     bench.ready("web")
     wanted(bench, gd.ResetGuest(guest="web", image="debian"), done=False)
-    assert code_of(bench, ForgetImage(image="debian")) == "image_in_use"
+    assert code_of(bench, DeleteImage(image="debian")) == "image_in_use"
 
 
 def test_a_guest_that_is_being_made_has_no_disks_to_change(bench: Bench) -> None:

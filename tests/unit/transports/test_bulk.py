@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from nano.domain.errors import Conflict, DiskFull, Failure, Forbidden, Unknown, Unreachable
-from nano.transports import bulk_fetch
+from nano.transports import part_file
 from nano.transports.bulk import CHUNK_BYTES, BulkApp, BulkFile, serve_bulk
 from nano.transports.bulk_fetch import client_tls, fetch
 from nano.transports.identity import NodeIdentity, load_or_create
@@ -215,7 +215,7 @@ async def test_a_foreign_server_is_not_believed(zone: Zone, tmp_path: Path) -> N
 async def test_a_disk_that_is_too_small_is_known_before_the_first_byte(
     zone: Zone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bulk_fetch.shutil, "disk_usage", lambda _: SimpleNamespace(free=CHUNK_BYTES))
+    monkeypatch.setattr(part_file.shutil, "disk_usage", lambda _: SimpleNamespace(free=CHUNK_BYTES))
     with pytest.raises(DiskFull) as caught:
         await get(zone)
     assert caught.value.context["free"] == CHUNK_BYTES
@@ -239,14 +239,14 @@ async def test_a_disk_that_fills_up_meanwhile_leaves_nothing(zone: Zone, monkeyp
                 raise OSError(errno.ENOSPC, "No space left on device")
             return self.file.write(data)  # type: ignore[attr-defined, no-any-return]
 
-    real = bulk_fetch._Part.open
+    real = part_file.PartFile.open
 
-    def opened(target: Path, size: int) -> bulk_fetch._Part:
+    def opened(target: Path, size: int) -> part_file.PartFile:
         made = real(target, size)
         made._file = Filling(made._file)  # type: ignore[assignment]
         return made
 
-    monkeypatch.setattr(bulk_fetch._Part, "open", opened)
+    monkeypatch.setattr(part_file.PartFile, "open", opened)
     with pytest.raises(DiskFull):
         await get(zone)
     assert not part(zone).exists()
@@ -255,7 +255,7 @@ async def test_a_disk_that_fills_up_meanwhile_leaves_nothing(zone: Zone, monkeyp
 
 async def test_two_fetches_of_one_target_do_not_mix(zone: Zone) -> None:
     zone.target.parent.mkdir()
-    held = bulk_fetch._Part.open(zone.target, len(DATA))
+    held = part_file.PartFile.open(zone.target, len(DATA))
     try:
         with pytest.raises(Conflict) as caught:
             await get(zone)

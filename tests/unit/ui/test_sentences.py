@@ -5,7 +5,7 @@ import pytest
 
 from nano.domain.catalogue import COMMANDS
 from nano.domain.guest_commands import MADE, PLANS, STARTED
-from nano.domain.image import REGISTER_PLAN
+from nano.domain.image_commands import BUILD_PLAN, REGISTER_PLAN, UPLOAD_PLAN
 from nano.domain.zone import ZONE_RULES
 from nano.ui import sentences, vocabulary
 from nano.ui.formats import Formats
@@ -31,7 +31,7 @@ def test_an_event_of_a_later_version_is_shown_by_its_type() -> None:
 
 def test_every_task_and_step_has_words() -> None:
     assert {entry.name for entry in COMMANDS if entry.work} <= set(vocabulary.TASKS)
-    steps = {step for plan in (*PLANS.values(), REGISTER_PLAN) for step in plan}
+    steps = {step for plan in (*PLANS.values(), REGISTER_PLAN, UPLOAD_PLAN, BUILD_PLAN) for step in plan}
     assert steps | {MADE, STARTED} <= set(vocabulary.STEPS)
 
 

@@ -31,7 +31,8 @@ def test_every_entry_of_the_catalogue_is_a_verb(entry: object) -> None:
 def test_every_field_of_a_command_can_be_given(entry: object) -> None:
     verb = next(verb for verb in verbs() if verb.entry is entry)
     fields = {field.name for field in msgspec.structs.fields(entry.command)}  # type: ignore[attr-defined]
-    assert {argument.field for argument in verb.arguments} == fields
+    told = {"size"} if verb.name == "upload" else set()  # by the file
+    assert {argument.field for argument in verb.arguments} == fields - told
 
 
 @pytest.mark.parametrize("verb", verbs(), ids=lambda verb: verb.words)
