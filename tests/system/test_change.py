@@ -241,10 +241,13 @@ def test_a_disk_that_fills_up_in_the_middle_leaves_what_was(private_libvirtd: Pa
     zone = Zone(tmp_path / "zone", local_libvirtd.uri_of(private_libvirtd), 17865, volumes=volumes)
     filler = volumes / "filler"
 
+    def is_room() -> None:
+        filler.unlink(missing_ok=True)
+        until(lambda: zone.ctl("usage")["cells"][cell]["disk_available"] > 20 << 20, "Core sees room")
+
     def fails_when_full(*words: str) -> None:
         def tried() -> bool:
-            filler.unlink(missing_ok=True)
-            until(lambda: zone.ctl("usage")["cells"][cell]["disk_available"] > 20 << 20, "Core sees room")
+            is_room()
             with open(filler, "wb", buffering=0) as file, contextlib.suppress(OSError):
                 while True:
                     file.write(bytes(1 << 16))
@@ -253,7 +256,6 @@ def test_a_disk_that_fills_up_in_the_middle_leaves_what_was(private_libvirtd: Pa
             return "disk_full" in said  # else the cell's word that it is full came first
 
         until(tried, "it fails in the middle")
-        filler.unlink()
 
     try:
         cell = zone.up()
@@ -267,7 +269,8 @@ def test_a_disk_that_fills_up_in_the_middle_leaves_what_was(private_libvirtd: Pa
             assert after[field] == before[0][field]
         assert content_of(zone, 0) == before[1]
         assert set(virtual_sizes(zone)) == {"0.qcow2"}
-        zone.ctl("guest", "disk", "add", "web", "--size", "12MiB", "--wait")  # now that there is room
+        is_room()
+        zone.ctl("guest", "disk", "add", "web", "--size", "12MiB", "--wait")
         zone.ctl("guest", "delete", "web", "--wait")
         assert os.listdir(volumes) == []
     finally:
