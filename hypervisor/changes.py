@@ -107,10 +107,10 @@ class Changes:
         return pending
 
     async def take_back(self, guest_id: str, failed: MachineSpec, spec: MachineSpec) -> Restored:
-        """``spec`` again, as far as its volumes are there: behind the first one removed there is only the way forward."""
+        """``spec`` again, unless the change has removed a volume: behind the first one there is only the way forward."""
         parts = self._parts
         sizes = await parts.volume_sizes(guest_id)
-        if any(number not in sizes for number in spec.volume_numbers):
+        if any(number not in sizes for number in set(spec.volume_numbers) - set(failed.volume_numbers)):
             failed, spec = spec, failed
         found = msgspec.structs.replace(
             spec, disks=tuple(sizes.get(n, size) for n, size in zip(spec.volume_numbers, spec.disks, strict=True))

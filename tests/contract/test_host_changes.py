@@ -190,6 +190,15 @@ async def test_behind_a_removed_volume_there_is_only_the_way_forward(host: Host)
     assert await sizes(host) == {0: 64 * MEBI}
 
 
+async def test_taking_back_a_change_of_a_guest_that_has_lost_a_volume_changes_nothing(host: Host) -> None:
+    await host.remove_volumes(GUEST)
+    spec = changed(cores=4)
+    assert await refused(host, spec) == "volumes_missing"
+    restored = await host.changes.take_back(GUEST, spec, SPEC)
+    assert (restored.spec, restored.undone) == (SPEC, ())
+    assert await host.changes.is_defined(GUEST, SPEC)
+
+
 async def test_a_stray_file_does_not_become_a_disk(host: Host) -> None:
     """Somebody's copy lies where the new disk goes: the guest gets a blank one."""
     stray = changed(disks=(*SPEC.disks, 32 * MEBI))
