@@ -95,7 +95,8 @@ async function refresh(element) {
   const url = element.dataset.url ?? `/${element.closest("[data-rows]").dataset.rows}/${element.id.slice(element.id.indexOf("-") + 1)}/row`;
   const parent = element.parentElement;
   try {
-    await htmx.ajax("GET", url, { target: element, swap: "outerHTML" });
+    // Each element asks for itself: of requests with one source, htmx lets the newest replace those that wait.
+    await htmx.ajax("GET", url, { source: element, target: element, swap: "outerHTML" });
   } finally {
     busy.delete(element);
     if (again.delete(element)) {
