@@ -3,11 +3,13 @@
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import datetime
+from pathlib import Path
 
 import anyio
 
 from nano.cell.change_work import ChangeWork
 from nano.cell.image_cache import ImageCache
+from nano.cell.image_work import ImageWork, SendFile, no_way
 from nano.cell.offer import CellOffer
 from nano.cell.orders import OrderDesk
 from nano.cell.sampler import Sampler
@@ -33,13 +35,16 @@ class CellNode:
         *,
         clock: Callable[[], datetime],
         now: Callable[[], float],
+        outgoing: Path = Path("outgoing"),
+        send: SendFile = no_way,
         upkeep: Upkeep = NO_UPKEEP,
     ) -> None:
         self.name = name
         self.site = site
         self.ledger = ledger
         self.host = host
-        self._desk = OrderDesk(ledger, site, Work(site, host, images, ledger.feed), ChangeWork(site, host, images))
+        work, change = Work(site, host, images, ledger.feed), ChangeWork(site, host, images)
+        self._desk = OrderDesk(ledger, site, work, change, ImageWork(site, host, outgoing, send))
         self._watch = Watch(ledger, site, host, self._desk)
         self._sampler = Sampler(host, site, now)
         self.health = NodeHealth("cell", name, ledger, clock=clock, upkeep=upkeep, more=self._hypervisor)

@@ -5,7 +5,8 @@ to repeat; only one that had still to clone an image is taken back, because wher
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import msgspec
 
@@ -35,13 +36,15 @@ class ChangeWork:
 
     async def change(self, order: ChangeDomain, tell: Tell) -> CloseOrder:
         before = self._domain(order.guest_id).spec
-        image, share = None, 100
-        if order.source is not None:
-            image, share = await self._images.get(order.source, lambda percent: tell(percent // 2, "fetch image")), 50
-        done = 100 - share
-        pending = await self._host.changes.apply(
-            order.guest_id, before, order.spec, image, lambda percent: tell(done + percent * share // 100, "change")
-        )
+        if order.source is None:
+            return await self._apply(order, before, None, lambda percent: tell(percent, "change"))
+        async with self._images.using(order.source, lambda percent: tell(percent // 2, "fetch image")) as image:
+            return await self._apply(order, before, image, lambda percent: tell(50 + percent // 2, "change"))
+
+    async def _apply(
+        self, order: ChangeDomain, before: MachineSpec, image: Path | None, progress: Callable[[int], None]
+    ) -> CloseOrder:
+        pending = await self._host.changes.apply(order.guest_id, before, order.spec, image, progress)
         return _changed(order.command_id, order.spec, pending)
 
     async def carry_on(self, order: Order) -> CloseOrder | None:

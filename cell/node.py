@@ -15,18 +15,21 @@ import anyio.to_thread
 import nano
 from nano.cell.cell import CellNode
 from nano.cell.image_cache import Fetch, ImageCache, Progress
+from nano.cell.image_work import SendFile
 from nano.cell.settings import CellSettings
 from nano.domain.naming import require_name
 from nano.domain.site import Site
 from nano.hypervisor.bandwidth_probe import why_no_bandwidth
 from nano.hypervisor.libvirt_host import LibvirtHost
 from nano.hypervisor.virt_probe import VirtProbe, choose_virt_type
+from nano.hypervisor.volumes import backing_files
 from nano.journal.commit_log import CommitLog
 from nano.journal.feed import Feed
 from nano.journal.health import upkeep_of
 from nano.journal.ledger import Ledger
 from nano.transports import quic_link
 from nano.transports.bulk_fetch import fetch
+from nano.transports.bulk_send import send
 from nano.transports.discovery import DomainTriple, discover
 from nano.transports.identity import NodeIdentity, load_or_create
 from nano.transports.journal_signer import JournalSigner
@@ -95,16 +98,27 @@ async def open_cell(folder: Path, settings: CellSettings) -> AsyncIterator[tuple
     write_node_card(folder, "cell", name)
     journal = CommitLog(data / "journal", clock=utc_now, signer=JournalSigner(identity))
     trust = PinnedCore(settings.domain.name, FilePinStore(data / "core.json"), identity)
-    images = ImageCache(data / "images", _fetching(identity))
+    volumes = _volumes(folder, settings)
+    images = ImageCache(data / "images", _fetching(identity), needed=lambda: backing_files(volumes))
     site = Site()
     async with Ledger.open(journal, site, clock=utc_now, new_id=new_id, feed=Feed()) as ledger:
         host = await _open_host(folder, name, settings)
         try:
-            volumes = _volumes(folder, settings)
             upkeep = upkeep_of(
                 folder, ledger, settings.backup, settings.alarms, settings.archive, utc_now, volumes=volumes
             )
-            cell = CellNode(name, ledger, site, host, images, clock=utc_now, now=time.monotonic, upkeep=upkeep)
+            cell = CellNode(
+                name,
+                ledger,
+                site,
+                host,
+                images,
+                clock=utc_now,
+                now=time.monotonic,
+                outgoing=data / "outgoing",
+                send=_sending(identity),
+                upkeep=upkeep,
+            )
             async with cell.running():
                 yield cell, Uplink(cell, identity, trust, settings)
         finally:
@@ -133,6 +147,13 @@ async def _open_host(folder: Path, name: str, settings: CellSettings) -> Libvirt
 def _volumes(folder: Path, settings: CellSettings) -> Path:
     wanted = settings.hypervisor.volumes
     return Path(wanted) if wanted else folder / "data" / "volumes"
+
+
+def _sending(identity: NodeIdentity) -> SendFile:
+    async def send_file(path: Path, url: str, progress: Progress) -> str:
+        return await send(path, url, identity, progress=lambda done, size: progress(done * 100 // max(1, size)))
+
+    return send_file
 
 
 def _fetching(identity: NodeIdentity) -> Fetch:

@@ -60,8 +60,8 @@ class Work:
                     tasks.start_soon(self._make_volumes, order, None, tell)
                     tasks.start_soon(self._host.define, order.guest_id, order.spec)
             return created
-        image = await self._images.get(order.source, lambda percent: tell(percent // 2, "fetch image"))
-        await self._make_volumes(order, image, lambda percent, step: tell(50 + percent // 2, step))
+        async with self._images.using(order.source, lambda percent: tell(percent // 2, "fetch image")) as image:
+            await self._make_volumes(order, image, lambda percent, step: tell(50 + percent // 2, step))
         await self._host.define(order.guest_id, order.spec)
         return created
 

@@ -13,13 +13,15 @@ DEFAULT_POOL = "default"
 
 
 class ComputePool(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """``storage`` and ``network`` name a storage pool and an address pool; empty = local disks, addresses unmanaged."""
+    """``storage`` and ``network`` name a storage pool and an address pool; empty = local disks, addresses unmanaged.
+    ``linked_clones``: disks may lean on their cell's copy of an image; if not, they are copied whole."""
 
     name: str
     storage: str = ""
     network: str = ""
     failover: bool = False
     enabled: bool = True
+    linked_clones: bool = True
     created_at: datetime
 
 
@@ -28,6 +30,7 @@ class ComputePoolCreated(Event, frozen=True, kw_only=True, tag="compute_pool.cre
     storage: str = ""
     network: str = ""
     failover: bool = False
+    linked_clones: bool = True
 
 
 class ComputePoolModified(Event, frozen=True, kw_only=True, tag="compute_pool.modified"):
@@ -35,6 +38,7 @@ class ComputePoolModified(Event, frozen=True, kw_only=True, tag="compute_pool.mo
     network: str
     failover: bool
     enabled: bool
+    linked_clones: bool = True
 
 
 class ComputePoolDeleted(Event, frozen=True, tag="compute_pool.deleted"):
@@ -48,6 +52,7 @@ class CreateComputePool(Command, frozen=True, kw_only=True, tag="compute_pool.cr
     storage: str = ""
     network: str = ""
     failover: bool = False
+    linked_clones: bool = True
 
 
 class ModifyComputePool(Command, frozen=True, kw_only=True, tag="compute_pool.modify"):
@@ -58,6 +63,7 @@ class ModifyComputePool(Command, frozen=True, kw_only=True, tag="compute_pool.mo
     network: str | None = None
     failover: bool | None = None
     enabled: bool | None = None
+    linked_clones: bool | None = None
 
 
 class DeleteComputePool(Command, frozen=True, kw_only=True, tag="compute_pool.delete"):
@@ -103,7 +109,13 @@ def decide_create(model: Model, command: CreateComputePool, context: Context) ->
     if model.get(f"compute_pool/{name}") is not None:
         raise Conflict(f"A compute pool {name!r} exists already.", code="duplicate_name", hint="Choose another name.")
     check_backing(command.storage, command.network, command.failover)
-    event = ComputePoolCreated(name=name, storage=command.storage, network=command.network, failover=command.failover)
+    event = ComputePoolCreated(
+        name=name,
+        storage=command.storage,
+        network=command.network,
+        failover=command.failover,
+        linked_clones=command.linked_clones,
+    )
     return [Emitted(f"compute_pool/{name}", event)]
 
 
@@ -115,13 +127,9 @@ def decide_modify(model: Model, command: ModifyComputePool, context: Context) ->
         network=pool.network if command.network is None else command.network,
         failover=pool.failover if command.failover is None else command.failover,
         enabled=pool.enabled if command.enabled is None else command.enabled,
+        linked_clones=pool.linked_clones if command.linked_clones is None else command.linked_clones,
     )
-    if (wanted.storage, wanted.network, wanted.failover, wanted.enabled) == (
-        pool.storage,
-        pool.network,
-        pool.failover,
-        pool.enabled,
-    ):
+    if all(getattr(pool, field) == getattr(wanted, field) for field in wanted.__struct_fields__):
         raise Conflict(f"Pool {pool.name} is like that already.", code="no_change", hint="Nothing needs to be done.")
     check_backing(wanted.storage, wanted.network, wanted.failover)
     return [Emitted(f"compute_pool/{pool.name}", wanted)]
@@ -129,13 +137,23 @@ def decide_modify(model: Model, command: ModifyComputePool, context: Context) ->
 
 def evolve_created(state: ComputePool | None, event: ComputePoolCreated, at: datetime) -> ComputePool:
     return ComputePool(
-        name=event.name, storage=event.storage, network=event.network, failover=event.failover, created_at=at
+        name=event.name,
+        storage=event.storage,
+        network=event.network,
+        failover=event.failover,
+        linked_clones=event.linked_clones,
+        created_at=at,
     )
 
 
 def evolve_modified(state: ComputePool, event: ComputePoolModified, at: datetime) -> ComputePool:
     return msgspec.structs.replace(
-        state, storage=event.storage, network=event.network, failover=event.failover, enabled=event.enabled
+        state,
+        storage=event.storage,
+        network=event.network,
+        failover=event.failover,
+        enabled=event.enabled,
+        linked_clones=event.linked_clones,
     )
 
 

@@ -31,6 +31,7 @@ class GuestMakeup(Command, frozen=True, kw_only=True):
     pool: str = DEFAULT_POOL
     cell: str = ""  # place it just there; empty = let placement choose
     image: str = ""
+    linked: bool = False  # lean on the image instead of copying it, where the pool allows
     autostart: bool = False
     start: bool = False
     template: str = ""  # whose hardware it gets
@@ -88,6 +89,7 @@ def settle(zone: "Zone", makeup: GuestMakeup) -> Settled:
         memory=makeup.memory,
         disks=makeup.disks,
         image=image.id if image else "",
+        linked=makeup.linked and image is not None and pool.linked_clones,
         autostart=makeup.autostart,
         hardware=hardware,
     )

@@ -110,8 +110,13 @@ class Host(Protocol):
     async def domains(self) -> list[DomainView]: ...
 
     async def make_volumes(self, guest_id: str, spec: MachineSpec, image: Path | None, progress: Progress) -> None:
-        """Create every disk of the spec; disk 0 is a full copy of ``image`` (qcow2), grown to its size. On failure or
-        cancellation, what this call made is removed again. Raises DiskFull, HostError."""
+        """Create every disk of the spec; disk 0 is a full copy of ``image`` (qcow2), or leans on it where the spec is
+        linked, grown to its size. On failure or cancellation, what this call made is removed again. Raises DiskFull,
+        HostError."""
+        ...
+
+    async def copy_disk(self, guest_id: str, number: int, target: Path, progress: Progress) -> None:
+        """A volume of a guest that is off, as one whole qcow2 file. Raises DiskFull, HostError."""
         ...
 
     async def define(self, guest_id: str, spec: MachineSpec) -> None: ...

@@ -127,6 +127,9 @@ class LibvirtHost:
     async def make_volumes(self, guest_id: str, spec: MachineSpec, image: Path | None, progress: Progress) -> None:
         await self._volumes.make(guest_id, spec, image, progress)
 
+    async def copy_disk(self, guest_id: str, number: int, target: Path, progress: Progress) -> None:
+        await self._volumes.copy(guest_id, number, target, progress)
+
     async def define(self, guest_id: str, spec: MachineSpec) -> None:
         """Also redefines: the new definition is used from the next start on."""
         require_guest_id(guest_id)

@@ -9,6 +9,7 @@ happens behind a cell's back are ``simulated_machine``'s.
 """
 
 import socket
+import struct
 from collections.abc import AsyncIterator, Collection
 from pathlib import Path
 from typing import Final
@@ -74,6 +75,12 @@ class SimulatedHost(SimulatedMachine):
             for name in made:
                 self.drop(name)
             raise
+        progress(100)
+
+    async def copy_disk(self, guest_id: str, number: int, target: Path, progress: Progress) -> None:
+        """An empty disk of the same size: what a simulated guest wrote is not remembered."""
+        await self.enter("copy_disk", guest_id)
+        await anyio.Path(target).write_bytes(_empty_qcow2(self.sizes[volume_name(require_guest_id(guest_id), number)]))
         progress(100)
 
     async def define(self, guest_id: str, spec: MachineSpec) -> None:
@@ -218,3 +225,12 @@ def _grown(guest_id: str, domain: SimulatedDomain, age_s: float) -> GuestSample:
         receive_bytes=mebis << 20,
         send_bytes=mebis << 19,
     )
+
+
+def _empty_qcow2(size: int) -> bytes:
+    """Version 2, clusters of 64 KiB: head, refcount table, one refcount block, L1 table (QEMU docs/interop/qcow2)."""
+    cluster = 1 << 16
+    tables = -(-size // (cluster * (cluster // 8)))
+    head = struct.pack(">4sIQIIQIIQQIIQ", b"QFI\xfb", 2, 0, 0, 16, size, 0, tables, 3 * cluster, cluster, 1, 0, 0)
+    parts = (head, struct.pack(">Q", 2 * cluster), struct.pack(">4H", 1, 1, 1, 1), b"")
+    return b"".join(part.ljust(cluster, b"\0") for part in parts)

@@ -27,6 +27,7 @@ from nano.domain.machine import MachineSpec
 from nano.hypervisor.blocking_calls import BlockingCalls
 from nano.hypervisor.domain_xml import volume_name
 from nano.hypervisor.host import INVALID_GUEST_ID, Progress
+from nano.hypervisor.qcow2_header import backing_file
 from nano.hypervisor.qemu_img import QemuImg
 
 log = logging.getLogger("nano.hypervisor")
@@ -124,6 +125,13 @@ class Volumes:
         with _disk_full(self.folder):
             now = await self._calls.run(lambda: _virtual_size(path), what="Reading the size of a volume")
             await self._qemu_img.resize(path, size, shrink=size < now)
+
+    async def copy(self, guest_id: str, number: int, target: Path, progress: Progress) -> None:
+        """A volume of a guest that is off, with all that it leans on, as one file."""
+        path = self.folder / volume_name(require_guest_id(guest_id), number)
+        with _disk_full(self.folder):
+            async with self._copies:
+                await self._qemu_img.copy(path, target, progress)
 
     async def owners(self) -> list[str]:
         return await self._calls.run(lambda: sorted({guest for guest, _ in self._all()}), what="Listing volumes")
@@ -236,6 +244,12 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def backing_files(folder: Path) -> set[str]:
+    """What the volumes in this folder lean on. Blocking; raises OSError."""
+    found = (backing_file(path) for path in folder.glob("*.qcow2*")) if folder.is_dir() else iter(())
+    return {name for name in found if name}
 
 
 def _remove(paths: list[Path]) -> list[str]:

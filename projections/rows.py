@@ -22,7 +22,8 @@ CellState = Literal["discovered", "online", "offline"]
 
 
 class GuestRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """``state`` lost = its cell is offline, missing = its domain vanished. ``note`` says why it last changed power.
+    """``state`` lost = its cell is offline, missing = its domain vanished. ``note`` says why it last changed power. A
+    ``linked`` one has a system disk that leans on its image.
     ``pending`` names the fields that take effect at its next start; ``cores_max`` and ``memory_max`` (0 = none) how far it can
     grow while it runs; a ``protected`` one is not deleted, nor its disks; ``media`` is the id of the image in its drive;
     ``template`` named the hardware it was made with."""
@@ -38,6 +39,7 @@ class GuestRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     disks: tuple[int, ...]
     image: str
     image_id: str
+    linked: bool
     mac: str
     more_macs: tuple[str, ...]
     autostart: bool
@@ -71,6 +73,7 @@ class ComputePoolRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     network: str
     failover: bool
     enabled: bool
+    linked_clones: bool
     cells: int
     guests: dict[str, int]
     created_at: datetime
@@ -192,6 +195,7 @@ def guest_row(guest: Guest, version: int, cell: Cell | None) -> GuestRow:
         disks=spec.disks,
         image=guest.image_name,
         image_id=spec.image,
+        linked=spec.linked,
         mac=spec.mac,
         more_macs=spec.more_macs,
         autostart=spec.autostart,
@@ -225,6 +229,7 @@ def pool_row(pool: ComputePool, version: int, cells: int, guests: dict[str, int]
         network=pool.network,
         failover=pool.failover,
         enabled=pool.enabled,
+        linked_clones=pool.linked_clones,
         cells=cells,
         guests=guests,
         created_at=pool.created_at,

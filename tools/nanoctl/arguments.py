@@ -84,6 +84,8 @@ HELP: Final[dict[str, str]] = {
     "failover": "start guests elsewhere when a cell is lost",
     "enabled": "take new guests, or take none",
     "autostart": "start the guest whenever its cell starts",
+    "linked": "lean on the image instead of copying it, where the pool allows",
+    "linked_clones": "let disks lean on their cell's copy of an image",
     "start": "start it as soon as it is made",
     "hardware": "virtual hardware, such as disk=virtio or display=qxl",
     "force": "also when it is running; to shrink: also if that loses data",

@@ -83,6 +83,9 @@ class HostConnection:
     async def define(self, guest_id: str, spec: MachineSpec) -> None:
         await self._call(lambda: self._machine.define(guest_id, spec))
 
+    async def copy_disk(self, guest_id: str, number: int, target: Path, progress: Progress) -> None:
+        await self._call(lambda: self._machine.copy_disk(guest_id, number, target, progress))
+
     async def start(self, guest_id: str) -> None:
         await self._call(lambda: self._machine.start(guest_id))
 

@@ -70,7 +70,9 @@ async def open_cell(process: "Process", ledger: Ledger) -> AsyncIterator[Node]:
     assert isinstance(site, Site)
     images = ImageCache(machine.folder / "images", _no_fetch)
     now = asyncio.get_running_loop().time
-    cell = CellNode(machine.name, ledger, site, process.host, images, clock=machine.clock, now=now)
+    cell = CellNode(
+        machine.name, ledger, site, process.host, images, clock=machine.clock, now=now, outgoing=machine.folder / "out"
+    )
     async with cell.running():
         yield cell
 

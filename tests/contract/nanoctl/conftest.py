@@ -42,7 +42,7 @@ def before(seconds: float) -> datetime:
 def guest(key: str, name: str, state: str, **changed: Any) -> GuestRow:
     row = GuestRow(
         id=key, name=name, state=state, pool="default", cell=CELL, owner="admin", cores=2, memory=2 * GIBI,
-        disks=(10 * GIBI,), image="debian12", image_id=IMAGE, mac="52:54:00:0a:1b:2c", autostart=False,
+        disks=(10 * GIBI,), image="debian12", image_id=IMAGE, linked=False, mac="52:54:00:0a:1b:2c", autostart=False,
         more_macs=(), priority="high", disk_limits=DiskLimits(), network_limits=NetworkLimits(), media="", pending=(),
         cores_max=0, memory_max=0,
         description="", tags=(), notes="", protected=False,
@@ -86,6 +86,7 @@ POOL = ComputePoolRow(
     network="",
     failover=False,
     enabled=True,
+    linked_clones=True,
     cells=2,
     guests={"running": 1, "stopped": 1, "lost": 1},
     created_at=before(86_400 * 9),
