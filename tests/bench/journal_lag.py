@@ -10,6 +10,7 @@ the fact; *visible* is
 A command that begins late tells of the machine, not of a follower: on a busy one nothing runs when it should.
 """
 
+import gc
 import itertools
 import json
 import subprocess
@@ -42,6 +43,7 @@ from nano.http.client import AsyncSignedClient, Signer
 from nano.http.credentials import Credential, Credentials
 from nano.http.server import run_server
 from nano.journal.feed import Feed
+from nano.tools.daemon import GIVE_WAY_S
 from nano.tools.simulator.bed import Bed, ended, task_of
 from nano.transports import quic_link
 from nano.transports.messages import Hello, Welcome
@@ -197,6 +199,13 @@ def _noted(feed: Feed) -> _Noted:
     return noted
 
 
+def _serving() -> None:
+    """What the programs do when they are ready (``Daemon``)."""
+    gc.collect()
+    gc.freeze()
+    sys.setswitchinterval(GIVE_WAY_S)
+
+
 async def _steadily(command: Callable[[int], Awaitable[object]]) -> list[float]:
     """RATE times a second, whether or not the ones before have been answered; how late they began, ms, sorted."""
     began, late = anyio.current_time(), []
@@ -214,6 +223,7 @@ async def source(folder: Path) -> None:
     bed = Bed(folder)
     async with bed.core() as core, anyio.create_task_group() as tasks:
         app = make_app(core, Credentials([Credential(KEY_ID, KEY, "frontend")]), clock=bed.clock)
+        _serving()
         _tell(str(await tasks.start(run_server, app, "127.0.0.1", 0)))
         await _heard()
         noted = _noted(core.feed)
@@ -259,6 +269,7 @@ async def mirror(port: int) -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(follower.run)
         await seen.filled.wait()
+        _serving()
         _tell("ready")
         _tell(await seen.noted.until(int(await _heard())))
         tasks.cancel_scope.cancel()
@@ -307,6 +318,7 @@ async def core(folder: Path) -> None:
             await node.feed.wait_for(node.feed.position + 1)
         await _make_guests(node)
         reached = _reached(node)
+        _serving()
         _tell("ready")
         _tell(await reached.until(int(await _heard())))
         await _heard()
@@ -343,6 +355,7 @@ async def cell(folder: Path, address: str) -> None:
         hello = Hello(name=NAME, kind="cell", domain=DOMAIN, version="0")
         async with quic_link.connect(address, side, hello):
             await _heard()
+            _serving()
             _tell(await _restless(node))
             await _heard()
         tasks.cancel_scope.cancel()
