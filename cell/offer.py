@@ -17,6 +17,7 @@ from nano.journal.health import NodeHealth
 from nano.transports.link import Link, Pipe
 from nano.transports.messages import (
     AskProgress,
+    AskScreen,
     CancelCommand,
     FollowLog,
     HealthIs,
@@ -27,6 +28,7 @@ from nano.transports.messages import (
     Ok,
     OpenConsole,
     Ping,
+    ScreenIs,
 )
 
 RECEIVE_MAX = 64 << 10
@@ -62,6 +64,8 @@ class CellOffer:
         if isinstance(message, CancelCommand):
             await self._desk.cancel(message.command_id)
             return Ok()
+        if isinstance(message, AskScreen):
+            return ScreenIs(await self._host.monitor.screenshot(message.guest_id))
         return await self._desk.take(message)
 
     def on_follow(self, link: Link, message: Message) -> AsyncIterator[Message]:  # noqa: ARG002

@@ -23,12 +23,13 @@ from nano.domain.zone import Zone
 from nano.journal.ledger import Ledger
 from nano.transports.handshake import AcceptedLink
 from nano.transports.link import Link, Pipe
-from nano.transports.messages import FollowLog, Message, Ok, OpenConsole, RemoveDomain
+from nano.transports.messages import AskScreen, FollowLog, Message, Ok, OpenConsole, RemoveDomain, ScreenIs
 from nano.transports.unwrap import plain_errors
 
 log = logging.getLogger("nano.core")
 
 CONSOLE_TIMEOUT_S = 10.0
+SCREEN_TIMEOUT_S = 10.0
 DEBT_TIMEOUT_S = 60.0
 DEBT_PAUSE_S = 30.0  # between attempts to settle what could not be settled
 CELL_PAUSE_S = 2.0  # before an order is sent again to a cell that could not record it
@@ -205,6 +206,12 @@ class CellDesk:
             raise Unreachable(f"Cell {cell} is not connected.", code="cell_offline", hint="Bring the cell back first.")
         _, pipe = await link.pipe(OpenConsole(guest_id), timeout_s=CONSOLE_TIMEOUT_S)
         return pipe
+
+    async def screenshot(self, cell: str, guest_id: str) -> bytes:
+        """PNG. Raises Unreachable, HostError, DeadlineExceeded."""
+        answer = await self.tell(cell, AskScreen(guest_id), timeout_s=SCREEN_TIMEOUT_S)
+        assert isinstance(answer, ScreenIs)
+        return answer.png
 
     # ------------------------------------------------------------------ waiting
 

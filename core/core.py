@@ -19,10 +19,12 @@ from nano.core.guest_work import GuestWork, Serve
 from nano.core.image_store import ImageStore
 from nano.core.images import ImageWork, UploadUrl
 from nano.core.past import Past
+from nano.core.screens import Screen, ScreenDesk
 from nano.core.uploads import UploadDesk
 from nano.core.usage import UsageBoard
 from nano.core.work import ACTOR, TaskRunner
 from nano.domain.facts import Change, Command, Emitted
+from nano.domain.guest_hold import require_power
 from nano.domain.placement import Need, Verdict
 from nano.domain.zone import FoundZone, StockTemplates, Zone
 from nano.journal.health import NO_UPKEEP, Upkeep
@@ -61,6 +63,7 @@ class Core:
         self.alarms = AlarmDesk(name, ledger, zone, self.views, clock, upkeep)
         self.cells = CellDesk(ledger, zone, self.usage, self.alarms)
         zone.loads = self.usage.loads
+        self._screens = ScreenDesk(self._take_screen, anyio.current_time)
         tell = self.views.set_progress
         steps = GuestSteps(zone, self.cells, tell)
         self.images = images
@@ -114,3 +117,12 @@ class Core:
         """RFB bytes of the guest's display. Raises Unknown, Unreachable, HostError."""
         guest = self.zone.find_guest(guest_id)
         return await self.cells.console(guest.cell, guest.id)
+
+    async def screenshot(self, guest_id: str) -> Screen:
+        """What the guest's screen shows, a few seconds old at most. Raises Unknown, Conflict, Unreachable, HostError."""
+        guest = self.zone.find_guest(guest_id)
+        require_power(guest, ("running", "paused"), "looked at")
+        return await self._screens.look(guest.id)
+
+    async def _take_screen(self, guest_id: str) -> bytes:
+        return await self.cells.screenshot(self.zone.find_guest(guest_id).cell, guest_id)

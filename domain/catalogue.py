@@ -143,6 +143,13 @@ QUERIES: Final[tuple[QueryEntry, ...]] = (
         parameters=(*_LIST, "pool", "cell", "state", "name", "tag", AT),
     ),
     QueryEntry("guest.show", "/guests/{guest}", "guest", "Show one guest, by id or name.", parameters=(AT,)),
+    QueryEntry(
+        "guest.screenshot",
+        "/guests/{guest}/screenshot",
+        "",
+        "Show what a running guest's screen shows, as PNG.",
+        right="operate",
+    ),
     QueryEntry("guest.history", "/guests/{guest}/history", "guest", "Tell a guest's history.", parameters=(*_LIST, AT)),
     QueryEntry("image.list", "/images", "image", "List disk images.", parameters=(*_LIST, "name", "tag", AT)),
     QueryEntry("image.show", "/images/{image}", "image", "Show one disk image, by id or name.", parameters=(AT,)),

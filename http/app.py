@@ -33,6 +33,7 @@ from nano.http.overview import Overview
 from nano.http.problems import BadRequest, MethodNotAllowed, problem_answer, unexpected_answer
 from nano.http.request_stats import NO_ROUTE, RequestStats
 from nano.http.routing import PREFIX, Handler, Route, Routes
+from nano.http.screenshot import make_screenshot
 from nano.http.signing import Headers
 from nano.http.transfers import transfer_routes
 from nano.http.verifier import Verifier
@@ -175,6 +176,7 @@ class Api:
             "placement.explain": overview.placement,
             "zone.show": overview.zone,
             "usage.show": overview.usage,
+            "guest.screenshot": make_screenshot(self.core),
         }
         routes = [
             Route("openapi.show", "GET", f"{PREFIX}/openapi.json", "read", openapi),

@@ -136,7 +136,7 @@ def _query(entry: QueryEntry) -> dict[str, Any]:
         elif name == AT:
             texts[name] = {"type": "string", "description": "As it was at this position, or at this time."}
     good = [(200, _content(entry.summary, _query_schema(entry), _media(entry)))]
-    if entry.name.endswith((".list", ".show")) and entry.kind:
+    if (entry.name.endswith((".list", ".show")) and entry.kind) or entry.name == "guest.screenshot":
         good.append((304, {"description": "It is as If-None-Match names it."}))
     operation = _operation(entry.name, entry.summary, entry.right, _parameters(entry.path, texts))
     return operation | {"responses": _responses(*good)}
@@ -160,7 +160,7 @@ def _add_transfers(paths: dict[str, dict[str, Any]], collection: Collection) -> 
 
 
 def _media(entry: QueryEntry) -> str:
-    return "text/event-stream" if entry.name == "event.follow" else "application/json"
+    return {"event.follow": "text/event-stream", "guest.screenshot": "image/png"}.get(entry.name, "application/json")
 
 
 def _query_schema(entry: QueryEntry) -> dict[str, Any]:
@@ -169,6 +169,8 @@ def _query_schema(entry: QueryEntry) -> dict[str, Any]:
         return _ref(ZoneRow)
     if entry.name == "placement.explain":
         return _ref(Verdict)
+    if entry.name == "guest.screenshot":
+        return {"type": "string", "format": "binary"}
     if verb == "show" and entry.kind:
         return _ref(ROWS[entry.kind])
     if verb == "list" and entry.kind:

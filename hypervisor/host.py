@@ -20,6 +20,7 @@ from nano.domain.machine import MachineSpec
 
 if TYPE_CHECKING:
     from nano.hypervisor.changes import Changes
+    from nano.hypervisor.monitor import Monitor
 
 Running = Literal["stopped", "running", "paused", "crashed"]
 Progress = Callable[[int], None]  # percent 0..100
@@ -106,6 +107,9 @@ class Host(Protocol):
 
     @property
     def changes(self) -> "Changes": ...
+
+    @property
+    def monitor(self) -> "Monitor": ...
 
     async def domains(self) -> list[DomainView]: ...
 

@@ -38,6 +38,7 @@ from nano.hypervisor.host import (
 from nano.hypervisor.host_figures import HostFigures, guest_sample, memory_total
 from nano.hypervisor.libvirt_api import Connection
 from nano.hypervisor.libvirt_changes import LibvirtChanges
+from nano.hypervisor.libvirt_monitor import LibvirtMonitor
 from nano.hypervisor.own_domains import INACTIVE, OwnDomains, is_active, is_inactive, tolerating
 from nano.hypervisor.qemu_img import QemuImg
 from nano.hypervisor.volumes import Volumes, require_guest_id
@@ -71,6 +72,7 @@ class LibvirtHost:
         self._figures = HostFigures(volumes.folder)
         self._own = OwnDomains(connection)
         self.changes = Changes(LibvirtChanges(connection, self._own, volumes, place), cannot)
+        self.monitor = LibvirtMonitor(connection, self._own)
 
     @classmethod
     async def open(

@@ -33,6 +33,7 @@ from nano.hypervisor.host import (
 from nano.hypervisor.metadata import spec_digest
 from nano.hypervisor.simulated_changes import SimulatedChanges
 from nano.hypervisor.simulated_machine import SimulatedDomain, SimulatedMachine
+from nano.hypervisor.simulated_monitor import SimulatedMonitor
 from nano.hypervisor.volumes import require_guest_id
 
 BLANK_BYTES: Final = 196_624  # what a blank 1 GiB qcow2 of qemu-img takes
@@ -45,6 +46,10 @@ class SimulatedHost(SimulatedMachine):
     @property
     def changes(self) -> Changes:
         return Changes(SimulatedChanges(self), self.capabilities.cannot)
+
+    @property
+    def monitor(self) -> SimulatedMonitor:
+        return SimulatedMonitor(self)
 
     async def domains(self) -> list[DomainView]:
         await self.enter("domains")

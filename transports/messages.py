@@ -134,6 +134,16 @@ class OpenConsole(Message, frozen=True, tag="console.open"):
     guest_id: str
 
 
+class AskScreen(Message, frozen=True, tag="screen.ask"):
+    """What the guest's first screen shows now."""
+
+    guest_id: str
+
+
+class ScreenIs(Message, frozen=True, tag="screen.is"):
+    png: bytes
+
+
 class FollowLog(Message, frozen=True, tag="log.follow"):
     """Send every fact after this position of your journal, then those to come, with heartbeats between, and with
     ``health`` also how you are (an older Core does not ask, and would not understand)."""

@@ -106,6 +106,10 @@ class CoreApi:
         response = await self._send(method, path, caller, body, params, headers)
         return msgspec.json.decode(response.content) if response.content else None
 
+    async def fetch(self, path: str, caller: Caller, headers: Mapping[str, str]) -> httpx.Response:
+        """An answer that is not JSON, as it came. Raises Core's refusal, or Unreachable."""
+        return await self._send("GET", path, caller, None, None, headers)
+
     async def read_list(self, path: str, caller: Caller, params: Mapping[str, str | int]) -> tuple[Any, int]:
         """One page of a list, and the position of Core's journal at which it is true (a table's own may be much older)."""
         response = await self._send("GET", path, caller, None, params, None)

@@ -16,6 +16,7 @@ from nano.domain.machine import MEBI, MachineSpec
 from nano.hypervisor.host import DOMAIN_FOREIGN, DOMAIN_MISSING, DOMAIN_WRONG_STATE, DomainEvent, Host
 from nano.hypervisor.libvirt_host import LibvirtHost
 from nano.hypervisor.metadata import spec_digest
+from nano.hypervisor.picture import SIGNATURE
 from nano.hypervisor.simulated import SimulatedHost
 
 pytestmark = pytest.mark.anyio
@@ -183,3 +184,15 @@ async def test_capabilities_are_known_from_the_start(host: Host) -> None:
     assert host.capabilities.cores > 0
     assert host.capabilities.memory > 0
     assert host.capabilities.hypervisor
+
+
+async def test_a_running_guest_has_a_screen(host: Host) -> None:
+    await create(host)
+    with pytest.raises(HostError) as refusal:
+        await host.monitor.screenshot(GUEST)
+    assert refusal.value.code == DOMAIN_WRONG_STATE
+    await host.start(GUEST)
+    assert (await host.monitor.screenshot(GUEST)).startswith(SIGNATURE)
+    with pytest.raises(HostError) as refusal:
+        await host.monitor.screenshot(OTHER)
+    assert refusal.value.code == DOMAIN_FOREIGN

@@ -19,6 +19,7 @@ from nano.domain.machine import GIBI, MEBI, MachineSpec
 from nano.hypervisor import local_libvirtd
 from nano.hypervisor.host import DOMAIN_FOREIGN, HYPERVISOR_UNREACHABLE, DomainEvent
 from nano.hypervisor.libvirt_host import LibvirtHost
+from nano.hypervisor.picture import SIGNATURE
 
 pytestmark = pytest.mark.anyio
 
@@ -85,6 +86,7 @@ async def test_a_guest_starts_shows_its_screen_and_stops(host: LibvirtHost) -> N
         screen.setblocking(True)
         screen.settimeout(10)
         assert await anyio.to_thread.run_sync(screen.recv, len(BANNER)) == BANNER
+    assert (await host.monitor.screenshot(guest)).startswith(SIGNATURE)
     assert await host.agent(guest) is None
     sample = await host.sample()
     (figures,) = sample.guests

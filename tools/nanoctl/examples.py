@@ -45,6 +45,7 @@ EXAMPLES: Final[dict[str, tuple[str, str]]] = {
         "batch create web --count 10 --memory 512MiB --disk 4GiB --image debian12 --start",
         "batch create test --count 90 --memory 64MiB --disk 16MiB --no-wait",
     ),
+    "guest screenshot": ("guest screenshot web web.png", "guest screenshot web /tmp/web.png -o json"),
     "batch start": ("batch start web_0 web_1 web_2", "batch start web_0 web_1 -o json"),
     "batch stop": ("batch stop web_0 web_1 web_2", "batch stop web_0 web_1 --force"),
     "batch delete": ("batch delete web_0 web_1 web_2", "batch delete web_0 web_1 --force --dry-run"),

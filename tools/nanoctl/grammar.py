@@ -87,6 +87,12 @@ def _command(entry: CommandEntry) -> Verb:
     return Verb(noun, name, summary, run, arguments, extras, entry)
 
 
+_PICTURE: Final = Argument(
+    "file", (), "file for the picture, - for standard output", "FILE", completes="file", required=True
+)
+_READERS: Final = {"history": "history:run", "explain": "placement:run", "screenshot": "screenshot:run"}
+
+
 def _query(entry: QueryEntry) -> Verb:
     noun, name = _spelled(entry.name)
     asked = tuple(query_argument(parameter) for parameter in entry.parameters if parameter not in ("limit", "cursor"))
@@ -98,7 +104,9 @@ def _query(entry: QueryEntry) -> Verb:
     limit = (
         (query_argument("limit")._replace(help="at most so many, 0 for all"),) if "limit" in entry.parameters else ()
     )
-    reader = {"history": "history:run", "explain": "placement:run"}.get(name, f"reading:{name}")
+    if name == "screenshot":
+        asked = (*asked, _PICTURE)
+    reader = _READERS.get(name, f"reading:{name}")
     reader = "history:journal" if noun == "journal" else reader
     return Verb(noun, name, entry.summary, f"{_RUN}.{reader}", asked, limit, entry)
 

@@ -26,9 +26,11 @@ from nano.hypervisor.host import (
     HostSample,
     Progress,
 )
+from nano.hypervisor.monitor import Monitor
 from nano.hypervisor.simulated import SimulatedHost
 from nano.hypervisor.simulated_changes import SimulatedChanges
 from nano.tools.simulator.host_changes import ConnectedChanges
+from nano.tools.simulator.host_monitor import ConnectedMonitor
 
 T = TypeVar("T")
 
@@ -67,6 +69,10 @@ class HostConnection:
     @property
     def changes(self) -> Changes:
         return Changes(ConnectedChanges(SimulatedChanges(self._machine), self._call), self.capabilities.cannot)
+
+    @property
+    def monitor(self) -> Monitor:
+        return ConnectedMonitor(self._machine.monitor, self._call)
 
     async def domains(self) -> list[DomainView]:
         return await self._call(self._machine.domains)

@@ -4,7 +4,19 @@ from typing import Final
 
 from starlette.routing import BaseRoute, Route
 
-from nano.ui.pages import alarms, cells, create, dashboard, guest_settings, guests, images, journal, pools, tasks
+from nano.ui.pages import (
+    alarms,
+    cells,
+    create,
+    dashboard,
+    guest_settings,
+    guests,
+    images,
+    journal,
+    pools,
+    screens,
+    tasks,
+)
 
 PAGES: Final[list[BaseRoute]] = [
     Route("/", dashboard.dashboard),
@@ -16,6 +28,7 @@ PAGES: Final[list[BaseRoute]] = [
     Route("/guests/{guest}/row", guests.guest_row),
     Route("/guests/{guest}/menu", guests.guest_menu),
     Route("/guests/{guest}/console", guests.console_page),
+    Route("/guests/{guest}/screen.png", screens.screen),
     Route("/guests/{guest}/delete", guests.delete, methods=["POST"]),
     Route("/guests/{guest}/settings/{part}", guest_settings.change, methods=["POST"]),
     Route("/guests/{guest}/{action}", guests.act, methods=["POST"]),

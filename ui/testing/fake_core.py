@@ -21,7 +21,7 @@ from starlette.websockets import WebSocket
 
 from nano.ui.mirror import COLLECTIONS
 from nano.ui.mirror import KEY_OF as KEY
-from nano.ui.testing.fake_display import serve_display
+from nano.ui.testing.fake_display import serve_display, serve_screen
 from nano.ui.testing.fake_guests import SAID, changed, guest_row, text_of, work
 from nano.ui.testing.fake_past import FakePast, problem, settle
 
@@ -66,6 +66,7 @@ class FakeCore:
                 Route(v2 + "/{collection}/{key}", self._change, methods=["PATCH", "DELETE"]),
                 Route(v2 + "/{collection}/{key}/history", self._history),
                 Route(v2 + "/guests/{key}/console", self._console, methods=["POST"]),
+                Route(v2 + "/guests/{key}/screenshot", serve_screen),
                 Route(v2 + "/guests/{key}/{verb:path}", self._change_guest, methods=["POST", "PATCH", "DELETE"]),
                 Route(v2 + "/{collection}/{key}/{verb}", self._act, methods=["POST"]),
                 WebSocketRoute(v2 + "/console/{token}", self._display),
@@ -368,8 +369,7 @@ class FakeCore:
     async def _console(self, request: Request) -> Response:
         if refused := await self._refusal(request):
             return refused
-        token = uuid.uuid4().hex
-        self.tokens[token] = request.path_params["key"]
+        self.tokens[token := uuid.uuid4().hex] = request.path_params["key"]
         expires = text_of(datetime.now(UTC) + timedelta(seconds=30))
         return JSONResponse({"token": token, "path": f"/api/v2/console/{token}", "expires_at": expires})
 

@@ -2,9 +2,22 @@
 
 import struct
 
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from nano.hypervisor.picture import png
+
 WIDTH, HEIGHT = 320, 200
+
+
+async def serve_screen(request: Request) -> Response:
+    """The same stripes as a screenshot."""
+    headers = {"etag": '"stripes"', "cache-control": "private, max-age=5"}
+    if request.headers.get("if-none-match") == headers["etag"]:
+        return Response(status_code=304, headers=headers)
+    rows = b"".join(bytes((200 - y % 180, 90, 40 + y % 200)) * WIDTH for y in range(HEIGHT))
+    return Response(png(WIDTH, HEIGHT, rows), 200, headers, "image/png")
 
 
 async def serve_display(socket: WebSocket) -> None:

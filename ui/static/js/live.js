@@ -62,7 +62,22 @@ let measuredAt = Date.now();
 function measured() {
   if (Date.now() - measuredAt < MEASURED_MS) return;
   measuredAt = Date.now();
+  screens();
   for (const element of document.querySelectorAll("[data-measured]")) if (!isUsed(element)) refresh(element);
+}
+
+// Pictures of screens too, those that are in sight: a large one each time, small ones every fourth.
+let screensAt = 0;
+
+function screens() {
+  const every = screensAt++ % 4 ? "[data-screen=large]" : "[data-screen]";
+  for (const picture of document.querySelectorAll(every)) {
+    const { top, bottom } = picture.getBoundingClientRect();
+    if (bottom < 0 || top > innerHeight) continue;
+    const next = new Image(); // shown when it is there whole; until then the one before stays
+    next.onload = () => { if (picture.isConnected) picture.src = next.src; };
+    next.src = picture.src.split("?")[0] + "?t=" + Date.now();
+  }
 }
 
 function isUsed(element) {
