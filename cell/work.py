@@ -53,6 +53,8 @@ class Work:
 
     async def create(self, order: CreateDomain, tell: Tell) -> CloseOrder:
         created = CloseOrder(id=order.command_id, events=(DomainCreated(),))
+        if order.seed:
+            await self._host.make_seed(order.guest_id, order.seed)
         if order.source is None:
             # Neither needs the other: a domain may be defined before its volumes are there.
             with plain_errors():

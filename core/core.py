@@ -22,6 +22,7 @@ from nano.core.past import Past
 from nano.core.screens import Screen, ScreenDesk
 from nano.core.uploads import UploadDesk
 from nano.core.usage import UsageBoard
+from nano.core.vault import Vault
 from nano.core.work import ACTOR, TaskRunner
 from nano.domain.facts import Change, Command, Emitted
 from nano.domain.guest_hold import require_power
@@ -47,6 +48,7 @@ class Core:
         clock: Callable[[], datetime],
         source: Serve,
         images: ImageStore,
+        vault: Vault,
         upload_url: UploadUrl = lambda image: image.id,
         generation: str,
         upkeep: Upkeep = NO_UPKEEP,
@@ -57,6 +59,7 @@ class Core:
         self.zone = zone
         self.clock = clock
         self.started_at = clock()
+        self._vault = vault
         self.usage = UsageBoard()
         self.views = ZoneViews(generation)
         self.past = Past(ledger, generation)
@@ -70,7 +73,7 @@ class Core:
         self.uploads = UploadDesk()
         self._image_work = ImageWork(steps, ledger.feed, images, self.uploads, upload_url)
         families = (
-            GuestWork(steps, source),
+            GuestWork(steps, source, vault),
             ChangeWork(steps, source),
             BatchWork(zone, ledger.feed),
             self._image_work,
@@ -104,11 +107,12 @@ class Core:
         self, command: Command, *, actor: str, command_id: str, expect: tuple[str, int] | None = None
     ) -> Receipt:
         """Carry out a command of the catalogue. Returns when it is durable and the views show it."""
-        return await self.ledger.execute(command, actor=actor, command_id=command_id, expect=expect)
+        sealed = self._vault.seal(command, command_id)
+        return await self.ledger.execute(sealed, actor=actor, command_id=command_id, expect=expect)
 
     def dry_run(self, command: Command, *, actor: str) -> list[Emitted]:
         """What the command would record now; nothing changes."""
-        return self.ledger.dry_run(command, actor=actor)
+        return self.ledger.dry_run(self._vault.seal(command, ""), actor=actor)
 
     def placement(self, pool: str, need: Need) -> Verdict:
         return self.zone.explain_placement(pool, need)

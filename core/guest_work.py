@@ -10,7 +10,9 @@ from collections.abc import Callable
 import anyio
 
 from nano.core.guest_steps import GuestSteps, order_id
+from nano.core.vault import Vault
 from nano.core.work import Cancelled, Run, Saga, problem_of
+from nano.domain.cloud_init import seed_files
 from nano.domain.errors import JournalError, NanoError
 from nano.domain.guest import Guest
 from nano.domain.guest_commands import MADE, STARTED, AbandonCreate, EndCreate
@@ -26,10 +28,11 @@ Serve = Callable[[Image], ImageSource]
 
 
 class GuestWork:
-    def __init__(self, steps: GuestSteps, source: Serve) -> None:
+    def __init__(self, steps: GuestSteps, source: Serve, vault: Vault) -> None:
         self._steps = steps
         self._zone = steps.zone
         self._source = source
+        self._vault = vault
 
     def sagas(self) -> dict[str, Saga]:
         power = ("start", "stop", "force_stop", "reboot", "force_reboot")
@@ -55,11 +58,16 @@ class GuestWork:
     async def _make(self, run: Run, guest: Guest) -> None:
         image = self._zone.get(f"image/{guest.spec.image}") if guest.spec.image else None
         source = self._source(image) if isinstance(image, Image) else None
-        await self._steps.do(run, guest.cell, MADE, CreateDomain(order_id(run, "make"), guest.id, guest.spec, source))
+        make = CreateDomain(order_id(run, "make"), guest.id, guest.spec, source, self._seed(guest))
+        await self._steps.do(run, guest.cell, MADE, make)
         if STARTED in run.task.plan:
             await run.step(STARTED)
             started = PowerDomain(order_id(run, "start"), guest.id, "start")
             await self._steps.do(run, guest.cell, STARTED, started)
+
+    def _seed(self, guest: Guest) -> dict[str, str]:
+        told = guest.cloud_init
+        return seed_files(guest.id, guest.spec, told, self._vault.open(told)) if told is not None else {}
 
     async def _undo_create(self, run: Run, guest: Guest, error: NanoError) -> None:
         with anyio.CancelScope(shield=True):

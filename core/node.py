@@ -15,6 +15,7 @@ from nano.core.image_store import ImageStore
 from nano.core.settings import CoreSettings
 from nano.core.trust import CellTrust
 from nano.core.uploads import Upload
+from nano.core.vault import open_vault
 from nano.domain.cell import Cell
 from nano.domain.errors import Failure, NanoError
 from nano.domain.image import Image
@@ -142,6 +143,7 @@ async def open_core(folder: Path, settings: CoreSettings) -> AsyncIterator[CoreN
     identity = load_or_create(
         folder / "config", "core", domain=settings.domain.name, addresses=[settings.listen.host], with_authority=True
     )
+    vault = open_vault(folder / "config" / "secrets.key")
     name = f"Core_{identity.fingerprint[:12]}"
     path, signer = folder / "data" / "journal", JournalSigner(identity)
     journal = log_for(settings.journal, path, clock=utc_now, owner=name, signer=signer, limits=settings.archive.limits)
@@ -159,6 +161,7 @@ async def open_core(folder: Path, settings: CoreSettings) -> AsyncIterator[CoreN
             source=images.source,
             images=ImageStore(folder / "data" / "images"),
             upload_url=images.upload,
+            vault=vault,
             generation=generation,
             upkeep=upkeep,
         )

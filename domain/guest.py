@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from nano.domain.cloud_init import CloudInit
 from nano.domain.facts import Event, Rules
 from nano.domain.machine import MachineSpec
 
@@ -25,6 +26,7 @@ class Guest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     owner: str
     image_name: str
     template: str = ""  # name of the one it was made with
+    cloud_init: CloudInit | None = None  # what its system is told at its first start
     created_at: datetime
     changed_at: datetime
     phase: Literal["creating", "ready", "deleting"] = "creating"
@@ -55,6 +57,7 @@ class GuestRequested(Event, frozen=True, kw_only=True, tag="guest.requested"):
     image_name: str
     task: str
     template: str = ""
+    cloud_init: CloudInit | None = None
 
 
 class GuestCreated(Event, frozen=True, tag="guest.created"):
@@ -135,6 +138,7 @@ def evolve_requested(state: Guest | None, event: GuestRequested, at: datetime) -
         owner=event.owner,
         image_name=event.image_name,
         template=event.template,
+        cloud_init=event.cloud_init,
         task=event.task,
         created_at=at,
         changed_at=at,

@@ -115,6 +115,7 @@ def decide_create(zone: "Zone", command: CreateGuest, context: Context) -> list[
         image_name=settled.image.name if settled.image else "",
         task=task_id,
         template=settled.template.name if settled.template else "",
+        cloud_init=settled.cloud_init,
     )
     plan = (MADE, STARTED) if command.start else (MADE,)
     task = task_for(context, task_id, "guest.create", guest_id, name, plan, LIMITS.create_deadline)

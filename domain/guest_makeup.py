@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
+from nano.domain.cloud_init import CloudInit, check_public
 from nano.domain.compute_pool import DEFAULT_POOL, ComputePool, pool_named
 from nano.domain.errors import Conflict, Invalid, NoCapacity, Unknown
 from nano.domain.facts import Command
@@ -36,6 +37,7 @@ class GuestMakeup(Command, frozen=True, kw_only=True):
     start: bool = False
     template: str = ""  # whose hardware it gets
     hardware: Hardware = Hardware()
+    cloud_init: CloudInit | None = None
     cores_max: int = 0  # how far it can grow while it runs; 0 = not beyond what it has
     memory_max: int = 0
     priority: Priority = "high"
@@ -57,6 +59,7 @@ class Settled(NamedTuple):
     pool: ComputePool
     image: Image | None
     template: Template | None
+    cloud_init: CloudInit | None
     spec: MachineSpec
 
     def spec_of(self, name: str, mac: str) -> MachineSpec:
@@ -92,9 +95,29 @@ def settle(zone: "Zone", makeup: GuestMakeup) -> Settled:
         linked=makeup.linked and image is not None and pool.linked_clones,
         autostart=makeup.autostart,
         hardware=hardware,
+        seed=makeup.cloud_init is not None,
     )
     spec = changed_spec(spec, {name: getattr(makeup, name) for name in _GROWTH_AND_LIMITS})
-    return Settled(pool, image, template, spec)
+    return Settled(pool, image, template, _told(makeup.cloud_init, template), spec)
+
+
+def _told(told: CloudInit | None, template: Template | None) -> CloudInit | None:
+    """With the administrator of the template. Raises Invalid."""
+    if told is None:
+        return None
+    if told.password or told.user_data:
+        raise AssertionError("A secret of cloud-init has passed Core's door in clear.")
+    check_public(told)
+    if template is None:
+        return told
+    if template.operating_system == "windows":
+        raise Invalid(
+            f"Template {template.name} is for Windows, which reads no cloud-init.",
+            code="cloud_init_unsupported",
+            hint="Leave cloud-init out, or choose a template for Linux.",
+            field="cloud_init",
+        )
+    return msgspec.structs.replace(told, user=told.user or template.admin)
 
 
 _GROWTH_AND_LIMITS: Final = (

@@ -86,6 +86,7 @@ class MachineSpec(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defa
     media: str = ""  # id of the media image in its drive
     cores_max: int = 0
     memory_max: int = 0
+    seed: bool = False  # it has a cloud-init seed in a drive of its own
 
     @property
     def volume_numbers(self) -> tuple[int, ...]:

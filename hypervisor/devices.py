@@ -44,6 +44,21 @@ class MediaDrive(XmlElement):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SeedDrive(XmlElement):
+    """The drive with the guest's cloud-init seed."""
+
+    tag: ClassVar[str] = "disk"
+    type: str = at("@type", "file")
+    device: str = at("@device", "cdrom")
+    driver: str = at("driver/@name", "qemu")
+    format: str = at("driver/@type", "raw")
+    source: str = at("source/@file")
+    target: str = at("target/@dev")
+    bus: str = at("target/@bus")
+    readonly: bool = at("readonly", True)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Controller(XmlElement):
     tag: ClassVar[str] = "controller"
     type: str = at("@type")

@@ -25,6 +25,7 @@ from nano.hypervisor.devices import (
     MediaDrive,
     Outbound,
     RandomSource,
+    SeedDrive,
     SerialConsole,
     Video,
 )
@@ -132,6 +133,10 @@ def volume_name(guest_id: str, number: int) -> str:
     return f"{guest_id}_{number}.qcow2"
 
 
+def seed_name(guest_id: str) -> str:
+    return f"{guest_id}_seed.iso"
+
+
 def domain_xml(guest_id: str, spec: MachineSpec, place: Place) -> str:
     """The whole definition of the guest's domain."""
     cores_most, memory_most = max(spec.cores, spec.cores_max), max(spec.memory, spec.memory_max)
@@ -226,6 +231,9 @@ def _devices(guest_id: str, spec: MachineSpec, place: Place) -> tuple[XmlElement
     targets = disk_targets(hardware.disk, len(spec.disks))
     for number, (target, bus) in zip(spec.volume_numbers, targets, strict=True):
         devices.append(disk_device(str(place.volumes / volume_name(guest_id, number)), target, bus, spec.disk_limits))
+    if spec.seed:  # beside the media drive, unless a disk is there
+        target, bus = ("sdz", "sata") if hardware.disk == "ide" else ("hdb", "ide")
+        devices.append(SeedDrive(source=str(place.volumes / seed_name(guest_id)), target=target, bus=bus))
     devices.append(Controller(type="pci", model="pci-root"))
     if hardware.disk == "scsi":
         devices.append(Controller(type="scsi", model="virtio-scsi"))

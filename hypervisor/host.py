@@ -10,7 +10,7 @@ Volumes are ``<guest id>_<n>.qcow2`` (n from ``MachineSpec.volume_numbers``).
 """
 
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
@@ -121,6 +121,10 @@ class Host(Protocol):
 
     async def copy_disk(self, guest_id: str, number: int, target: Path, progress: Progress) -> None:
         """A volume of a guest that is off, as one whole qcow2 file. Raises DiskFull, HostError."""
+        ...
+
+    async def make_seed(self, guest_id: str, texts: Mapping[str, str]) -> None:
+        """Make its cloud-init seed of these files, by name; removed with its volumes. Raises DiskFull, HostError."""
         ...
 
     async def define(self, guest_id: str, spec: MachineSpec) -> None: ...

@@ -132,6 +132,9 @@ class LibvirtHost:
     async def copy_disk(self, guest_id: str, number: int, target: Path, progress: Progress) -> None:
         await self._volumes.copy(guest_id, number, target, progress)
 
+    async def make_seed(self, guest_id: str, texts: Mapping[str, str]) -> None:
+        await self._volumes.make_seed(guest_id, texts)
+
     async def define(self, guest_id: str, spec: MachineSpec) -> None:
         """Also redefines: the new definition is used from the next start on."""
         require_guest_id(guest_id)

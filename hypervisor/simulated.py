@@ -10,7 +10,7 @@ happens behind a cell's back are ``simulated_machine``'s.
 
 import socket
 import struct
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +20,7 @@ import anyio.lowlevel
 from nano.domain.errors import HostError
 from nano.domain.machine import MachineSpec
 from nano.hypervisor.changes import Changes
-from nano.hypervisor.domain_xml import volume_name
+from nano.hypervisor.domain_xml import seed_name, volume_name
 from nano.hypervisor.host import (
     DOMAIN_WRONG_STATE,
     AgentReport,
@@ -37,6 +37,7 @@ from nano.hypervisor.simulated_monitor import SimulatedMonitor
 from nano.hypervisor.volumes import require_guest_id
 
 BLANK_BYTES: Final = 196_624  # what a blank 1 GiB qcow2 of qemu-img takes
+SEED_BYTES: Final = 60 << 10
 BANNER: Final = b"RFB 003.008\n"
 
 
@@ -87,6 +88,11 @@ class SimulatedHost(SimulatedMachine):
         await self.enter("copy_disk", guest_id)
         await anyio.Path(target).write_bytes(_empty_qcow2(self.sizes[volume_name(require_guest_id(guest_id), number)]))
         progress(100)
+
+    async def make_seed(self, guest_id: str, texts: Mapping[str, str]) -> None:
+        name = seed_name(require_guest_id(guest_id))
+        await self.enter("make_seed", guest_id)
+        self.take(name, SEED_BYTES + sum(map(len, texts.values())))
 
     async def define(self, guest_id: str, spec: MachineSpec) -> None:
         require_guest_id(guest_id)

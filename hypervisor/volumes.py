@@ -1,4 +1,4 @@
-"""The qcow2 files of a host's guests, in one folder.
+"""The qcow2 files of a host's guests, and their cloud-init seeds, in one folder.
 
 Invariants: a file under its final name is complete (it is made as ``….part`` and renamed when whole and on disk), and
 an existing one is never overwritten: making what exists succeeds and leaves it as it is. What a failed or cancelled
@@ -16,7 +16,7 @@ import logging
 import os
 import re
 import struct
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -25,7 +25,7 @@ import anyio
 from nano.domain.errors import DiskFull, HostError
 from nano.domain.machine import MachineSpec
 from nano.hypervisor.blocking_calls import BlockingCalls
-from nano.hypervisor.domain_xml import volume_name
+from nano.hypervisor.domain_xml import seed_name, volume_name
 from nano.hypervisor.host import INVALID_GUEST_ID, Progress
 from nano.hypervisor.qcow2_header import backing_file
 from nano.hypervisor.qemu_img import QemuImg
@@ -39,7 +39,7 @@ CLUSTER: Final = 1 << 16
 PART: Final = ".part"
 QCOW2_HEAD: Final = struct.Struct(">4sIQIIQ")  # magic, version, backing file's place and length, cluster bits, size
 _GUEST: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_VOLUME: Final = re.compile(rf"({_GUEST.pattern})_\d{{1,2}}\.qcow2(\.part)?")
+_VOLUME: Final = re.compile(rf"({_GUEST.pattern})_(?:\d{{1,2}}\.qcow2|seed\.iso)(\.part)?")
 
 
 class Blank(NamedTuple):
@@ -94,6 +94,18 @@ class Volumes:
             raise
         progress(100)
 
+    async def make_seed(self, guest_id: str, texts: Mapping[str, str]) -> None:
+        """The guest's cloud-init seed; one that is there is replaced. Raises DiskFull, HostError."""
+        path = self.folder / seed_name(require_guest_id(guest_id))
+
+        def write() -> None:
+            from nano.hypervisor.seed import seed_iso  # few guests have one
+
+            with _disk_full(self.folder):
+                _write_secret(path.with_name(path.name + PART), path, seed_iso(texts))
+
+        await self._calls.run(write, what="Making the seed")
+
     async def remove(self, guest_id: str) -> list[str]:
         """Names of the files removed, finished or not."""
         require_guest_id(guest_id)
@@ -113,7 +125,7 @@ class Volumes:
         require_guest_id(guest_id)
 
         def read() -> dict[int, int]:
-            whole = (path for path in self._files(guest_id) if path.suffix != PART)
+            whole = (path for path in self._files(guest_id) if path.suffix == ".qcow2")
             with _disk_full(self.folder):
                 return {int(path.stem.rpartition("_")[2]): _virtual_size(path) for path in whole}
 
@@ -235,6 +247,20 @@ def _settle(part: Path, path: Path) -> None:
         os.close(descriptor)
     os.link(part, path)
     part.unlink()
+    _sync_folder(path.parent)
+
+
+def _write_secret(part: Path, path: Path, data: bytes) -> None:
+    """A whole file for this user alone; libvirt gives it to QEMU while the guest runs."""
+    try:
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
     _sync_folder(path.parent)
 
 

@@ -81,8 +81,11 @@ class GuestOrder(Message, frozen=True):
 
 
 class CreateDomain(GuestOrder, frozen=True, tag="domain.create"):
+    """``seed``: the texts of its cloud-init seed by file name, secrets in clear; never journaled."""
+
     spec: MachineSpec
     source: ImageSource | None = None
+    seed: dict[str, str] = {}
 
 
 class RemoveDomain(GuestOrder, frozen=True, tag="domain.remove"):

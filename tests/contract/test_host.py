@@ -111,6 +111,18 @@ async def test_volumes_come_once_and_go(host: Host) -> None:
     assert await host.volumes() == []
 
 
+async def test_a_seed_goes_with_the_volumes(host: Host) -> None:
+    for texts in ({"meta-data": "a", "user-data": "b" * 5000}, {"meta-data": "again"}):
+        await host.make_seed(GUEST, texts)
+    await host.make_volumes(GUEST, SPEC, None, nobody_asks)
+    assert await host.remove_volumes(GUEST) == [f"{GUEST}_{name}" for name in ("0.qcow2", "1.qcow2", "seed.iso")]
+    await host.make_seed(GUEST, {"meta-data": "alone"})
+    assert await host.volumes() == [GUEST], "an orphan is seen"
+    assert await host.remove_volumes(GUEST) == [f"{GUEST}_seed.iso"]
+    with pytest.raises(HostError):
+        await host.make_seed("../../etc/passwd", {"meta-data": "x"})
+
+
 async def test_what_does_not_exist_is_missing(host: Host) -> None:
     for attempt in (host.start(GUEST), host.shutdown(GUEST), host.reboot(GUEST), host.reset(GUEST), host.agent(GUEST)):
         with pytest.raises(HostError) as refusal:

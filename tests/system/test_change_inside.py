@@ -1,18 +1,15 @@
 """Changes of a running guest as its own system sees them: a real Linux under emulation, asked through its agent."""
 
-import base64
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import libvirt
-import libvirt_qemu
 import pytest
 
 from nano.hypervisor import local_libvirtd
 from nano.hypervisor.bridge import ensure_bridge, remove_bridge
 from nano.tools.guest_image.builder import cache_folder, ensure_image
+from nano.tools.testbed.inside import Inside
 from nano.tools.testbed.zone import Zone, until
 
 pytestmark = pytest.mark.timeout(280)
@@ -33,27 +30,7 @@ def zone(private_libvirtd: Path, tmp_path_factory: pytest.TempPathFactory) -> It
         remove_bridge(BRIDGE)
 
 
-class Inside:
-    def __init__(self, zone: Zone, guest_id: str) -> None:
-        self._connection = libvirt.open(zone.uri)
-        self.domain = self._connection.lookupByUUIDString(guest_id)
-
-    def ask(self, execute: str, **arguments: Any) -> Any:
-        command = json.dumps({"execute": execute, "arguments": arguments})
-        return json.loads(libvirt_qemu.qemuAgentCommand(self.domain, command, 20, 0))["return"]
-
-    def run(self, script: str) -> str:
-        """What a shell inside says to this."""
-        pid = self.ask("guest-exec", path="/bin/sh", arg=["-c", script], **{"capture-output": True})["pid"]
-        ended: dict[str, Any] = {}
-
-        def over() -> bool:
-            ended.update(self.ask("guest-exec-status", pid=pid))
-            return bool(ended["exited"])
-
-        until(over, script)
-        return base64.b64decode(ended.get("out-data", "")).decode().strip()
-
+class Disks(Inside):
     def size_of(self, disk: int) -> int:
         """By its place on the bus: Linux names disks in the order in which it finds them."""
         return int(self.run(f"cat /sys/bus/scsi/devices/*:0:0:{disk}/block/*/size") or "0") * 512
@@ -68,18 +45,18 @@ class Inside:
 
 
 @pytest.fixture
-def inside(zone: Zone) -> Iterator[Inside]:
+def inside(zone: Zone) -> Iterator[Disks]:
     words = ("--memory", "128MiB", "--disk", "256MiB", "--disk", "8MiB", "--image", "tiny")
     zone.ctl("guest", "create", "web", *words, "--wait")
     zone.ctl("guest", "set", "web", "--cores-max", "3", "--memory-max", "192MiB", "--wait")
     zone.ctl("guest", "start", "web", "--wait")
     until(lambda: zone.guest("web")["agent"], "the agent answers", 120)
-    yield Inside(zone, zone.guest("web")["id"])
+    yield Disks(zone, zone.guest("web")["id"])
     zone.ctl("guest", "delete", "web", "--force", "--wait")
     zone.check()
 
 
-def test_what_a_running_system_sees_of_its_changes(zone: Zone, inside: Inside) -> None:
+def test_what_a_running_system_sees_of_its_changes(zone: Zone, inside: Disks) -> None:
     def change(*words: str) -> Any:
         row = zone.ctl("guest", *words, "--wait")
         assert row["pending"] == [], row["pending"]

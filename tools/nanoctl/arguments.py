@@ -5,6 +5,7 @@ Sizes take MiB and GiB and become bytes. What is left out is not sent, so defaul
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from types import UnionType
 from typing import Any, Final, Literal, NamedTuple, Union, get_args, get_origin
 
@@ -72,6 +73,7 @@ HELP: Final[dict[str, str]] = {
     "guest": "name or id of the guest",
     "image": "disk image, by name or id",
     "template": "system template, by name or id",
+    "cloud_init": "for its first start: user, password, ssh_keys, host_name, data_path, user_data … ; @FILE reads a file",
     "admin": "the account that administers such a system",
     "operating_system": "linux or windows",
     "media": "media image, by name or id",
@@ -147,10 +149,14 @@ def _option(field: msgspec.structs.FieldInfo) -> Argument:
     name = field.name
     spelled = f"--{SPELLED.get(name, name).replace('_', '-')}"
     kind, metavar = _kind_of(field)
-    values = get_args(_declared(field)) if kind == "choice" else ()
+    values = get_args(_declared(field)) if kind == "choice" else _lists(field) if kind == "pairs" else ()
     return Argument(
         name, (spelled,), HELP.get(name, name), metavar, kind, COMPLETES.get(name, ""), _required(field), values
     )
+
+
+def _lists(field: msgspec.structs.FieldInfo) -> tuple[str, ...]:
+    return tuple([part.name for part in msgspec.structs.fields(_declared(field)) if get_origin(part.type) is tuple])
 
 
 def _required(field: msgspec.structs.FieldInfo) -> bool:
@@ -217,8 +223,27 @@ def fields_in(namespace: argparse.Namespace, arguments: tuple[Argument, ...]) ->
     given: dict[str, Any] = {}
     for argument in arguments:
         if (value := getattr(namespace, argument.attribute, None)) is not None:
-            given[argument.field] = dict(value) if argument.kind == "pairs" else value
+            given[argument.field] = _gathered(value, argument.values) if argument.kind == "pairs" else value
     return given
+
+
+def _gathered(pairs: list[tuple[str, str]], lists: tuple[str, ...]) -> dict[str, Any]:
+    """An object of KEY=VALUE words; keys in ``lists`` may come again, and a value "@FILE" is what the file holds."""
+    found: dict[str, Any] = {}
+    for name, told in pairs:
+        value = _from_file(told[1:]) if told.startswith("@") else told
+        if name in lists:
+            found.setdefault(name, []).extend([value] if told == value else value.splitlines())
+        else:
+            found[name] = value if "\n" in value.strip() else value.rstrip("\n")
+    return found
+
+
+def _from_file(name: str) -> str:
+    try:
+        return Path(name).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Invalid(f"{name} can't be read: {error}.", code="unreadable_file", hint="Name a file of text.") from error
 
 
 def read_size(text: str) -> int:

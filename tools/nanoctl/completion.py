@@ -170,7 +170,7 @@ def _words_of(plain: list[str], given: dict[str, str], open_api: "Callable[[dict
 def _of(
     argument: Argument, plain: list[str], given: dict[str, str], open_api: "Callable[[dict[str, str]], Api]"
 ) -> list[str]:
-    if argument.values:
+    if argument.kind == "choice":
         return [*argument.values]
     if argument.field == "state":
         return [*STATES.get(plain[0], ())]

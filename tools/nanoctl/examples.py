@@ -7,7 +7,7 @@ EXAMPLES: Final[dict[str, tuple[str, str]]] = {
     "guest show": ("guest show web", "guest show web -o json"),
     "guest create": (
         "guest create web --cores 2 --memory 2GiB --disk 10GiB --image debian12 --start",
-        "guest create test --memory 128MiB --disk 64MiB --dry-run",
+        "guest create db --template General --memory 1GiB --disk 8GiB --disk 20GiB --cloud-init ssh_keys=@id.pub",
     ),
     "guest start": ("guest start web", "guest start web --no-wait"),
     "guest stop": ("guest stop web", "guest stop web --timeout 60"),

@@ -19,6 +19,7 @@ from nano.cell.image_cache import ImageCache
 from nano.core.core import Core
 from nano.core.image_store import ImageStore
 from nano.core.trust import CellTrust
+from nano.core.vault import Vault
 from nano.domain.errors import NanoError
 from nano.domain.image import Image
 from nano.domain.site import Site
@@ -38,6 +39,7 @@ from nano.transports.messages import Hello, ImageSource, Message, Welcome
 from nano.transports.trust import MemoryPinStore, PinnedCore
 
 DOMAIN = "bed"
+VAULT = Vault(bytes(32))  # a key that everybody knows: nothing here is secret
 
 
 def numbered_ids(seed: int) -> Callable[[], str]:
@@ -104,6 +106,7 @@ class Bed:
                 clock=self.clock,
                 source=_source,
                 images=ImageStore(self.folder / "core" / "images"),
+                vault=VAULT,
                 generation=str(self._starts),
                 upkeep=self.upkeep,
             )

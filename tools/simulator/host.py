@@ -7,7 +7,7 @@ process is killed. A call that "hangs" ends with ``hypervisor_timeout`` as the r
 
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from random import Random
 from typing import Final, TypeVar
@@ -76,6 +76,9 @@ class HostConnection:
 
     async def domains(self) -> list[DomainView]:
         return await self._call(self._machine.domains)
+
+    async def make_seed(self, guest_id: str, texts: Mapping[str, str]) -> None:
+        await self._call(lambda: self._machine.make_seed(guest_id, texts))
 
     async def make_volumes(self, guest_id: str, spec: MachineSpec, image: Path | None, progress: Progress) -> None:
         left = self._making.setdefault(guest_id, {})

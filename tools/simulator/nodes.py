@@ -18,6 +18,7 @@ from nano.cell.cell import CellNode
 from nano.cell.image_cache import ImageCache, Progress
 from nano.core.core import Core
 from nano.core.image_store import ImageStore
+from nano.core.vault import Vault
 from nano.domain.errors import HostError
 from nano.domain.image import Image
 from nano.domain.office import Office
@@ -53,6 +54,7 @@ async def open_core(process: "Process", ledger: Ledger) -> AsyncIterator[Node]:
         clock=machine.clock,
         source=_source,
         images=ImageStore(machine.folder / "kept"),
+        vault=Vault(bytes(32)),
         generation=str(machine.starts),
     )
     api = make_app(core, CREDENTIALS, clock=machine.clock)

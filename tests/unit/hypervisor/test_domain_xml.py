@@ -45,6 +45,8 @@ CASES: dict[str, tuple[MachineSpec, Place]] = {
     "windows-2012": (spec(disk="sata", network="e1000"), KVM),
     "general": (spec(disk="sata", network="rtl8139", usb=""), KVM),
     "legacy-ide-five-disks": (spec(disks=(GIBI,) * 5, **LEGACY), KVM),
+    "seed": (msgspec.structs.replace(spec(), seed=True), KVM),
+    "seed-ide": (msgspec.structs.replace(spec(**LEGACY), seed=True), KVM),
     "no-display": (spec(display="none"), KVM),
     "limits": (
         msgspec.structs.replace(

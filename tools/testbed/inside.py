@@ -1,0 +1,32 @@
+"""Inside: a running guest of a test, asked through its agent for what its own system sees."""
+
+import base64
+import json
+from typing import Any
+
+import libvirt
+import libvirt_qemu  # type: ignore[import-untyped]
+
+from nano.tools.testbed.zone import Zone, until
+
+
+class Inside:
+    def __init__(self, zone: Zone, guest_id: str) -> None:
+        self._connection = libvirt.open(zone.uri)
+        self.domain = self._connection.lookupByUUIDString(guest_id)
+
+    def ask(self, execute: str, **arguments: Any) -> Any:
+        command = json.dumps({"execute": execute, "arguments": arguments})
+        return json.loads(libvirt_qemu.qemuAgentCommand(self.domain, command, 20, 0))["return"]
+
+    def run(self, script: str) -> str:
+        """What a shell inside says to this."""
+        pid = self.ask("guest-exec", path="/bin/sh", arg=["-c", script], **{"capture-output": True})["pid"]
+        ended: dict[str, Any] = {}
+
+        def over() -> bool:
+            ended.update(self.ask("guest-exec-status", pid=pid))
+            return bool(ended["exited"])
+
+        until(over, script)
+        return base64.b64decode(ended.get("out-data", "")).decode().strip()
