@@ -10,8 +10,10 @@ import anyio
 from nano.cell.change_work import ChangeWork
 from nano.cell.image_cache import ImageCache
 from nano.cell.image_work import ImageWork, SendFile, no_way
+from nano.cell.inspector import Inspector
 from nano.cell.offer import CellOffer
 from nano.cell.orders import OrderDesk
+from nano.cell.repair_work import RepairWork
 from nano.cell.sampler import Sampler
 from nano.cell.watch import Watch
 from nano.cell.work import Work
@@ -43,13 +45,18 @@ class CellNode:
         self.site = site
         self.ledger = ledger
         self.host = host
-        work, change = Work(site, host, images, ledger.feed), ChangeWork(site, host, images)
-        self._desk = OrderDesk(ledger, site, work, change, ImageWork(site, host, outgoing, send))
+        families = (
+            Work(site, host, images, ledger.feed),
+            ChangeWork(site, host, images),
+            RepairWork(site, host),
+            ImageWork(site, host, outgoing, send),
+        )
+        self._desk = OrderDesk(ledger, site, *families)
         self._watch = Watch(ledger, site, host, self._desk)
         self._sampler = Sampler(host, site, now)
         self.health = NodeHealth("cell", name, ledger, clock=clock, upkeep=upkeep, more=self._hypervisor)
         self._sampler.changed = self.health.look
-        self.offer = CellOffer(self._desk, ledger.feed, self._sampler, host, self.health)
+        self.offer = CellOffer(self._desk, ledger.feed, self._sampler, host, self.health, Inspector(site, host))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -7,6 +7,7 @@ import anyio
 import msgspec
 from anyio.abc import SocketStream
 
+from nano.cell.inspector import Inspector
 from nano.cell.orders import OrderDesk
 from nano.cell.sampler import Sampler
 from nano.domain.errors import Unknown
@@ -16,12 +17,14 @@ from nano.journal.feed import Feed
 from nano.journal.health import NodeHealth
 from nano.transports.link import Link, Pipe
 from nano.transports.messages import (
+    AskInspection,
     AskProgress,
     AskScreen,
     CancelCommand,
     FollowLog,
     HealthIs,
     Heartbeat,
+    InspectionIs,
     LogBatch,
     LoggedFact,
     Message,
@@ -51,12 +54,15 @@ class SocketPipe:
 
 
 class CellOffer:
-    def __init__(self, desk: OrderDesk, feed: Feed, sampler: Sampler, host: Host, health: NodeHealth) -> None:
+    def __init__(
+        self, desk: OrderDesk, feed: Feed, sampler: Sampler, host: Host, health: NodeHealth, inspector: Inspector
+    ) -> None:
         self._desk = desk
         self._feed = feed
         self._sampler = sampler
         self._host = host
         self._health = health
+        self._inspector = inspector
 
     async def on_request(self, link: Link, message: Message) -> Message:  # noqa: ARG002
         if isinstance(message, Ping):
@@ -66,6 +72,8 @@ class CellOffer:
             return Ok()
         if isinstance(message, AskScreen):
             return ScreenIs(await self._host.monitor.screenshot(message.guest_id))
+        if isinstance(message, AskInspection):
+            return InspectionIs(await self._inspector.look())
         return await self._desk.take(message)
 
     def on_follow(self, link: Link, message: Message) -> AsyncIterator[Message]:  # noqa: ARG002

@@ -18,7 +18,9 @@ from nano.core.guest_steps import GuestSteps
 from nano.core.guest_work import GuestWork, Serve
 from nano.core.image_store import ImageStore
 from nano.core.images import ImageWork, UploadUrl
+from nano.core.inspector import Inspector
 from nano.core.past import Past
+from nano.core.repair_work import RepairWork
 from nano.core.screens import Screen, ScreenDesk
 from nano.core.uploads import UploadDesk
 from nano.core.usage import UsageBoard
@@ -65,6 +67,7 @@ class Core:
         self.past = Past(ledger, generation)
         self.alarms = AlarmDesk(name, ledger, zone, self.views, clock, upkeep)
         self.cells = CellDesk(ledger, zone, self.usage, self.alarms)
+        self.inspector = Inspector(zone, self.cells)
         zone.loads = self.usage.loads
         self._screens = ScreenDesk(self._take_screen, anyio.current_time)
         tell = self.views.set_progress
@@ -75,6 +78,7 @@ class Core:
         families = (
             GuestWork(steps, source, vault),
             ChangeWork(steps, source),
+            RepairWork(steps),
             BatchWork(zone, ledger.feed),
             self._image_work,
         )

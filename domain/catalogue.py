@@ -14,7 +14,9 @@ from nano.domain import guest_about as ga
 from nano.domain import guest_change as gx
 from nano.domain import guest_commands as gc
 from nano.domain import guest_devices as gd
+from nano.domain import guest_repair as gr
 from nano.domain import image_commands as ic
+from nano.domain import orphan as orp
 from nano.domain import task as ta
 from nano.domain import template as te
 from nano.domain.facts import Command
@@ -83,6 +85,7 @@ COMMANDS: Final[tuple[CommandEntry, ...]] = (
         "guest.force_reboot", gc.ForceRebootGuest, "POST", "/guests/{guest}/force-reboot", "operate", "guest", work=True
     ),
     CommandEntry("guest.redefine", gc.RedefineGuest, "POST", "/guests/{guest}/redefine", "operate", "guest", work=True),
+    CommandEntry("guest.repair", gr.RepairGuest, "POST", "/guests/{guest}/repair", "operate", "guest", work=True),
     CommandEntry("guest.set", gx.SetGuest, "PATCH", "/guests/{guest}", "operate", "guest", work=True),
     CommandEntry("guest.describe", ga.DescribeGuest, "PATCH", "/guests/{guest}/description", "operate", "guest"),
     CommandEntry("guest.protect", ga.ProtectGuest, "POST", "/guests/{guest}/protect", "operate", "guest"),
@@ -115,6 +118,7 @@ COMMANDS: Final[tuple[CommandEntry, ...]] = (
     CommandEntry("media.finish_upload", ic.FinishMediaUpload, "POST", "/media/{media}/finish", "operate", "media"),
     CommandEntry("media.edit", ic.EditMedia, "PATCH", "/media/{media}", "operate", "media"),
     CommandEntry("media.delete", ic.DeleteMedia, "DELETE", "/media/{media}", "operate", "media"),
+    CommandEntry("orphans.remove", orp.RemoveOrphan, "POST", "/orphans/remove", "administer", "cell", work=True),
     CommandEntry("task.cancel", ta.CancelTask, "POST", "/tasks/{task}/cancel", "operate", "task"),
 )
 
@@ -201,6 +205,8 @@ QUERIES: Final[tuple[QueryEntry, ...]] = (
         parameters=(*_LIST, "severity", "code", "node", "resource"),
     ),
     QueryEntry("backup.list", "/backups", "backup", "List every node's last and next backup.", parameters=_LIST),
+    QueryEntry("drift.list", "/drift", "", "List where hosts are not as the journals say, asking every cell now."),
+    QueryEntry("orphans.list", "/orphans", "", "List what Nano made on hosts and nobody owns, asking every cell now."),
     QueryEntry("event.follow", "/events", "", "Follow changes as server-sent events.", parameters=("kinds",)),
 )
 

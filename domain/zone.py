@@ -20,8 +20,10 @@ from nano.domain import guest_change as gx
 from nano.domain import guest_commands as gc
 from nano.domain import guest_devices as gd
 from nano.domain import guest_hold as gh
+from nano.domain import guest_repair as gr
 from nano.domain import image as im
 from nano.domain import image_commands as ic
+from nano.domain import orphan as orp
 from nano.domain import report as rp
 from nano.domain import task as ta
 from nano.domain import task_items as ti
@@ -126,6 +128,8 @@ ZONE_RULES: Final = Rules.joined(
     gx.RULES,
     gd.RULES,
     ga.RULES,
+    gr.RULES,
+    orp.RULES,
     ba.RULES,
     rp.RULES,
     ta.RULES,

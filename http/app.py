@@ -177,6 +177,8 @@ class Api:
             "zone.show": overview.zone,
             "usage.show": overview.usage,
             "guest.screenshot": make_screenshot(self.core),
+            "drift.list": overview.drift,
+            "orphans.list": overview.orphans,
         }
         routes = [
             Route("openapi.show", "GET", f"{PREFIX}/openapi.json", "read", openapi),

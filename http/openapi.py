@@ -14,7 +14,7 @@ from nano.domain.placement import Verdict
 from nano.http.console import ConsoleToken
 from nano.http.events import ChangeEvent
 from nano.http.lists import ROWS
-from nano.http.overview import Health, ZoneRow
+from nano.http.overview import DriftList, Health, OrphanList, ZoneRow
 from nano.http.problems import CONTENT_TYPE, ProblemDocument
 from nano.http.routing import PREFIX
 from nano.http.transfers import UPLOADABLE, Received
@@ -30,7 +30,8 @@ _ERRORS: Final = (400, 401, 403, 404, 405, 409, 412, 413, 422, 503)
 
 def describe(version: str) -> bytes:
     """The document as JSON."""
-    others = (Verdict, Received, ConsoleToken, ZoneRow, Health, ProblemDocument, ChangeEvent)
+    told = (ZoneRow, DriftList, OrphanList, Health)
+    others = (Verdict, Received, ConsoleToken, *told, ProblemDocument, ChangeEvent)
     types = [*ROWS.values(), *others, *(entry.command for entry in COMMANDS)]
     _, schemas = msgspec.json.schema_components(types, ref_template=_REF)
     for entry in COMMANDS:
@@ -171,6 +172,8 @@ def _query_schema(entry: QueryEntry) -> dict[str, Any]:
         return _ref(Verdict)
     if entry.name == "guest.screenshot":
         return {"type": "string", "format": "binary"}
+    if entry.name in ("drift.list", "orphans.list"):
+        return _ref(DriftList if entry.name == "drift.list" else OrphanList)
     if verb == "show" and entry.kind:
         return _ref(ROWS[entry.kind])
     if verb == "list" and entry.kind:

@@ -1,6 +1,7 @@
 """Queries about the zone as a whole: what there is, what it is doing, where a guest would go, whether Core is well."""
 
 from collections import Counter
+from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,7 @@ import msgspec
 
 from nano.domain.catalogue import AT
 from nano.domain.errors import JournalError
+from nano.domain.inspection import DriftRow, OrphanRow, Unasked
 from nano.domain.machine import CORES_MAX, DISK_MAX, MEMORY_MAX
 from nano.domain.naming import parse_size
 from nano.domain.placement import Need, Verdict, place
@@ -21,6 +23,7 @@ from nano.projections.zone_views import ZoneViews
 
 if TYPE_CHECKING:
     from nano.core.core import Core
+    from nano.core.inspector import Findings
 
 PLACEMENT_PARAMETERS = ("pool", "cores", "memory", "disk")
 
@@ -48,6 +51,18 @@ class ZoneRow(msgspec.Struct, frozen=True, kw_only=True):
     cores_promised: int
     memory_promised: int
     disk_promised: int
+
+
+class DriftList(msgspec.Struct, frozen=True):
+    """``unasked``: cells that could not be asked, so nothing is known of them."""
+
+    items: tuple[DriftRow, ...]
+    unasked: tuple[Unasked, ...]
+
+
+class OrphanList(msgspec.Struct, frozen=True):
+    items: tuple[OrphanRow, ...]
+    unasked: tuple[Unasked, ...]
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -133,6 +148,19 @@ class Overview:
             return _answer(verdict, seen.position)
 
         return await core.past.look(parse_moment(values[AT]), answer_from)
+
+    async def drift(self, request: Request) -> Answer:
+        return await self._inspected(request, lambda found: DriftList(found.drift, found.unasked))
+
+    async def orphans(self, request: Request) -> Answer:
+        return await self._inspected(request, lambda found: OrphanList(found.orphans, found.unasked))
+
+    async def _inspected(self, request: Request, answer: "Callable[[Findings], DriftList | OrphanList]") -> Answer:
+        """Asked of the cells now. Raises Invalid(no_past): hosts are looked at, not recorded."""
+        refuse_past(request.query, "Hosts are looked at as they are now")
+        decode_query(request.query, ())
+        body = msgspec.json.encode(answer(await self._core.inspector.look()))
+        return json_answer(body, 200, (b"cache-control", b"no-store"), position_header(self._core.views.position))
 
     async def health(self, request: Request) -> Answer:
         """Raises JournalError when Core can't record facts any more."""

@@ -16,7 +16,9 @@ from typing import Final, NamedTuple, Protocol
 import msgspec
 
 from nano.domain.errors import HostError
+from nano.domain.inspection import Deviation
 from nano.domain.machine import MachineSpec, NetworkLimits
+from nano.hypervisor.drift import deviations
 from nano.hypervisor.host import ABILITY_MISSING, DOMAIN_WRONG_STATE, HYPERVISOR_UNREACHABLE, Progress
 from nano.hypervisor.metadata import spec_digest
 from nano.hypervisor.shape import Difference, Shape, differences
@@ -36,6 +38,8 @@ class ChangeParts(Protocol):
     async def defined(self, guest_id: str) -> Shape:
         """What the domain starts as the next time. Raises HostError(domain_missing, domain_foreign)."""
         ...
+
+    async def autostart(self, guest_id: str) -> bool: ...
 
     async def running(self, guest_id: str) -> Shape | None:
         """What it runs as; None when it does not run."""
@@ -83,6 +87,14 @@ class Changes:
     async def volume_sizes(self, guest_id: str) -> dict[int, int]:
         """Number -> bytes that the guest sees, of every whole volume of the guest."""
         return await self._parts.volume_sizes(guest_id)
+
+    async def deviations(self, guest_id: str, spec: MachineSpec, pending: Collection[str]) -> tuple[Deviation, ...]:
+        """Where the domain is not what the spec says (``drift``). ``pending``: what waits for its next start."""
+        return await deviations(self._parts, guest_id, spec, pending)
+
+    async def remove_volume(self, guest_id: str, number: int) -> list[str]:
+        """A volume that the guest does not have; names of the files removed."""
+        return await self._parts.drop_volumes(guest_id, (number,))
 
     async def apply(
         self, guest_id: str, before: MachineSpec, spec: MachineSpec, image: Path | None, progress: Progress

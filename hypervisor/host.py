@@ -153,6 +153,10 @@ class Host(Protocol):
         """Guest ids that own at least one volume file here."""
         ...
 
+    async def volume_files(self) -> list[str]:
+        """Names of the volume files here, each once; one that is not finished by the name it is to get."""
+        ...
+
     async def sample(self) -> HostSample: ...
 
     async def agent(self, guest_id: str) -> AgentReport | None:

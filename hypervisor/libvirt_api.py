@@ -229,6 +229,10 @@ class Connection:
             if bool(domain.autostart()) != autostart:
                 domain.setAutostart(int(autostart))
 
+    def autostart(self, uuid: str) -> bool:
+        with translated("Reading the definition"):
+            return bool(self.domain(uuid).autostart())
+
     def create(self, uuid: str) -> None:
         with translated("Starting the domain"):
             self.domain(uuid).create()

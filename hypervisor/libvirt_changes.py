@@ -32,6 +32,10 @@ class LibvirtChanges:
             lambda c: live_calls.defined_shape(c, guest_id), what="Reading the definition"
         )
 
+    async def autostart(self, guest_id: str) -> bool:
+        await self._own.get(guest_id)
+        return await self._connection.run(lambda c: c.autostart(guest_id), what="Reading the definition")
+
     async def running(self, guest_id: str) -> Shape | None:
         await self._own.get(guest_id)
         return await self._connection.run(

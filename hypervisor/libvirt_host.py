@@ -183,6 +183,9 @@ class LibvirtHost:
     async def volumes(self) -> list[str]:
         return await self._volumes.owners()
 
+    async def volume_files(self) -> list[str]:
+        return await self._volumes.names()
+
     async def sample(self) -> HostSample:
         records = await self._connection.run(Connection.stats, what="Reading statistics")
         guests = []

@@ -161,6 +161,10 @@ class SimulatedHost(SimulatedMachine):
         await self.enter("volumes")
         return sorted({name.rpartition("_")[0] for name in self.files})
 
+    async def volume_files(self) -> list[str]:
+        await self.enter("volume_files")
+        return sorted(self.files)
+
     async def sample(self) -> HostSample:
         await self.enter("sample")
         now = self.now()

@@ -29,6 +29,9 @@ class SimulatedChanges:
         await self._host.enter("defined", guest_id)
         return self.wanted(guest_id, self._host.ours(guest_id).spec)
 
+    async def autostart(self, guest_id: str) -> bool:
+        return self._host.ours(guest_id).spec.autostart
+
     async def running(self, guest_id: str) -> Shape | None:
         await self._host.enter("running", guest_id)
         live = self._host.ours(guest_id).live

@@ -148,6 +148,14 @@ class Volumes:
     async def owners(self) -> list[str]:
         return await self._calls.run(lambda: sorted({guest for guest, _ in self._all()}), what="Listing volumes")
 
+    async def names(self) -> list[str]:
+        """Of every volume, each once; an unfinished one by the name it is to get."""
+
+        def read() -> list[str]:
+            return sorted({path.name.removesuffix(PART) for _, path in self._all()})
+
+        return await self._calls.run(read, what="Listing volumes")
+
     def _files(self, guest_id: str) -> list[Path]:
         return [path for guest, path in self._all() if guest == guest_id]
 

@@ -11,6 +11,7 @@ import msgspec
 from nano.domain.alarm import Alarm
 from nano.domain.backup_state import BackupState
 from nano.domain.facts import Event
+from nano.domain.inspection import Inspection
 from nano.domain.machine import MachineSpec
 
 
@@ -116,6 +117,24 @@ class SendDisk(GuestOrder, frozen=True, tag="domain.send_disk"):
     Answered with its SHA-256 for detail."""
 
     url: str
+
+
+class RepairDomain(GuestOrder, frozen=True, tag="domain.repair"):
+    """Make it what the cell's journal says it is, as far as that is safe."""
+
+
+class RemoveVolume(GuestOrder, frozen=True, tag="volume.remove"):
+    """Remove a volume file that no disk of the guest is, by its number."""
+
+    number: int
+
+
+class AskInspection(Message, frozen=True, tag="inspection.ask"):
+    """Look at everything of Nano's on your host, and tell what is not as your journal says."""
+
+
+class InspectionIs(Message, frozen=True, tag="inspection.is"):
+    found: Inspection
 
 
 class AskProgress(Message, frozen=True, tag="progress.ask"):

@@ -71,6 +71,7 @@ HELP: Final[dict[str, str]] = {
     "pool": "compute pool",
     "cell": "cell",
     "guest": "name or id of the guest",
+    "orphan": "id of the orphan, as the list has it",
     "image": "disk image, by name or id",
     "template": "system template, by name or id",
     "cloud_init": "for its first start: user, password, ssh_keys, host_name, data_path, user_data … ; @FILE reads a file",
@@ -127,7 +128,7 @@ COMPLETES: Final = {
 }
 
 
-BARE: Final = ("name", "path", "prefix", "guests")  # what a command is about stands without an option
+BARE: Final = ("name", "path", "prefix", "guests", "orphan")  # what a command is about stands without an option
 
 
 def arguments_of(command: type[Command], path: str) -> tuple[Argument, ...]:

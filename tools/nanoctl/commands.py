@@ -50,6 +50,19 @@ def send(session: Session, entry: CommandEntry, fields: Row, namespace: argparse
     return session.api.call(entry.method, path, query=query, body=body or None, headers=headers).value
 
 
+def done(session: Session, answer: Row, timeout_s: float | None) -> Row:
+    """The row of the task that an answer began, when it is done. Raises TaskFailed, DeadlineExceeded, KeyboardInterrupt."""
+    task: Row = answer["task"]
+    with shown(session, [task]) as watcher:
+        row = wait_for(session, [task], answer["position"], timeout_s, watcher)[task["id"]]
+    if row["items"]:
+        _print_batch(session, row)
+    if row["state"] != "done":
+        raise TaskFailed(row)
+    say_end(session, row)
+    return row
+
+
 def after_work(session: Session, answer: Row, namespace: argparse.Namespace) -> int:
     task: Row = answer["task"]
     if not getattr(namespace, "wait", True):
@@ -60,17 +73,10 @@ def after_work(session: Session, answer: Row, namespace: argparse.Namespace) -> 
             session.print_data(answer)
         return OK
     try:
-        with shown(session, [task]) as watcher:
-            ended = wait_for(session, [task], answer["position"], getattr(namespace, "timeout", None), watcher)
+        row = done(session, answer, getattr(namespace, "timeout", None))
     except KeyboardInterrupt:
         say_it_goes_on(session, task)
         return INTERRUPTED
-    row = ended[task["id"]]
-    if row["items"]:
-        _print_batch(session, row)
-    if row["state"] != "done":
-        raise TaskFailed(row)
-    say_end(session, row)
     if not row["items"]:
         _print_resource(session, answer["resource"], row)
     return OK

@@ -14,6 +14,7 @@ EXAMPLES: Final[dict[str, tuple[str, str]]] = {
     "guest force-stop": ("guest force-stop web", "guest force-stop web -o json"),
     "guest reboot": ("guest reboot web", "guest reboot web --no-wait"),
     "guest force-reboot": ("guest force-reboot web", "guest force-reboot web --dry-run"),
+    "guest repair": ("guest repair web", "guest repair web --dry-run"),
     "guest redefine": ("guest redefine web", "guest redefine web --dry-run"),
     "guest set": (
         "guest set web --cores 4 --memory 4GiB --priority high",
@@ -120,6 +121,13 @@ EXAMPLES: Final[dict[str, tuple[str, str]]] = {
         "placement explain --pool fast --cores 1 --memory 512MiB --disk 1GiB -o json",
     ),
     "alarm list": ("alarm list", "alarm list --severity critical -o json"),
+    "drift list": ("drift list", "drift list -o json"),
+    "drift repair": ("drift repair web", "drift repair"),
+    "orphans list": ("orphans list", "orphans list -o json"),
+    "orphans remove": (
+        "orphans remove Cell_1/volume/3f0c9d2e-0000-4000-8000-000000000001_7.qcow2",
+        "orphans remove Cell_1/domain/3f0c9d2e-0000-4000-8000-000000000001 --dry-run",
+    ),
     "backup list": ("backup list", "backup list -o wide"),
     "journal list": ("journal list --limit 20", "journal list --actor admin --type guest.requested"),
     "events": ("events -f", "events -f --kinds guest,task --after 1200 -o json"),

@@ -4,6 +4,7 @@ Every command and query of the catalogue becomes a verb by rule (``guest.force_s
 one needs nothing here. ``run`` names the function that carries a verb out; it is imported when it is chosen.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -22,6 +23,8 @@ NOUNS: Final[dict[str, str]] = {
     "task": "work that takes longer than a request",
     "placement": "where a guest would go",
     "alarm": "what is wrong right now",
+    "drift": "where hosts are not as the journals say",
+    "orphans": "what Nano made on hosts and nobody owns",
     "backup": "backups of the nodes' journals",
     "journal": "everything that happened",
     "events": "what happens now, line by line",
@@ -33,6 +36,7 @@ NOUNS: Final[dict[str, str]] = {
 }
 NOUN_OF_KIND: Final = {"compute_pool": "pool", "zone": "status", "event": "events"}
 KIND_OF_NOUN: Final = {"pool": "compute_pool"}
+DEFAULT_VERB: Final = {"drift": "list", "orphans": "list"}  # of a noun that stands alone
 SINGLE: Final = frozenset({"events", "top", "status", "usage", "api", "completion"})  # nouns that are their own verb
 
 _RUN: Final = "nano.tools.nanoctl"
@@ -107,6 +111,7 @@ def _query(entry: QueryEntry) -> Verb:
     if name == "screenshot":
         asked = (*asked, _PICTURE)
     reader = _READERS.get(name, f"reading:{name}")
+    reader = "drift:run" if noun in DEFAULT_VERB else reader
     reader = "history:journal" if noun == "journal" else reader
     return Verb(noun, name, entry.summary, f"{_RUN}.{reader}", asked, limit, entry)
 
@@ -142,6 +147,17 @@ _OWN: Final = (
             (_FILE,),
         )
         for kind, about in WORDS.items()
+    ),
+    Verb(
+        "drift",
+        "repair",
+        "Make a guest's domain again what the journal says, or those of all that drifted.",
+        f"{_RUN}.drift:repair",
+        (),
+        (
+            Argument("guest", (), "name or id of the guest; without it all that drifted", "GUEST", completes="guest"),
+            _TIMEOUT,
+        ),
     ),
     Verb(
         "status",
@@ -204,6 +220,17 @@ def verbs() -> tuple[Verb, ...]:
     every = [*(_command(entry) for entry in COMMANDS), *made, *_OWN]
     nouns = list(NOUNS)
     return tuple(sorted(every, key=lambda verb: (nouns.index(verb.noun), _rank(verb.name))))
+
+
+def filled_in(words: Sequence[str]) -> list[str]:
+    """The words with the verb of a noun that stands alone: ``drift`` is ``drift list``."""
+    for place, word in enumerate(words):
+        following = words[place + 1] if place + 1 < len(words) else ""
+        if word in DEFAULT_VERB and (not following or (following[0] == "-" and following not in ("-h", "--help"))):
+            return [*words[: place + 1], DEFAULT_VERB[word], *words[place + 1 :]]
+        if word in NOUNS:
+            break
+    return list(words)
 
 
 def find(noun: str, name: str) -> Verb | None:

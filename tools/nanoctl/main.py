@@ -36,9 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(words: Sequence[str], terminal: Terminal, open_api: Callable[[Any], Api] | None = None) -> int:
     """Carry out one command line; ``open_api(namespace)`` makes the connection (tests bring their own)."""
+    from nano.tools.nanoctl.grammar import filled_in
     from nano.tools.nanoctl.parser import build, noun_in
 
-    words = [*words[1:], "--help"] if words[:1] == ["help"] else words or ["--help"]
+    words = [*words[1:], "--help"] if words[:1] == ["help"] else filled_in(words) or ["--help"]
     namespace = build(noun_in(words)).parse_args(words)
     session = Session(terminal, namespace.output or "table", lambda: (open_api or _open)(namespace))
     verb = namespace.chosen

@@ -119,6 +119,9 @@ class HostConnection:
     async def volumes(self) -> list[str]:
         return await self._call(self._machine.volumes)
 
+    async def volume_files(self) -> list[str]:
+        return await self._call(self._machine.volume_files)
+
     async def sample(self) -> HostSample:
         """Every two seconds, so without a delay while nothing is wrong: nothing leans on how long it takes."""
         self._require()

@@ -24,6 +24,10 @@ class ConnectedChanges:
         shape: Shape = await self._call(lambda: self._parts.defined(guest_id))
         return shape
 
+    async def autostart(self, guest_id: str) -> bool:
+        starts: bool = await self._call(lambda: self._parts.autostart(guest_id))
+        return starts
+
     async def running(self, guest_id: str) -> Shape | None:
         shape: Shape | None = await self._call(lambda: self._parts.running(guest_id))
         return shape

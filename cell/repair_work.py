@@ -1,0 +1,78 @@
+"""Repairing what drifted: a domain made again what the journal says, and volumes that belong to nobody removed.
+
+A repair does only what is safe: what would cut a disk, or needs a file that is gone, is refused by name. Both orders look
+at the host anew when they act, and again after a restart.
+"""
+
+from collections.abc import Mapping
+
+from nano.cell.handlers import Handler, Tell
+from nano.domain.errors import HostError, Unknown
+from nano.domain.host_domain import CloseOrder, DomainChanged, DomainRedefined, HostDomain, TakeOrder
+from nano.domain.order import Order
+from nano.domain.site import Site
+from nano.hypervisor.host import Host
+from nano.transports.messages import GuestOrder, RemoveVolume, RepairDomain
+
+
+class RepairWork:
+    def __init__(self, site: Site, host: Host) -> None:
+        self._site = site
+        self._host = host
+
+    def handlers(self) -> Mapping[type[GuestOrder], Handler]:
+        return {
+            RepairDomain: Handler(
+                "repair", self.repair, resume=lambda order: self._repair(order.id, order.guest_id, _nobody_asks)
+            ),
+            RemoveVolume: Handler(
+                "remove_volume", self.remove_volume, take=_take_remove_volume, resume=self._resume_remove_volume
+            ),
+        }
+
+    async def repair(self, order: RepairDomain, tell: Tell) -> CloseOrder:
+        return await self._repair(order.command_id, order.guest_id, tell)
+
+    async def _repair(self, order_id: str, guest_id: str, tell: Tell) -> CloseOrder:
+        domain = self._site.get(f"domain/{guest_id}")
+        if not isinstance(domain, HostDomain):
+            raise Unknown(f"This cell has no domain {guest_id}.", code="unknown_domain")
+        found = await self._host.changes.deviations(guest_id, domain.spec, domain.pending)
+        if unsafe := [item for item in found if item.repair == "by_hand"]:
+            raise HostError(
+                f"{unsafe[0].expected} was expected, but found: {unsafe[0].found}. Nothing safe mends that by itself.",
+                code="repair_unsafe",
+                hint="Restore the file, or change the guest to what is there.",
+            )
+        mended = "\n".join(f"{item.attribute}: {item.found} -> {item.expected}" for item in found)
+        if any(item.repair == "define_again" for item in found):
+            await self._host.define(guest_id, domain.spec)
+            return CloseOrder(id=order_id, events=(DomainRedefined(),), detail=mended)
+        pending = await self._host.changes.apply(
+            guest_id, domain.spec, domain.spec, None, lambda percent: tell(percent, "repair")
+        )
+        changed = DomainChanged(spec=domain.spec, pending=pending)
+        events = (changed,) if found or pending != domain.pending else ()
+        return CloseOrder(id=order_id, events=events, detail=mended)
+
+    async def remove_volume(self, order: RemoveVolume, tell: Tell) -> CloseOrder:  # noqa: ARG002
+        return await self._remove_volume(order.command_id, order.guest_id, order.number)
+
+    async def _resume_remove_volume(self, order: Order) -> CloseOrder:
+        return await self._remove_volume(order.id, order.guest_id, int(order.arguments["number"]))
+
+    async def _remove_volume(self, order_id: str, guest_id: str, number: int) -> CloseOrder:
+        domain = self._site.get(f"domain/{guest_id}")
+        if isinstance(domain, HostDomain) and number in domain.spec.volume_numbers:
+            raise HostError(f"Volume {number} is a disk of guest {domain.spec.name}.", code="not_an_orphan")
+        removed = await self._host.changes.remove_volume(guest_id, number)
+        return CloseOrder(id=order_id, detail="\n".join(f"volume {name} removed" for name in removed))
+
+
+def _nobody_asks(_percent: int, _step: str) -> None:
+    """After a restart nobody watches the progress."""
+
+
+def _take_remove_volume(order: RemoveVolume) -> TakeOrder:
+    arguments = {"number": str(order.number)}
+    return TakeOrder(id=order.command_id, kind="remove_volume", guest_id=order.guest_id, arguments=arguments)

@@ -1,0 +1,224 @@
+"""Drift and orphans over a whole zone on simulated hosts: found, told, mended or removed on command, and nothing else."""
+
+from pathlib import Path
+from typing import Any
+
+import anyio
+import msgspec
+import pytest
+
+from nano.core.core import Core
+from nano.core.inspector import Findings
+from nano.domain import guest_commands as gc
+from nano.domain.cell import AddCell
+from nano.domain.errors import Conflict, HostError, Invalid
+from nano.domain.guest import Guest
+from nano.domain.guest_repair import RepairGuest
+from nano.domain.machine import MEBI
+from nano.domain.orphan import RemoveOrphan
+from nano.domain.task import Task
+from nano.hypervisor.simulated_machine import SimulatedDomain
+from nano.tools.simulator.bed import Bed, ended, task_of
+
+pytestmark = pytest.mark.anyio
+
+STRANGER = "3f0c0000-0000-4000-8000-00000000000f"
+
+
+@pytest.fixture
+def bed(tmp_path: Path) -> Bed:
+    return Bed(tmp_path)
+
+
+async def do(core: Core, command: Any) -> Task:
+    receipt = await core.execute(command, actor="admin", command_id="")
+    return await ended(core, task_of(receipt.facts))
+
+
+async def created(core: Core, **options: Any) -> Guest:
+    with anyio.fail_after(10):
+        while core.zone.get("cell/one") is None:
+            await core.feed.wait_for(core.feed.position + 1)
+    await core.execute(AddCell(cell="one"), actor="admin", command_id="add")
+    task = await do(core, gc.CreateGuest(name="web", memory=128 * MEBI, disks=(64 * MEBI,), **options))
+    assert task.error is None
+    return core.zone.find_guest("web")
+
+
+async def look(core: Core) -> Findings:
+    with anyio.fail_after(10):
+        return await core.inspector.look()
+
+
+async def well(core: Core) -> bool:
+    return await look(core) == Findings((), (), ())
+
+
+def change_behind(bed: Bed, guest: Guest, **changes: Any) -> SimulatedDomain:
+    domain = bed.host("one").machine[guest.id]
+    domain.spec = msgspec.structs.replace(domain.spec, **changes)
+    return domain
+
+
+async def test_a_healthy_zone_has_neither(bed: Bed) -> None:
+    async with bed.zone("one") as (core, _):
+        await created(core, start=True)
+        assert await well(core)
+
+
+async def test_a_domain_changed_behind_the_cells_back_is_told_and_repaired(bed: Bed) -> None:
+    async with bed.zone("one") as (core, (cell,)):
+        guest = await created(core)
+        change_behind(bed, guest, cores=3, priority="low", autostart=True)
+        rows = (await look(core)).drift
+        told = {row.attribute: (row.where, row.expected, row.found, row.repair) for row in rows}
+        assert told["cores"] == ("definition", "1", "3", "at_once")
+        assert told["autostart"] == ("definition", "False", "True", "at_once")
+        assert "priority" in told
+        assert {row.guest for row in rows} == {"web"}
+        task = await do(core, RepairGuest(guest="web"))
+        assert (task.kind, task.state, task.error) == ("guest.repair", "done", None)
+        assert bed.host("one").machine[guest.id].spec == guest.spec
+        assert [domain.spec for domain in cell.site.domains()] == [guest.spec]
+        assert await well(core)
+
+
+async def test_a_running_domain_follows_at_once_where_it_can(bed: Bed) -> None:
+    async with bed.zone("one") as (core, _):
+        guest = await created(core, start=True)
+        domain = bed.host("one").machine[guest.id]
+        assert domain.live is not None
+        domain.live = msgspec.structs.replace(domain.live, priority="low", cores=2)
+        told = {(row.attribute, row.where): row.repair for row in (await look(core)).drift}
+        assert told[("priority", "running")] == "at_once"
+        assert told[("cores", "running")] == "next_start"  # no core is taken from a running guest
+        await do(core, RepairGuest(guest="web"))
+        assert core.zone.find_guest("web").pending == ("cores",)
+        assert await well(core), "what waits for the next start is known"
+
+
+async def test_a_domain_that_is_gone_is_defined_again(bed: Bed) -> None:
+    async with bed.zone("one") as (core, _):
+        guest = await created(core)
+        bed.host("one").vanish(guest.id)
+        with anyio.fail_after(5):
+            while core.zone.find_guest("web").power != "missing":
+                await core.feed.wait_for(core.feed.position + 1)
+        (row,) = (await look(core)).drift
+        assert (row.attribute, row.repair) == ("domain", "define_again")
+        assert (await do(core, RepairGuest(guest="web"))).error is None
+        assert core.zone.find_guest("web").power == "stopped"
+        assert await well(core)
+
+
+@pytest.mark.parametrize("size", [128 * MEBI, None])
+async def test_a_disk_that_would_be_cut_or_is_gone_is_for_a_person(bed: Bed, size: int | None) -> None:
+    async with bed.zone("one") as (core, _):
+        guest = await created(core)
+        host = bed.host("one")
+        if size is None:
+            host.drop(f"{guest.id}_0.qcow2")
+        else:
+            host.sizes[f"{guest.id}_0.qcow2"] = size
+        (row,) = (await look(core)).drift
+        assert (row.attribute, row.where, row.repair) == ("disks", "disk", "by_hand")
+        task = await do(core, RepairGuest(guest="web"))
+        assert task.error is not None
+        assert task.error.code == "repair_unsafe"
+        assert host.sizes.get(f"{guest.id}_0.qcow2") == size, "it was left alone"
+
+
+async def test_a_disk_that_was_cut_grows_again(bed: Bed) -> None:
+    async with bed.zone("one") as (core, _):
+        guest = await created(core)
+        bed.host("one").sizes[f"{guest.id}_0.qcow2"] = 32 * MEBI
+        assert [row.repair for row in (await look(core)).drift] == ["at_once"]
+        await do(core, RepairGuest(guest="web"))
+        assert await well(core)
+
+
+async def test_what_nobody_owns_is_listed_and_removed_only_by_its_id(bed: Bed) -> None:
+    async with bed.zone("one") as (core, _):
+        guest = await created(core)
+        host = bed.host("one")
+        host.files[f"{guest.id}_7.qcow2"] = host.files[f"{STRANGER}_0.qcow2"] = 1
+        orphans = {row.id: row.why for row in (await look(core)).orphans}
+        seventh, strangers = f"one/volume/{guest.id}_7.qcow2", f"one/volume/{STRANGER}_0.qcow2"
+        assert orphans == {seventh: "its guest has no such disk", strangers: "no journal has its guest"}
+        assert (await do(core, RemoveOrphan(orphan=strangers))).error is None
+        assert [row.id for row in (await look(core)).orphans] == [seventh], "and nothing else went"
+        task = await do(core, RemoveOrphan(orphan=seventh))
+        assert (task.kind, task.state) == ("orphans.remove", "done")
+        assert await well(core)
+        assert f"{guest.id}_0.qcow2" in host.files
+
+
+async def test_a_stray_domain_goes_with_its_volumes(bed: Bed) -> None:
+    async with bed.zone("one") as (core, _):
+        guest = await created(core)
+        host = bed.host("one")
+        host.machine[STRANGER] = SimulatedDomain(guest.spec)
+        host.files[f"{STRANGER}_0.qcow2"] = 1
+        (row,) = (await look(core)).orphans
+        assert (row.id, row.kind) == (f"one/domain/{STRANGER}", "domain")
+        assert (await do(core, RemoveOrphan(orphan=row.id))).error is None
+        assert set(host.machine) == {guest.id}
+        assert await well(core)
+
+
+async def test_a_foreign_domain_is_never_touched(bed: Bed) -> None:
+    async with bed.zone("one") as (core, _):
+        await created(core)
+        host = bed.host("one")
+        host.add_foreign(STRANGER)
+        assert await well(core)
+        task = await do(core, RemoveOrphan(orphan=f"one/domain/{STRANGER}"))
+        assert (task.state, task.error) == ("done", None), "there was nothing of Nano's of that id"
+        assert STRANGER in host.foreign
+        assert ("undefine", STRANGER) not in host.calls
+
+
+async def test_what_has_an_owner_is_not_removed(bed: Bed) -> None:
+    async with bed.zone("one") as (core, _):
+        guest = await created(core)
+        for orphan in (f"one/domain/{guest.id}", f"one/volume/{guest.id}_0.qcow2"):
+            with pytest.raises(Conflict, match="belongs to guest web"):
+                await core.execute(RemoveOrphan(orphan=orphan), actor="admin", command_id="")
+
+
+@pytest.mark.parametrize(
+    "orphan",
+    ["", "one", "one/volume/../../etc/passwd", f"one/volume/{STRANGER}_0.qcow2\n", f"one/filter/{STRANGER}",
+     f"one/volume/{STRANGER}_0.qcow2;rm", "<a>/domain/" + STRANGER, "one/domain/" + "x" * 10_000, "one/\0/x"],
+)  # fmt: skip
+async def test_no_other_text_is_an_orphans_id(bed: Bed, orphan: str) -> None:
+    async with bed.core() as core:
+        with pytest.raises(Invalid) as refusal:
+            await core.execute(RemoveOrphan(orphan=orphan), actor="admin", command_id="")
+        assert refusal.value.code == "invalid_orphan"
+        assert len(refusal.value.message) < 300
+
+
+async def test_a_cell_that_cannot_be_asked_is_named(bed: Bed) -> None:
+    async with bed.zone("one") as (core, _):
+        await created(core)
+        bed.host("one").fail_next("domains", HostError("libvirtd is away.", code="hypervisor_unreachable"))
+        found = await look(core)
+        assert [(one.cell, one.reason) for one in found.unasked] == [("one", "libvirtd is away.")]
+
+
+@pytest.mark.parametrize("phase", ["define", "follow", "running"])
+async def test_a_cell_killed_during_a_repair_carries_on(bed: Bed, phase: str) -> None:
+    async with bed.core() as core:
+        async with bed.cell("one") as cell, bed.link(cell, core):
+            guest = await created(core, start=True)
+            domain = change_behind(bed, guest, priority="low")
+            domain.live = domain.spec
+            reached = bed.host("one").hang_next(phase)
+            receipt = await core.execute(RepairGuest(guest="web"), actor="admin", command_id="")
+            with anyio.fail_after(5):
+                await reached.wait()
+        async with bed.cell("one") as cell, bed.link(cell, core):
+            task = await ended(core, task_of(receipt.facts))
+            assert (task.state, task.error) == ("done", None)
+            assert await well(core)
