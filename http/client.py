@@ -26,6 +26,7 @@ EVENTS_PATH: Final = "/api/v2/events"
 CONNECT_RETRIES: Final = 3
 _TIMEOUT: Final = httpx.Timeout(connect=5.0, read=30.0, write=30.0, pool=30.0)
 _EVENTS_TIMEOUT: Final = httpx.Timeout(connect=5.0, read=45.0, write=30.0, pool=30.0)  # a heartbeat comes every 15 s
+_TRANSFER_TIMEOUT: Final = httpx.Timeout(connect=5.0, read=120.0, write=60.0, pool=30.0)
 _LIMITS: Final = httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=4.0)
 _BASE_SIGNED: Final = (b"host", signing.SESSION, signing.DATE, signing.SCOPE, signing.SIGNED_METHOD)
 _ALSO_SIGNED: Final = (b"content-type", b"idempotency-key", b"if-match", b"nano-actor", b"nano-role")
@@ -207,6 +208,35 @@ class AsyncSignedClient:
                 await response.aclose()
         except httpx.TransportError as error:
             raise _unreachable(self.base_url, error) from error
+
+    async def send(
+        self, path: str, params: Mapping[str, int], pieces: AsyncIterator[bytes], headers: Mapping[str, str]
+    ) -> httpx.Response:
+        """PUT a body as it comes; ``headers`` have its length. It is signed as if it were empty. Raises ApiError, Unreachable."""
+        request = self._client.build_request(
+            "PUT", path, params=params, content=pieces, headers=dict(headers), timeout=_TRANSFER_TIMEOUT
+        )
+        self._signer.sign(request, b"")
+        try:
+            response = await self._client.send(request)
+        except httpx.TransportError as error:
+            raise _unreachable(self.base_url, error) from error
+        raise_for_problem(response)
+        return response
+
+    async def stream(self, path: str, headers: Mapping[str, str]) -> httpx.Response:
+        """GET something long, to be read and closed by the caller. Raises ApiError, Unreachable."""
+        request = _ready(self._signer, self._client, "GET", path, None, None, headers)
+        request.extensions["timeout"] = _TRANSFER_TIMEOUT.as_dict()
+        try:
+            response = await self._client.send(request, stream=True)
+            if response.status_code >= 400:
+                await response.aread()
+                await response.aclose()
+        except httpx.TransportError as error:
+            raise _unreachable(self.base_url, error) from error
+        raise_for_problem(response)
+        return response
 
     def websocket_address(self, path: str) -> str:
         """The ws:// address of a path of this Core; a console's token needs no signature."""

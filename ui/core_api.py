@@ -15,6 +15,8 @@ import msgspec
 from nano.domain.errors import Unreachable
 
 PREFIX: Final = "/api/v2"
+_PIECE_BYTES: Final = 256 << 10
+_OF_FILES: Final = ("content-type", "content-length", "content-range", "accept-ranges", "etag")
 
 
 class Caller(NamedTuple):
@@ -61,6 +63,12 @@ class CoreClient(Protocol):
     ) -> AsyncIterator[Message]: ...
 
     def websocket_address(self, path: str) -> str: ...
+
+    async def send(
+        self, path: str, params: Mapping[str, int], pieces: AsyncIterator[bytes], headers: Mapping[str, str]
+    ) -> httpx.Response: ...
+
+    async def stream(self, path: str, headers: Mapping[str, str]) -> httpx.Response: ...
 
     async def aclose(self) -> None: ...
 
@@ -124,6 +132,20 @@ class CoreApi:
         async with aclosing(messages), aclosing(decoded):  # type: ignore[type-var]
             yield decoded
 
+    async def send(self, path: str, caller: Caller, offset: int, length: int, pieces: AsyncIterator[bytes]) -> Any:
+        """So many bytes of an upload, passed on as they come; Core's answer. Raises Core's refusal, or Unreachable."""
+        headers = {**_actor(caller), "content-length": str(length)}
+        response = await self._connected().send(PREFIX + path, {"offset": offset}, pieces, headers)
+        return msgspec.json.decode(response.content)
+
+    async def fetch(
+        self, path: str, caller: Caller, headers: Mapping[str, str]
+    ) -> tuple[int, dict[str, str], AsyncIterator[bytes]]:
+        """A file or a range of it: status, the headers that matter, and the bytes. Raises as ``send`` does."""
+        response = await self._connected().stream(PREFIX + path, {**_actor(caller), **headers})
+        kept = {name: response.headers[name] for name in _OF_FILES if name in response.headers}
+        return response.status_code, kept, _closing(response)
+
     async def _send(
         self,
         method: str,
@@ -147,6 +169,14 @@ class CoreApi:
                 hint="Is nano-core running? The portal goes on looking.",
             )
         return self._client
+
+
+async def _closing(response: httpx.Response) -> AsyncIterator[bytes]:
+    try:
+        async for piece in response.aiter_raw(_PIECE_BYTES):
+            yield piece
+    finally:
+        await response.aclose()
 
 
 async def _decoded(messages: AsyncIterator[Message]) -> AsyncIterator[tuple[str, Any]]:

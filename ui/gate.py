@@ -1,7 +1,7 @@
 """The gate in front of every page: session, form token, origin, and the headers that tell browsers what is allowed.
 
 Deny by default: a path that is not in OPEN needs a session, and a request that may change something needs a form token
-that only a page of ours can know, and must not come from another site. Pure ASGI; bodies are read here, bounded, once.
+that only a page of ours can know, and must not come from another site. Pure ASGI; forms are read here, bounded, once.
 """
 
 import secrets
@@ -86,6 +86,8 @@ class Gate:
             elif response := self._turn_away(scope, visit):
                 await response(scope, receive, _with_headers(send, set_cookies))
                 return
+            elif scope["method"] == "PUT":
+                self._check_form(headers, visit, {})  # a file's bytes: whoever takes them reads them
             elif scope["method"] not in SAFE:
                 form = await self._read_form(headers, receive)
                 self._check_form(headers, visit, form)

@@ -41,7 +41,22 @@ PAGES: Final[list[BaseRoute]] = [
     Route("/cells/{cell}/{action}", cells.act, methods=["POST"]),
     Route("/images", images.images),
     Route("/images", images.register, methods=["POST"]),
-    Route("/images/{image}/delete", images.delete, methods=["POST"]),
+    Route("/images/build", images.build, methods=["POST"]),
+    Route("/media", images.images),
+    *(
+        Route(f"/{kind}{path}", page, methods=[method])
+        for kind in ("images", "media")
+        for method, path, page in (
+            ("POST", "/upload", images.begin_upload),
+            ("PUT", "/{image}/content", images.send),
+            ("GET", "/{image}/content", images.download),
+            ("GET", "/{image}/received", images.received),
+            ("POST", "/{image}/finish", images.finish_upload),
+            ("GET", "/{image}/edit", images.edit_page),
+            ("POST", "/{image}/edit", images.edit),
+            ("POST", "/{image}/delete", images.delete),
+        )
+    ),
     Route("/tasks", tasks.tasks),
     Route("/tasks/{task}", tasks.task_page),
     Route("/tasks/{task}/cancel", tasks.cancel, methods=["POST"]),

@@ -90,5 +90,6 @@ def resource_url(resource: str) -> str:
         "cell": f"/cells/{key}",
         "compute_pool": "/pools",
         "image": "/images",
+        "media": "/media",
         "task": f"/tasks/{key}",
     }.get(kind, "")

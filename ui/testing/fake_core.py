@@ -251,8 +251,19 @@ class FakeCore:
             return JSONResponse({"resource": f"{kind}/{row['name']}", "position": len(self.facts), "row": row}, 201)
         key = str(uuid.uuid4())
         if kind == "image":
-            row = {"id": key, "name": body["name"], "format": "", "size": 0, "virtual_size": 0, "sha256": "", "task": "",
-                   "created_at": now, "version": 1}  # fmt: skip
+            nothing = dict.fromkeys(("format", "sha256", "task", "description"), "") | {
+                "size": 0,
+                "virtual_size": 0,
+                "wanted": 0,
+            }
+            row = nothing | {
+                "id": key,
+                "name": body["name"],
+                "kept": False,
+                "owner": "admin",
+                "tags": [],
+                "created_at": now,
+            }
             task = self.task("image.register", f"image/{key}", body["name"], ["inspect"])
             self.put(kind, row | {"task": task["id"]}, "image.requested", path=body["path"])
             return await self._accepted(task, "ready")

@@ -6,7 +6,7 @@
 import random
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -61,6 +61,22 @@ class PlainClient:
                         yield event
         except httpx.TransportError as error:
             raise _unreachable(self.base_url) from error
+
+    async def send(
+        self, path: str, params: Mapping[str, int], pieces: AsyncIterator[bytes], headers: Mapping[str, str]
+    ) -> httpx.Response:
+        from nano.http.client import raise_for_problem
+
+        response = await self._http.put(path, params=params, content=pieces, headers=dict(headers))
+        raise_for_problem(response)
+        return response
+
+    async def stream(self, path: str, headers: Mapping[str, str]) -> httpx.Response:
+        from nano.http.client import raise_for_problem
+
+        response = await self._http.send(self._http.build_request("GET", path, headers=dict(headers)), stream=True)
+        raise_for_problem(response)
+        return response
 
     def websocket_address(self, path: str) -> str:
         return "ws" + self.base_url.removeprefix("http") + path

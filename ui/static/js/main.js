@@ -3,6 +3,7 @@ import "./door.js";
 import { live } from "./live.js";
 import { charts } from "./charts.js";
 import { past } from "./past.js";
+import { upload } from "./upload.js";
 
 const words = JSON.parse(document.body.dataset.words);
 const byId = (id) => document.getElementById(id);
@@ -153,3 +154,4 @@ document.addEventListener("usage", (event) => {
 live();
 charts();
 past();
+upload();
