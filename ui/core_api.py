@@ -138,7 +138,7 @@ class CoreApi:
         response = await self._connected().send(PREFIX + path, {"offset": offset}, pieces, headers)
         return msgspec.json.decode(response.content)
 
-    async def fetch(
+    async def fetch_file(
         self, path: str, caller: Caller, headers: Mapping[str, str]
     ) -> tuple[int, dict[str, str], AsyncIterator[bytes]]:
         """A file or a range of it: status, the headers that matter, and the bytes. Raises as ``send`` does."""

@@ -105,7 +105,7 @@ async def download(request: Request) -> Response:
     portal, visit = portal_of(request)
     row = _row(portal, request)
     wanted = {name: value for name in ("range", "if-range") if (value := request.headers.get(name))}
-    status, headers, pieces = await portal.core.fetch(f"{_address(request)}/content", visit.caller, wanted)
+    status, headers, pieces = await portal.core.fetch_file(f"{_address(request)}/content", visit.caller, wanted)
     named = {"content-disposition": f'attachment; filename="{row["name"]}.{row["format"]}"'}
 
     async def passed_on() -> AsyncIterator[bytes]:

@@ -23,6 +23,7 @@ from nano.ui.mirror import COLLECTIONS
 from nano.ui.mirror import KEY_OF as KEY
 from nano.ui.testing.fake_display import serve_display, serve_screen
 from nano.ui.testing.fake_guests import SAID, changed, guest_row, text_of, work
+from nano.ui.testing.fake_images import image_row
 from nano.ui.testing.fake_past import FakePast, problem, settle
 
 Row = dict[str, Any]
@@ -251,19 +252,7 @@ class FakeCore:
             return JSONResponse({"resource": f"{kind}/{row['name']}", "position": len(self.facts), "row": row}, 201)
         key = str(uuid.uuid4())
         if kind == "image":
-            nothing = dict.fromkeys(("format", "sha256", "task", "description"), "") | {
-                "size": 0,
-                "virtual_size": 0,
-                "wanted": 0,
-            }
-            row = nothing | {
-                "id": key,
-                "name": body["name"],
-                "kept": False,
-                "owner": "admin",
-                "tags": [],
-                "created_at": now,
-            }
+            row = image_row(body["name"], id=key, created_at=now)
             task = self.task("image.register", f"image/{key}", body["name"], ["inspect"])
             self.put(kind, row | {"task": task["id"]}, "image.requested", path=body["path"])
             return await self._accepted(task, "ready")
