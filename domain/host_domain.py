@@ -204,7 +204,7 @@ def evolve_gone(state: HostDomain, event: DomainDiscarded | DomainRemoved, at: d
 
 
 def evolve_redefined(state: HostDomain, event: DomainRedefined, at: datetime) -> HostDomain:
-    return msgspec.structs.replace(state, power="stopped", changed_at=at)
+    return _off(state, "stopped", at)
 
 
 def evolve_changed(state: HostDomain, event: DomainChanged, at: datetime) -> HostDomain:
@@ -212,13 +212,18 @@ def evolve_changed(state: HostDomain, event: DomainChanged, at: datetime) -> Hos
 
 
 def evolve_vanished(state: HostDomain, event: DomainVanished, at: datetime) -> HostDomain:
-    return msgspec.structs.replace(state, power="missing", agent=False, addresses=(), changed_at=at)
+    return _off(state, "missing", at)
 
 
 def evolve_power(state: HostDomain, event: DomainPowerChanged, at: datetime) -> HostDomain:
     if event.power in ("running", "paused"):
         return msgspec.structs.replace(state, power=event.power, changed_at=at)
-    return msgspec.structs.replace(state, power=event.power, agent=False, addresses=(), pending=(), changed_at=at)
+    return _off(state, event.power, at)
+
+
+def _off(state: HostDomain, power: Power, at: datetime) -> HostDomain:
+    """It runs as nothing any more: whatever waited for its next start has nothing to wait for."""
+    return msgspec.structs.replace(state, power=power, agent=False, addresses=(), pending=(), changed_at=at)
 
 
 def evolve_agent(state: HostDomain, event: DomainAgentChanged, at: datetime) -> HostDomain:

@@ -186,7 +186,8 @@ def unrest(zone: Zone, sites: Mapping[str, Site], hosts: Mapping[str, SimulatedH
                 )
             if kept is not None and (guest.spec, guest.pending) != (kept.spec, kept.pending):
                 found.append(
-                    f"{name}: guest {guest.name} {guest_id} is made of {guest.spec} to Core, of {kept.spec} to its cell"
+                    f"{name}: guest {guest.name} {guest_id} is made of {guest.spec}, {guest.pending} pending, to Core, "
+                    f"of {kept.spec}, {kept.pending} pending, to its cell"
                 )
     return found
 
