@@ -15,6 +15,7 @@ from nano.cell.offer import CellOffer
 from nano.cell.orders import OrderDesk
 from nano.cell.repair_work import RepairWork
 from nano.cell.sampler import Sampler
+from nano.cell.snapshot_work import SnapshotWork
 from nano.cell.watch import Watch
 from nano.cell.work import Work
 from nano.domain.alarm import Finding
@@ -50,6 +51,7 @@ class CellNode:
             ChangeWork(site, host, images),
             RepairWork(site, host),
             ImageWork(site, host, outgoing, send),
+            SnapshotWork(site, host),
         )
         self._desk = OrderDesk(ledger, site, *families)
         self._watch = Watch(ledger, site, host, self._desk)

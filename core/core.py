@@ -22,6 +22,7 @@ from nano.core.inspector import Inspector
 from nano.core.past import Past
 from nano.core.repair_work import RepairWork
 from nano.core.screens import Screen, ScreenDesk
+from nano.core.snapshot_work import SnapshotWork
 from nano.core.uploads import UploadDesk
 from nano.core.usage import UsageBoard
 from nano.core.vault import Vault
@@ -79,6 +80,7 @@ class Core:
             GuestWork(steps, source, vault),
             ChangeWork(steps, source),
             RepairWork(steps),
+            SnapshotWork(steps),
             BatchWork(zone, ledger.feed),
             self._image_work,
         )

@@ -15,6 +15,7 @@ from nano.domain import guest_change as gx
 from nano.domain import guest_commands as gc
 from nano.domain import guest_devices as gd
 from nano.domain import guest_repair as gr
+from nano.domain import guest_snapshot as gs
 from nano.domain import image_commands as ic
 from nano.domain import orphan as orp
 from nano.domain import task as ta
@@ -99,6 +100,27 @@ COMMANDS: Final[tuple[CommandEntry, ...]] = (
     CommandEntry("guest.nic.add", gd.AddNic, "POST", "/guests/{guest}/nics", "operate", "guest", work=True),
     CommandEntry("guest.nic.remove", gd.RemoveNic, "DELETE", "/guests/{guest}/nics", "operate", "guest", work=True),
     CommandEntry("guest.reset", gd.ResetGuest, "POST", "/guests/{guest}/reset", "operate", "guest", work=True),
+    CommandEntry(
+        "guest.snapshot.create", gs.CreateSnapshot, "POST", "/guests/{guest}/snapshots", "operate", "guest", work=True
+    ),
+    CommandEntry(
+        "guest.snapshot.restore",
+        gs.RestoreSnapshot,
+        "POST",
+        "/guests/{guest}/snapshots/{snapshot}/restore",
+        "operate",
+        "guest",
+        work=True,
+    ),
+    CommandEntry(
+        "guest.snapshot.delete",
+        gs.DeleteSnapshot,
+        "DELETE",
+        "/guests/{guest}/snapshots/{snapshot}",
+        "operate",
+        "guest",
+        work=True,
+    ),
     CommandEntry("guest.delete", gc.DeleteGuest, "DELETE", "/guests/{guest}", "operate", "guest", work=True),
     CommandEntry("guest.open_console", gc.OpenConsole, "POST", "/guests/{guest}/console", "operate", "guest"),
     CommandEntry("batch.create", ba.CreateBatch, "POST", "/batches/create", "operate", "task", work=True),
@@ -155,6 +177,13 @@ QUERIES: Final[tuple[QueryEntry, ...]] = (
         right="operate",
     ),
     QueryEntry("guest.history", "/guests/{guest}/history", "guest", "Tell a guest's history.", parameters=(*_LIST, AT)),
+    QueryEntry(
+        "guest.snapshot.list",
+        "/guests/{guest}/snapshots",
+        "",
+        "List the snapshots of a guest, oldest first.",
+        parameters=(AT,),
+    ),
     QueryEntry("image.list", "/images", "image", "List disk images.", parameters=(*_LIST, "name", "tag", AT)),
     QueryEntry("image.show", "/images/{image}", "image", "Show one disk image, by id or name.", parameters=(AT,)),
     QueryEntry(

@@ -14,6 +14,7 @@ import msgspec
 from nano.domain.cloud_init import CloudInit
 from nano.domain.facts import Event, Rules
 from nano.domain.machine import MachineSpec
+from nano.domain.snapshot import Snapshot
 
 Power = Literal["stopped", "running", "paused", "crashed", "missing"]
 
@@ -40,6 +41,8 @@ class Guest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     tags: tuple[str, ...] = ()
     notes: str = ""
     protected: bool = False  # it is not deleted, nor is anything of it
+    snapshots: tuple[Snapshot, ...] = ()  # oldest first
+    snapshot: str = ""  # id of the one it has last come from
 
     @property
     def name(self) -> str:

@@ -16,6 +16,7 @@ from nano.domain.facts import Command, Context, Emitted, Rules
 from nano.domain.guest import Guest
 from nano.domain.guest_hold import require_free_name, require_power, take_hold
 from nano.domain.guest_size import check_limit, check_room, check_size
+from nano.domain.guest_snapshot import refuse_loss
 from nano.domain.limits import LIMITS
 from nano.domain.machine import OPERATIONS_MAX, RATE_MAX, RATE_MIN, DiskLimits, MachineSpec, NetworkLimits, Priority
 from nano.domain.placement import Need
@@ -106,6 +107,7 @@ def hold_for_change(
     ``beside`` the bytes of disk that it needs while it goes on. Raises Conflict, NoCapacity."""
     if not guest.task:
         require_power(guest, allowed, verb)
+        refuse_loss(guest, spec)
         require_capacity(zone, guest, spec, beside)
     arguments = {"spec": msgspec.json.encode(spec).decode(), **(claims or {})}
     return take_hold(zone, guest, action, context, plan=(CHANGE,), limit=LIMITS.change_deadline, arguments=arguments)

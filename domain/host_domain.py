@@ -14,6 +14,7 @@ from nano.domain.facts import Command, Context, Emitted, Event, Model, Rules
 from nano.domain.guest import Power
 from nano.domain.machine import MachineSpec
 from nano.domain.order import Order, OrderDone, OrderFailed, OrderTaken
+from nano.domain.snapshot import Snapshot
 from nano.domain.task import Problem
 
 
@@ -26,6 +27,8 @@ class HostDomain(msgspec.Struct, frozen=True, kw_only=True):
     agent: bool = False
     addresses: tuple[str, ...] = ()
     pending: tuple[str, ...] = ()  # fields of the spec that take effect at its next start
+    snapshots: tuple[Snapshot, ...] = ()  # oldest first
+    snapshot: str = ""  # id of the one it has last come from
 
 
 class DomainRequested(Event, frozen=True, kw_only=True, tag="domain.requested"):

@@ -11,6 +11,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     overcommit: int = 3  # promised resources may exceed physical ones this many times (nano-behaviour §3)
     create_deadline: timedelta = timedelta(minutes=30)  # copying a large image takes most of it
     change_deadline: timedelta = timedelta(minutes=30)  # a reset copies an image
+    snapshot_deadline: timedelta = timedelta(minutes=30)  # a large memory is written to disk
     power_deadline: timedelta = timedelta(minutes=5)
     stop_patience_s: float = 120.0  # a guest that ignores the power button this long fails the stop
     delete_deadline: timedelta = timedelta(minutes=10)

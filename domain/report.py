@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from nano.domain import domain_snapshot as ds
 from nano.domain import host_domain as hd
 from nano.domain.facts import Command, Context, Emitted, Event, Rules
 from nano.domain.guest import (
@@ -24,6 +25,7 @@ from nano.domain.guest import (
     GuestStopped,
     GuestVanished,
 )
+from nano.domain.guest_snapshot import GuestSnapshotDeleted, GuestSnapshotMade, GuestSnapshotRestored
 from nano.domain.image import Image
 from nano.domain.machine import MachineSpec
 
@@ -38,6 +40,9 @@ Reported = (
     | hd.DomainPowerChanged
     | hd.DomainAgentChanged
     | hd.DomainRemoved
+    | ds.DomainSnapshotMade
+    | ds.DomainSnapshotRestored
+    | ds.DomainSnapshotDeleted
 )
 
 
@@ -87,6 +92,12 @@ def _translate(zone: "Zone", guest: Guest, event: Reported, *, fresh: bool) -> E
         return _POWER[event.power](event.reason) if event.power in _POWER else GuestVanished(event.reason)
     if isinstance(event, hd.DomainAgentChanged):
         return GuestAgentChanged(event.connected, event.addresses)
+    if isinstance(event, ds.DomainSnapshotMade):
+        return GuestSnapshotMade(event.snapshot)
+    if isinstance(event, ds.DomainSnapshotRestored):
+        return GuestSnapshotRestored(event.id, event.name)
+    if isinstance(event, ds.DomainSnapshotDeleted):
+        return GuestSnapshotDeleted(event.id, event.name)
     # A removal can't be taken back, so it counts from here on, whatever becomes of the task that asked for it.
     return GuestDeleted() if guest.phase == "deleting" else GuestVanished("its domain was removed")
 

@@ -21,6 +21,7 @@ from nano.domain import guest_commands as gc
 from nano.domain import guest_devices as gd
 from nano.domain import guest_hold as gh
 from nano.domain import guest_repair as gr
+from nano.domain import guest_snapshot as gs
 from nano.domain import image as im
 from nano.domain import image_commands as ic
 from nano.domain import orphan as orp
@@ -130,6 +131,7 @@ ZONE_RULES: Final = Rules.joined(
     ga.RULES,
     gr.RULES,
     orp.RULES,
+    gs.RULES,
     ba.RULES,
     rp.RULES,
     ta.RULES,

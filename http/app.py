@@ -35,6 +35,7 @@ from nano.http.request_stats import NO_ROUTE, RequestStats
 from nano.http.routing import PREFIX, Handler, Route, Routes
 from nano.http.screenshot import make_screenshot
 from nano.http.signing import Headers
+from nano.http.snapshots import make_snapshots
 from nano.http.transfers import transfer_routes
 from nano.http.verifier import Verifier
 
@@ -201,6 +202,8 @@ class Api:
 
     def _query_handler(self, query: QueryEntry) -> Handler:
         verb = query.name.rpartition(".")[2]
+        if query.name == "guest.snapshot.list":
+            return make_snapshots(self.core)
         if query.name == "journal.list":
             return make_journal(self.core, query)
         if verb == "history":

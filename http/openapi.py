@@ -18,6 +18,7 @@ from nano.http.overview import DriftList, Health, OrphanList, ZoneRow
 from nano.http.problems import CONTENT_TYPE, ProblemDocument
 from nano.http.routing import PREFIX
 from nano.http.transfers import UPLOADABLE, Received
+from nano.projections.rows import SnapshotRow
 from nano.projections.table import PAGE_DEFAULT, PAGE_MAX
 
 _REF: Final = "#/components/schemas/{name}"
@@ -179,6 +180,8 @@ def _query_schema(entry: QueryEntry) -> dict[str, Any]:
     if verb == "list" and entry.kind:
         total = {"total": {"type": "integer", "minimum": 0}}
         return _page(_ref(ROWS[entry.kind]), total)
+    if entry.name == "guest.snapshot.list":
+        return _page(_ref(SnapshotRow), {"total": {"type": "integer", "minimum": 0}})
     if verb in ("history", "list"):
         return _page(_OBJECT, {})
     return _ref(ChangeEvent) if entry.name == "event.follow" else _OBJECT

@@ -109,7 +109,7 @@ class Changes:
                 await parts.drop_volumes(guest_id, new)  # whatever a file of that name is, it is not this guest's disk
             await parts.make_volumes(guest_id, spec, new, image, progress)
         await parts.define(guest_id, spec)
-        pending = await self._follow(guest_id, spec)
+        pending = await self.follow(guest_id, spec)
         for number, size in zip(spec.volume_numbers, spec.disks, strict=True):
             if (await parts.volume_sizes(guest_id))[number] != size:
                 await parts.resize_volume(guest_id, number, size)
@@ -131,7 +131,7 @@ class Changes:
         if not await self.is_defined(guest_id, found):
             await parts.define(guest_id, found)
             undone.append("definition put back")
-        pending = await self._follow(guest_id, found)
+        pending = await self.follow(guest_id, found)
         dropped = await parts.drop_volumes(guest_id, set(failed.volume_numbers) - set(spec.volume_numbers))
         undone += [f"volume {name} removed" for name in dropped]
         return Restored(found, pending, tuple(undone))
@@ -165,7 +165,8 @@ class Changes:
             if size < sizes.get(number, 0):
                 raise _stop_first("A disk can't shrink while its guest runs.")
 
-    async def _follow(self, guest_id: str, spec: MachineSpec) -> tuple[str, ...]:
+    async def follow(self, guest_id: str, spec: MachineSpec) -> tuple[str, ...]:
+        """Let a running domain follow its definition; the fields that take effect at its next start."""
         now = await self._parts.running(guest_id)
         if now is None:
             return ()

@@ -21,6 +21,7 @@ from nano.domain.machine import MachineSpec
 if TYPE_CHECKING:
     from nano.hypervisor.changes import Changes
     from nano.hypervisor.monitor import Monitor
+    from nano.hypervisor.snapshots import Snapshots
 
 Running = Literal["stopped", "running", "paused", "crashed"]
 Progress = Callable[[int], None]  # percent 0..100
@@ -110,6 +111,9 @@ class Host(Protocol):
 
     @property
     def monitor(self) -> "Monitor": ...
+
+    @property
+    def snapshots(self) -> "Snapshots": ...
 
     async def domains(self) -> list[DomainView]: ...
 

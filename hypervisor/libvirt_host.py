@@ -39,6 +39,7 @@ from nano.hypervisor.host_figures import HostFigures, guest_sample, memory_total
 from nano.hypervisor.libvirt_api import Connection
 from nano.hypervisor.libvirt_changes import LibvirtChanges
 from nano.hypervisor.libvirt_monitor import LibvirtMonitor
+from nano.hypervisor.libvirt_snapshots import LibvirtSnapshots
 from nano.hypervisor.own_domains import INACTIVE, OwnDomains, is_active, is_inactive, tolerating
 from nano.hypervisor.qemu_img import QemuImg
 from nano.hypervisor.volumes import Volumes, require_guest_id
@@ -73,6 +74,7 @@ class LibvirtHost:
         self._own = OwnDomains(connection)
         self.changes = Changes(LibvirtChanges(connection, self._own, volumes, place), cannot)
         self.monitor = LibvirtMonitor(connection, self._own)
+        self.snapshots = LibvirtSnapshots(connection, self._own, place)
 
     @classmethod
     async def open(

@@ -34,6 +34,7 @@ from nano.hypervisor.metadata import spec_digest
 from nano.hypervisor.simulated_changes import SimulatedChanges
 from nano.hypervisor.simulated_machine import SimulatedDomain, SimulatedMachine
 from nano.hypervisor.simulated_monitor import SimulatedMonitor
+from nano.hypervisor.simulated_snapshots import SimulatedSnapshots
 from nano.hypervisor.volumes import require_guest_id
 
 BLANK_BYTES: Final = 196_624  # what a blank 1 GiB qcow2 of qemu-img takes
@@ -51,6 +52,10 @@ class SimulatedHost(SimulatedMachine):
     @property
     def monitor(self) -> SimulatedMonitor:
         return SimulatedMonitor(self)
+
+    @property
+    def snapshots(self) -> SimulatedSnapshots:
+        return SimulatedSnapshots(self)
 
     async def domains(self) -> list[DomainView]:
         await self.enter("domains")
@@ -101,7 +106,7 @@ class SimulatedHost(SimulatedMachine):
         if (domain := self.machine.get(guest_id)) is None:
             self.machine[guest_id] = SimulatedDomain(spec)
         else:
-            domain.spec = spec
+            domain.spec, domain.note = spec, ""
 
     async def start(self, guest_id: str) -> None:
         await self.enter("start", guest_id)

@@ -32,14 +32,30 @@ CALLS_KEPT: Final = 10_000
 
 
 @dataclasses.dataclass
+class SimulatedSnapshot:
+    """What a domain was; ``kept`` bytes of memory lie in its first volume."""
+
+    spec: MachineSpec
+    live: MachineSpec | None
+    state: Running
+    note: str
+    content: str
+    kept: int
+
+
+@dataclasses.dataclass
 class SimulatedDomain:
-    """``spec`` is its definition, ``live`` what it runs as."""
+    """``spec`` is its definition, ``live`` what it runs as, ``note`` a word kept with its definition, ``content`` what is on its
+    disks."""
 
     spec: MachineSpec
     live: MachineSpec | None = None
     state: Running = "stopped"
     started_at: float = 0.0
     boots: int = 0  # counts starts and restarts; what is due for an earlier one is void
+    note: str = ""
+    content: str = ""
+    snapshots: dict[str, SimulatedSnapshot] = dataclasses.field(default_factory=dict)
 
 
 class SimulatedMachine:

@@ -21,6 +21,20 @@ GuestState = Literal["creating", "stopped", "running", "paused", "crashed", "los
 CellState = Literal["discovered", "online", "offline"]
 
 
+class SnapshotRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """``parent`` is the name of the one that it came after, ``current`` that the guest has last come from it; with ``memory``
+    the guest goes on where it was. ``disks`` in bytes."""
+
+    id: str
+    name: str
+    description: str
+    parent: str
+    current: bool
+    memory: bool
+    disks: tuple[int, ...]
+    created_at: datetime
+
+
 class GuestRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """``state`` lost = its cell is offline, missing = its domain vanished. ``note`` says why it last changed power. A
     ``linked`` one has a system disk that leans on its image.
@@ -56,6 +70,7 @@ class GuestRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     tags: tuple[str, ...]
     notes: str
     protected: bool
+    snapshots: tuple[SnapshotRow, ...]
     agent: bool
     addresses: tuple[str, ...]
     task: str
@@ -212,6 +227,7 @@ def guest_row(guest: Guest, version: int, cell: Cell | None) -> GuestRow:
         tags=guest.tags,
         notes=guest.notes,
         protected=guest.protected,
+        snapshots=snapshot_rows(guest),
         agent=guest.agent,
         addresses=guest.addresses,
         task=guest.task,
@@ -219,6 +235,23 @@ def guest_row(guest: Guest, version: int, cell: Cell | None) -> GuestRow:
         created_at=guest.created_at,
         changed_at=guest.changed_at,
         version=version,
+    )
+
+
+def snapshot_rows(guest: Guest) -> tuple[SnapshotRow, ...]:
+    names = {one.id: one.name for one in guest.snapshots}
+    return tuple(
+        SnapshotRow(
+            id=one.id,
+            name=one.name,
+            description=one.description,
+            parent=names.get(one.parent, ""),
+            current=one.id == guest.snapshot,
+            memory=one.memory,
+            disks=one.disks,
+            created_at=one.created_at,
+        )
+        for one in guest.snapshots
     )
 
 

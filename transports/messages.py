@@ -13,6 +13,7 @@ from nano.domain.backup_state import BackupState
 from nano.domain.facts import Event
 from nano.domain.inspection import Inspection
 from nano.domain.machine import MachineSpec
+from nano.domain.snapshot import Snapshot
 
 
 class Message(msgspec.Struct, frozen=True, tag_field="type"):
@@ -135,6 +136,24 @@ class AskInspection(Message, frozen=True, tag="inspection.ask"):
 
 class InspectionIs(Message, frozen=True, tag="inspection.is"):
     found: Inspection
+
+
+class MakeSnapshot(GuestOrder, frozen=True, tag="domain.snapshot"):
+    """Keep what it is now under the snapshot's id; with its memory when it is on."""
+
+    snapshot: Snapshot
+
+
+class RestoreSnapshot(GuestOrder, frozen=True, tag="domain.restore_snapshot"):
+    """Make its disks and memory what they were; what it is made of stays as the cell's journal has it."""
+
+    snapshot: Snapshot
+
+
+class DropSnapshot(GuestOrder, frozen=True, tag="domain.drop_snapshot"):
+    """Forget it, and free what only it needed."""
+
+    snapshot: Snapshot
 
 
 class AskProgress(Message, frozen=True, tag="progress.ask"):

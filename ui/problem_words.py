@@ -71,6 +71,17 @@ PROBLEMS: Final = {
         N_("The guest does not let go of the device."),
         N_("Stop using it inside the guest, or stop the guest first."),
     ),
+    "unknown_snapshot": (N_("There is no such snapshot."), N_("It may have been deleted. The journal knows.")),
+    "too_many_snapshots": (N_("The guest has the most snapshots a guest may have."), N_("Delete one first.")),
+    "disk_in_snapshot": (N_("A snapshot holds that disk."), N_("Delete the snapshots that hold it first.")),
+    "disk_not_in_snapshot": (
+        N_("The guest has a disk that the snapshot does not hold."),
+        N_("Remove that disk first, or restore a snapshot that holds it."),
+    ),
+    "disks_pending": (
+        N_("The guest runs with other disks than it will have at its next start."),
+        N_("Stop it first, or start it anew."),
+    ),
     "volumes_missing": (N_("A disk of the guest is not on its host."), N_("Restore it, or remove that disk.")),
     "cell_restarted": (N_("The cell was restarted in the middle of it."), N_("Start it again if it is still wanted.")),
     "guest_busy": (N_("Another task is working on this guest."), N_("Wait until it ends.")),

@@ -102,6 +102,13 @@ def _said_of(event: Mapping[str, Any], words: Words, formats: Formats) -> str:  
     return words._("Described: %(what)s", what=said) if said else words._("Its description was changed")
 
 
+def _snapshot_made(event: Mapping[str, Any], words: Words, formats: Formats) -> str:  # noqa: ARG001
+    snapshot = event.get("snapshot") or {}
+    if snapshot.get("memory"):
+        return words._("Snapshot %(name)s was taken, with its memory", name=snapshot.get("name", ""))
+    return words._("Snapshot %(name)s was taken", name=snapshot.get("name", ""))
+
+
 def _agent(event: Mapping[str, Any], words: Words, formats: Formats) -> str:  # noqa: ARG001
     if not event.get("connected"):
         return words._("Guest agent stopped answering")
@@ -180,6 +187,9 @@ TELLERS: Final[dict[str, tuple[str, str, Teller]]] = {
     "guest.unprotected": ("st-done", "", _plain(N_("May be deleted again"))),
     "guest.changed": ("st-done", "ok", _changed),
     "guest.redefined": ("st-done", "ok", _plain(N_("Was defined again from the journal"))),
+    "guest.snapshot_made": ("snapshot", "ok", _snapshot_made),
+    "guest.snapshot_restored": ("st-undo", "ok", _plain(N_("Is back at snapshot %(name)s"), "name")),
+    "guest.snapshot_deleted": ("trash", "", _plain(N_("Snapshot %(name)s was deleted"), "name")),
     "guest.agent_changed": ("agent", "", _agent),
     "guest.console_opened": ("console", "", _plain(N_("%(by)s opened its console"), "by")),
     "compute_pool.created": ("plus", "ok", _plain(N_("Created"))),

@@ -30,6 +30,8 @@ ONLY_IF_SAID: Final = frozenset(
         "memory_max",
         "more_macs",
         "media",
+        "snapshots",
+        "snapshot",
     }
 )
 TITLES: Final = {
@@ -96,6 +98,8 @@ def _value(terminal: Terminal, name: str, value: Any) -> str:
         return words.size(value)
     if name == "disks":
         return words.sizes(value)
+    if name == "snapshots":
+        return ", ".join(f"{one['name']} (here)" if one["current"] else str(one["name"]) for one in value)
     if name == "progress":
         return words.percent(value)
     if isinstance(value, dict):

@@ -223,6 +223,18 @@ BACKUP: Final = (
     Column("NEXT AT", at("next_at"), 9, wide=True),
 )
 
+SNAPSHOT: Final = (
+    Column("NAME", text("shown")),
+    Column("NOW", lambda row, _: "here" if row.get("current") else "", shorten=False),
+    Column("MEMORY", lambda row, _: words.yes(row.get("memory")), 3),
+    Column("DISK", lambda row, _: words.size(sum(row.get("disks") or ())), 4, justify="right"),
+    Column("TAKEN", since("created_at"), 1),
+    Column("SAYS", text("description"), 2, if_said=True, fold=True),
+    Column("AFTER", text("parent"), 9, wide=True),
+    Column("TAKEN AT", at("created_at"), 9, wide=True),
+    Column("ID", text("id"), 8, wide=True),
+)
+
 COLUMNS: Final[dict[str, tuple[Column, ...]]] = {
     "guest": GUEST,
     "compute_pool": COMPUTE_POOL,

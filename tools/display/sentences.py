@@ -50,7 +50,7 @@ def name_in(event: Event) -> str:
     return str(name) if str(event.get("type", "")).partition(".")[2] in NAMING else ""
 
 
-APART: Final = ("its ", "step ", "a task ", "item ")  # phrases with a subject of their own
+APART: Final = ("its ", "snapshot ", "step ", "a task ", "item ")  # phrases with a subject of their own
 NAMING: Final = frozenset({"created", "requested", "discovered", "registered"})
 
 
@@ -97,7 +97,15 @@ WORKS: Final = {
     "nic.add": "give it a network interface",
     "nic.remove": "take a network interface from it",
     "reset": "make its system disk anew",
+    "snapshot.create": "take a snapshot of it",
+    "snapshot.restore": "take it back to a snapshot",
+    "snapshot.delete": "delete a snapshot of it",
 }
+
+
+def _snapshot_made(event: Event) -> str:
+    snapshot = event["snapshot"]
+    return f"snapshot {snapshot['name']} was taken{' with its memory' if snapshot.get('memory') else ''}"
 
 
 def _doing(action: str) -> str:
@@ -227,6 +235,9 @@ PHRASES: Final[dict[str, Phrase]] = {
     "guest.protected": _said("was protected from deletion"),
     "guest.unprotected": _said("may be deleted again"),
     "guest.changed": _changed,
+    "guest.snapshot_made": _snapshot_made,
+    "guest.snapshot_restored": lambda event: f"is back at snapshot {event['name']}",
+    "guest.snapshot_deleted": lambda event: f"snapshot {event['name']} was deleted",
     "guest.agent_changed": _agent,
     "guest.console_opened": lambda event: f"its console was opened by {event['by']}",
     "image.requested": _image_requested,
@@ -259,6 +270,9 @@ PHRASES: Final[dict[str, Phrase]] = {
     "domain.changed": _changed,
     "domain.vanished": _because("vanished from the hypervisor"),
     "domain.power_changed": lambda event: f"is {event['power']}: {event['reason']}",
+    "domain.snapshot_made": _snapshot_made,
+    "domain.snapshot_restored": lambda event: f"is back at snapshot {event['name']}",
+    "domain.snapshot_deleted": lambda event: f"snapshot {event['name']} was deleted",
     "domain.agent_changed": _agent,
     "order.taken": _order_taken,
     "order.done": lambda event: f"is done: {event['detail']}" if event.get("detail") else "is done",

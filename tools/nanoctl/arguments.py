@@ -72,6 +72,7 @@ HELP: Final[dict[str, str]] = {
     "cell": "cell",
     "guest": "name or id of the guest",
     "orphan": "id of the orphan, as the list has it",
+    "snapshot": "name or id of the snapshot",
     "image": "disk image, by name or id",
     "template": "system template, by name or id",
     "cloud_init": "for its first start: user, password, ssh_keys, host_name, data_path, user_data … ; @FILE reads a file",

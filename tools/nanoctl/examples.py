@@ -39,6 +39,16 @@ EXAMPLES: Final[dict[str, tuple[str, str]]] = {
         "guest nic remove web --mac 52:54:00:0a:0b:0c",
     ),
     "guest reset": ("guest reset web --image debian12", "guest reset web --image debian12 --no-wait"),
+    "guest snapshot list": ("guest snapshot list web", "guest snapshot list web -o json"),
+    "guest snapshot create": (
+        "guest snapshot create web before-upgrade --description 'all well'",
+        "guest snapshot create web nightly --no-wait",
+    ),
+    "guest snapshot restore": (
+        "guest snapshot restore web before-upgrade",
+        "guest snapshot restore web before-upgrade --dry-run",
+    ),
+    "guest snapshot delete": ("guest snapshot delete web before-upgrade", "guest snapshot delete web nightly -o json"),
     "guest delete": ("guest delete web", "guest delete web --force"),
     "guest history": ("guest history web", "guest history web --limit 0 -o json"),
     "guest console": ("guest console web", "guest console web -o json"),

@@ -94,7 +94,12 @@ def _command(entry: CommandEntry) -> Verb:
 _PICTURE: Final = Argument(
     "file", (), "file for the picture, - for standard output", "FILE", completes="file", required=True
 )
-_READERS: Final = {"history": "history:run", "explain": "placement:run", "screenshot": "screenshot:run"}
+_READERS: Final = {
+    "history": "history:run",
+    "explain": "placement:run",
+    "screenshot": "screenshot:run",
+    "snapshot list": "snapshots:run",
+}
 
 
 def _query(entry: QueryEntry) -> Verb:

@@ -29,8 +29,10 @@ from nano.hypervisor.host import (
 from nano.hypervisor.monitor import Monitor
 from nano.hypervisor.simulated import SimulatedHost
 from nano.hypervisor.simulated_changes import SimulatedChanges
+from nano.hypervisor.simulated_snapshots import SimulatedSnapshots
 from nano.tools.simulator.host_changes import ConnectedChanges
 from nano.tools.simulator.host_monitor import ConnectedMonitor
+from nano.tools.simulator.host_snapshots import ConnectedSnapshots
 
 T = TypeVar("T")
 
@@ -73,6 +75,10 @@ class HostConnection:
     @property
     def monitor(self) -> Monitor:
         return ConnectedMonitor(self._machine.monitor, self._call)
+
+    @property
+    def snapshots(self) -> ConnectedSnapshots:
+        return ConnectedSnapshots(SimulatedSnapshots(self._machine), self._call)
 
     async def domains(self) -> list[DomainView]:
         return await self._call(self._machine.domains)

@@ -7,7 +7,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from nano.domain.errors import Invalid, NanoError, Unknown
 from nano.ui.mirror import Row
-from nano.ui.pages import guest_settings, past
+from nano.ui.pages import guest_settings, guest_snapshots, past
 from nano.ui.pages.history import read_history
 from nano.ui.portal import Portal, back_path, portal_of
 from nano.ui.visit import Visit
@@ -17,7 +17,7 @@ PAGE: Final = 30
 STATES: Final = ("running", "stopped", "paused", "creating", "deleting", "crashed", "lost", "missing")
 SORTS: Final = ("name", "state", "cell", "cores", "memory")
 FILTERS: Final = ("q", "state", "pool", "cell", "sort")
-TABS: Final = ("overview", "history", "settings")
+TABS: Final = ("overview", "snapshots", "history", "settings")
 ACTIONS: Final = {
     "start": N_("%(name)s is being started"),
     "stop": N_("%(name)s is being stopped"),
@@ -123,6 +123,8 @@ async def guest_page(request: Request) -> Response:
         return portal.page(visit, "guest/head.html", context)
     if tab == "history":
         context |= await read_history(portal, visit, f"/guests/{guest['id']}", request.query_params.get("before", ""))
+    if tab == "snapshots":
+        context |= guest_snapshots.shown(guest)
     if tab == "settings":
         context |= guest_settings.settings(portal, guest)
     is_panel = tab == "settings" and part in guest_settings.PANELS

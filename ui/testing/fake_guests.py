@@ -34,6 +34,8 @@ def changed(row: Row, method: str, verb: str, body: Row, params: Mapping[str, st
             return {**row, "more_macs": [*nics, f"52:54:00:aa:bb:{len(nics):02x}"]}
         case "DELETE", "nics":
             return {**row, "more_macs": [mac for mac in nics if mac != params["mac"]]}
+        case "POST", "snapshots":
+            return {**row, "snapshots": _taken(row, body)}
         case "POST", "reset":
             return {**row, "image_id": body["image"]}
     return None
@@ -43,9 +45,34 @@ def work(method: str, verb: str) -> str:
     """The kind of task that does it."""
     if not verb:
         return "guest.set"
+    if verb == "snapshots":
+        return "guest.snapshot.create"
     noun, _, act = verb.partition("/")
     does = act or {"POST": "add", "DELETE": "remove"}[method]
     return f"guest.{noun.removesuffix('s')}.{does}" if noun in ("disks", "nics") else f"guest.{noun}"
+
+
+def _taken(row: Row, body: Row) -> list[Row]:
+    """One more, after the current one."""
+    parent = next((one["name"] for one in row["snapshots"] if one["current"]), "")
+    return [
+        *({**one, "current": False} for one in row["snapshots"]),
+        snapshot_row(body["name"], parent, description=body.get("description", ""), memory=row["state"] == "running"),
+    ]
+
+
+def snapshot_row(name: str, parent: str = "", **changes: Any) -> Row:
+    return {
+        "id": str(uuid.uuid4()),
+        "name": name,
+        "description": "",
+        "parent": parent,
+        "current": True,
+        "memory": False,
+        "disks": [20 << 30],
+        "created_at": text_of(datetime.now(UTC)),
+        **changes,
+    }
 
 
 def _of(body: Row, limits: Row) -> Row:
@@ -64,6 +91,6 @@ def guest_row(name: str, state: str, cell: str, **changes: Any) -> Row:
         "hardware": {"disk": "scsi", "network": "virtio", "display": "vga", "usb": "nec-xhci", "tablet": "usb"},
         "priority": "high", "more_macs": [], "media": "", "pending": [], "cores_max": 0, "memory_max": 0, "description": "",
         "disk_limits": {"read_bytes": 0, "write_bytes": 0, "read_operations": 0, "write_operations": 0},
-        "network_limits": {"receive_bytes": 0, "send_bytes": 0}, "tags": [], "notes": "", "protected": False,
+        "network_limits": {"receive_bytes": 0, "send_bytes": 0}, "tags": [], "notes": "", "protected": False, "snapshots": [],
         "agent": False, "addresses": [], "task": "", "note": "", "created_at": now, "changed_at": now, "version": 1,
     } | changes  # fmt: skip

@@ -12,6 +12,7 @@ import pytest
 
 from nano.domain import account as ac
 from nano.domain import cell as ce
+from nano.domain import domain_snapshot as ds
 from nano.domain import guest_commands as gc
 from nano.domain import host_domain as hd
 from nano.domain import session as se
@@ -21,6 +22,7 @@ from nano.domain.machine import MachineSpec
 from nano.domain.office import Office
 from nano.domain.report import RecordReport, Reported, ReportedFact
 from nano.domain.site import Site
+from nano.domain.snapshot import Snapshot
 from nano.domain.task import Problem
 from nano.domain.zone import FoundZone, Zone
 from nano.journal.commit_log import CommitLog
@@ -219,6 +221,7 @@ def test_words_that_name_nothing(replay: Any, zone: Path) -> None:
     assert "spec.memory" in outcome.err, "the fields there are"
 
 
+SNAPSHOT = Snapshot(id="s", name="one", created_at=START, disks=(1,), volumes=(0,))
 REPORTED = [
     hd.DomainCreated(),
     hd.DomainRedefined(),
@@ -226,6 +229,9 @@ REPORTED = [
     hd.DomainVanished("gone"),
     hd.DomainAgentChanged(True),
     hd.DomainRemoved(),
+    ds.DomainSnapshotMade(SNAPSHOT),
+    ds.DomainSnapshotRestored(SNAPSHOT.id, SNAPSHOT.name),
+    ds.DomainSnapshotDeleted(SNAPSHOT.id, SNAPSHOT.name),
     *(hd.DomainPowerChanged(power, "so") for power in get_args(Power)),
 ]
 
