@@ -7,6 +7,7 @@ gives every cell that was online the same time, so its first answers are what wa
 
 import itertools
 import logging
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Coroutine
 
 import anyio
@@ -44,6 +45,9 @@ class CellDesk:
         self._usage = usage
         self._alarms = alarms
         self._links: dict[str, AcceptedLink] = {}
+        self._standing: defaultdict[str, anyio.Lock] = defaultdict(
+            anyio.Lock
+        )  # held to record that a cell came, or is lost
         self._following: dict[str, Follower] = {}
         self._moved = anyio.Event()
         self._attempts = itertools.count(1)
@@ -67,15 +71,16 @@ class CellDesk:
     async def on_link(self, link: AcceptedLink) -> None:
         """Returns when the link is gone."""
         name = link.remote.name
-        try:
-            met = MeetCell(name=name, fingerprint=link.remote.fingerprint, address=link.remote.address)
-            await self._ledger.execute(met, actor=f"cell/{name}", command_id="")
-        except NanoError as error:
-            log.warning("cell refused name=%s code=%s reason=%s", name, error.code, error.message)
-            await link.aclose(error.code)
-            return
-        former = self._links.get(name)
-        self._links[name] = link
+        async with self._standing[name]:
+            try:
+                met = MeetCell(name=name, fingerprint=link.remote.fingerprint, address=link.remote.address)
+                await self._ledger.execute(met, actor=f"cell/{name}", command_id="")
+            except NanoError as error:
+                log.warning("cell refused name=%s code=%s reason=%s", name, error.code, error.message)
+                await link.aclose(error.code)
+                return
+            former = self._links.get(name)
+            self._links[name] = link
         if former is not None:
             await former.aclose("replaced by a newer link of the same cell")
         log.info("cell connected name=%s address=%s approved=%s", name, link.remote.address, link.approved)
@@ -129,15 +134,21 @@ class CellDesk:
             return
         self._usage.forget(name)
         self._alarms.forget(name)
-        while name not in self._links:
+        while not await self._record_loss(name, reason):
+            await anyio.sleep(RECORD_AGAIN_S)
+
+    async def _record_loss(self, name: str, reason: str) -> bool:
+        """Whether that is settled: recorded, or the cell came meanwhile."""
+        async with self._standing[name]:
+            if name in self._links:
+                return True
             try:
                 await self._ledger.execute(LoseCell(name=name, reason=reason), actor=ACTOR, command_id="")
             except NanoError as error:
                 log.warning("cell loss not recorded name=%s code=%s", name, error.code)
-            else:
-                log.warning("cell offline name=%s reason=%s", name, reason)
-                return
-            await anyio.sleep(RECORD_AGAIN_S)
+                return False
+            log.warning("cell offline name=%s reason=%s", name, reason)
+            return True
 
     def _on_changes(self, changes: list[Change]) -> None:
         for change in changes:

@@ -1,0 +1,82 @@
+"""Core's end of the links: whatever a slow disk does to the order of things, a cell that is there counts as online."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import anyio
+import anyio.lowlevel
+import msgspec
+import pytest
+
+from nano.core.alarms import AlarmDesk
+from nano.core.cells import CellDesk
+from nano.core.usage import UsageBoard
+from nano.domain.cell import Cell, LoseCell, MeetCell
+from nano.domain.facts import Command
+from nano.journal.ledger import Ledger
+from nano.transports.handshake import AcceptedLink
+from tests.unit.domain.test_guest_commands import Bench
+
+pytestmark = pytest.mark.anyio
+
+
+class SlowLedger:
+    """Decides at once, as the real one does; what was decided is durable when ``disk`` is set."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self.disk = anyio.Event()
+        self.decided: list[type[Command]] = []
+        self.feed = SimpleNamespace(add_listener=lambda _: None, remove_listener=lambda _: None)
+
+    async def execute(self, command: Command, **_: object) -> None:
+        self._bench.do(command)
+        self.decided.append(type(command))
+        await self.disk.wait()
+
+
+class Linked:
+    """A link that waits for its approval for ever."""
+
+    remote = SimpleNamespace(name="one", fingerprint="f1", address="a")
+    approved = False
+    close_reason = ""
+
+    def __init__(self) -> None:
+        self.attended = anyio.Event()
+
+    async def wait_approved(self) -> None:
+        self.attended.set()
+        await anyio.sleep_forever()
+
+
+@pytest.mark.parametrize("first", [MeetCell, LoseCell])
+async def test_a_cell_that_comes_while_its_loss_is_recorded_is_online(first: type[Command]) -> None:
+    bench, link = Bench(), Linked()
+    bench.zone.limits = msgspec.structs.replace(bench.zone.limits, cell_silence_s=0)
+    ledger = SlowLedger(bench)
+    desk = CellDesk(
+        cast(Ledger, ledger), bench.zone, UsageBoard(), cast(AlarmDesk, SimpleNamespace(forget=lambda _: None))
+    )
+    async with anyio.create_task_group() as tasks:
+
+        async def come() -> None:
+            tasks.start_soon(desk.on_link, cast(AcceptedLink, link))
+
+        async def be_missed() -> None:
+            await tasks.start(desk.run)
+
+        both: list[Any] = [come, be_missed] if first is MeetCell else [be_missed, come]
+        await both[0]()
+        with anyio.fail_after(5):
+            while ledger.decided != [first]:
+                await anyio.lowlevel.checkpoint()
+            await both[1]()
+            await anyio.wait_all_tasks_blocked()
+            ledger.disk.set()
+            await link.attended.wait()
+            await anyio.wait_all_tasks_blocked()
+        cell = bench.zone.get("cell/one")
+        assert isinstance(cell, Cell)
+        assert cell.online
+        tasks.cancel_scope.cancel()
