@@ -134,7 +134,9 @@ class CellDesk:
             return
         self._usage.forget(name)
         self._alarms.forget(name)
-        while not await self._record_loss(name, reason):
+        while True:
+            if await self._record_loss(name, reason):
+                return
             await anyio.sleep(RECORD_AGAIN_S)
 
     async def _record_loss(self, name: str, reason: str) -> bool:
