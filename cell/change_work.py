@@ -1,11 +1,12 @@
 """Changing a domain: the order that makes it what a spec says, or leaves it what it was.
 
 The intention is journaled with the whole spec. After a restart a change is carried on from its start, each act being safe
-to repeat; only one that had still to clone an image is taken back, because where to get it was Core's to say.
+to repeat; only one that had still to fetch an image is taken back, because where to get it was Core's to say.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import msgspec
@@ -18,7 +19,7 @@ from nano.domain.machine import MachineSpec
 from nano.domain.order import Order
 from nano.domain.site import Site
 from nano.hypervisor.host import Host
-from nano.transports.messages import ChangeDomain, GuestOrder
+from nano.transports.messages import ChangeDomain, GuestOrder, ImageSource
 
 log = logging.getLogger("nano.cell")
 
@@ -36,20 +37,31 @@ class ChangeWork:
 
     async def change(self, order: ChangeDomain, tell: Tell) -> CloseOrder:
         before = self._domain(order.guest_id).spec
-        if order.source is None:
-            return await self._apply(order, before, None, lambda percent: tell(percent, "change"))
-        async with self._images.using(order.source, lambda percent: tell(percent // 2, "fetch image")) as image:
-            return await self._apply(order, before, image, lambda percent: tell(50 + percent // 2, "change"))
-
-    async def _apply(
-        self, order: ChangeDomain, before: MachineSpec, image: Path | None, progress: Callable[[int], None]
-    ) -> CloseOrder:
-        pending = await self._host.changes.apply(order.guest_id, before, order.spec, image, progress)
+        done = 50 if order.source or order.media else 0
+        async with AsyncExitStack() as fetched:
+            image, media = [await self._fetched(fetched, source, tell) for source in (order.source, order.media)]
+            pending = await self._host.changes.apply(
+                order.guest_id,
+                before,
+                order.spec,
+                image,
+                lambda percent: tell(done + percent * (100 - done) // 100, "change"),
+                media=media,
+            )
         return _changed(order.command_id, order.spec, pending)
+
+    async def _fetched(self, stack: AsyncExitStack, source: ImageSource | None, tell: Tell) -> Path | None:
+        """The file, which stays until the stack is left."""
+        if source is None:
+            return None
+        return await stack.enter_async_context(
+            self._images.using(source, lambda percent: tell(percent // 2, "fetch image"))
+        )
 
     async def carry_on(self, order: Order) -> CloseOrder | None:
         before, spec = self._domain(order.guest_id).spec, _spec_of(order)
-        if order.arguments.get("image") and not await self._host.changes.is_defined(order.guest_id, spec):
+        fetched = order.arguments.get("image") or order.arguments.get("media")
+        if fetched and not await self._host.changes.is_defined(order.guest_id, spec):
             return None
         pending = await self._host.changes.apply(order.guest_id, before, spec, None, lambda _percent: None)
         return _changed(order.id, spec, pending)
@@ -79,6 +91,8 @@ def _take_change(order: ChangeDomain) -> TakeOrder:
     arguments = {"spec": msgspec.json.encode(order.spec).decode()}
     if order.source is not None:
         arguments["image"] = order.source.image_id
+    if order.media is not None:
+        arguments["media"] = order.media.image_id
     return TakeOrder(id=order.command_id, kind="change", guest_id=order.guest_id, arguments=arguments)
 
 

@@ -11,6 +11,7 @@ from nano.domain.errors import HostError
 from nano.domain.host_domain import HostDomain
 from nano.domain.inspection import FOUND_MAX, Deviation, Inspection, Leftover
 from nano.domain.site import Site
+from nano.hypervisor.domain_xml import file_names
 from nano.hypervisor.host import DOMAIN_FOREIGN, Host
 from nano.transports.unwrap import plain_errors
 
@@ -88,6 +89,5 @@ def _same(before: HostDomain, after: HostDomain | None) -> bool:
     return after is not None and (before.spec, before.pending, before.power) == (after.spec, after.pending, after.power)
 
 
-def _has(domain: HostDomain | None, volume: str) -> bool:
-    number = volume.rpartition("_")[2].removesuffix(".qcow2")
-    return domain is not None and int(number) in domain.spec.volume_numbers
+def _has(domain: HostDomain | None, file: str) -> bool:
+    return domain is not None and file in file_names(domain.guest_id, domain.spec)

@@ -13,9 +13,9 @@ import nano
 from nano.core.alarms import AlarmDesk
 from nano.core.batch_work import BatchWork
 from nano.core.cells import CellDesk
-from nano.core.change_work import ChangeWork
+from nano.core.change_work import ChangeWork, Serve
 from nano.core.guest_steps import GuestSteps
-from nano.core.guest_work import GuestWork, Serve
+from nano.core.guest_work import GuestWork
 from nano.core.image_store import ImageStore
 from nano.core.images import ImageWork, UploadUrl
 from nano.core.inspector import Inspector

@@ -5,10 +5,10 @@ A failed creation leaves nothing: the cell is asked to remove what it may have, 
 """
 
 import logging
-from collections.abc import Callable
 
 import anyio
 
+from nano.core.change_work import Serve, change_order
 from nano.core.guest_steps import GuestSteps, order_id
 from nano.core.vault import Vault
 from nano.core.work import Cancelled, Run, Saga, problem_of
@@ -17,14 +17,13 @@ from nano.domain.errors import JournalError, NanoError
 from nano.domain.guest import Guest
 from nano.domain.guest_commands import MADE, STARTED, AbandonCreate, EndCreate
 from nano.domain.guest_hold import EndWork
+from nano.domain.guest_media import INSERT
 from nano.domain.image import Image
-from nano.transports.messages import CreateDomain, ImageSource, PowerDomain, RedefineDomain, RemoveDomain
+from nano.transports.messages import CreateDomain, PowerDomain, RedefineDomain, RemoveDomain
 
 log = logging.getLogger("nano.core")
 
 UNDO_PATIENCE_S = 45.0  # how long undoing waits for a cell that is away, before it becomes a debt
-
-Serve = Callable[[Image], ImageSource]
 
 
 class GuestWork:
@@ -35,11 +34,12 @@ class GuestWork:
         self._vault = vault
 
     def sagas(self) -> dict[str, Saga]:
-        power = ("start", "stop", "force_stop", "reboot", "force_reboot")
+        power = ("stop", "force_stop", "reboot", "force_reboot")
         return {
             "guest.create": self.create,
             "guest.delete": self.delete,
             "guest.redefine": self.redefine,
+            "guest.start": self.start,
             **{f"guest.{action}": self.power for action in power},
         }
 
@@ -95,6 +95,25 @@ class GuestWork:
                 debt=debt,
             )
             await run.record(abandoned, "abandon")
+
+    async def start(self, run: Run) -> None:
+        if INSERT not in run.task.plan:
+            await self.power(run)
+            return
+        cell = self._steps.guest(run).cell
+        try:
+            await run.within_deadline(lambda: self._insert_and_start(run, cell))
+            await run.record(EndWork(run.task.id), "end")
+        except JournalError:
+            raise
+        except NanoError as error:
+            await self._steps.abandon(run, cell, error, names=("insert", "start"))
+
+    async def _insert_and_start(self, run: Run, cell: str) -> None:
+        inserted = change_order(run, order_id(run, "insert"), self._zone, self._source)
+        await self._steps.do(run, cell, INSERT, inserted)
+        await run.step(STARTED)
+        await self._steps.do(run, cell, STARTED, PowerDomain(order_id(run, "start"), inserted.guest_id, "start"))
 
     async def power(self, run: Run) -> None:
         action = run.task.kind.removeprefix("guest.")

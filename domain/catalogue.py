@@ -14,6 +14,7 @@ from nano.domain import guest_about as ga
 from nano.domain import guest_change as gx
 from nano.domain import guest_commands as gc
 from nano.domain import guest_devices as gd
+from nano.domain import guest_media as gm
 from nano.domain import guest_repair as gr
 from nano.domain import guest_snapshot as gs
 from nano.domain import image_commands as ic
@@ -99,6 +100,8 @@ COMMANDS: Final[tuple[CommandEntry, ...]] = (
     CommandEntry("guest.disk.remove", gd.RemoveDisk, "DELETE", "/guests/{guest}/disks", "operate", "guest", work=True),
     CommandEntry("guest.nic.add", gd.AddNic, "POST", "/guests/{guest}/nics", "operate", "guest", work=True),
     CommandEntry("guest.nic.remove", gd.RemoveNic, "DELETE", "/guests/{guest}/nics", "operate", "guest", work=True),
+    CommandEntry("guest.media.insert", gm.InsertMedia, "POST", "/guests/{guest}/media", "operate", "guest", work=True),
+    CommandEntry("guest.media.eject", gm.EjectMedia, "DELETE", "/guests/{guest}/media", "operate", "guest", work=True),
     CommandEntry("guest.reset", gd.ResetGuest, "POST", "/guests/{guest}/reset", "operate", "guest", work=True),
     CommandEntry(
         "guest.snapshot.create", gs.CreateSnapshot, "POST", "/guests/{guest}/snapshots", "operate", "guest", work=True

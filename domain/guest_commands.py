@@ -13,6 +13,7 @@ from nano.domain.facts import Command, Context, Emitted, Rules
 from nano.domain.guest import GuestConsoleOpened, GuestCreateUndone, GuestRequested, GuestWorkEnded
 from nano.domain.guest_hold import open_events, refuse_protected, require_free_name, require_power, take_hold, task_for
 from nano.domain.guest_makeup import GuestMakeup, choose_cell, settle
+from nano.domain.guest_media import start_with
 from nano.domain.limits import LIMITS
 from nano.domain.task import Problem, TaskEnded, end_step, open_task
 
@@ -39,9 +40,10 @@ class CreateGuest(GuestMakeup, frozen=True, kw_only=True, tag="guest.create"):
 
 
 class StartGuest(Command, frozen=True, kw_only=True, tag="guest.start"):
-    """Power a guest on."""
+    """Power a guest on; with ``media`` it finds that media image in its drive."""
 
     guest: str
+    media: str = ""
 
 
 class StopGuest(Command, frozen=True, kw_only=True, tag="guest.stop"):
@@ -153,6 +155,8 @@ def decide_power(
     guest = zone.find_guest(command.guest)
     if not guest.task:
         require_power(guest, allowed, verb)
+    if isinstance(command, StartGuest) and command.media:
+        return start_with(zone, guest, command.media, PLANS[action], context)
     return take_hold(zone, guest, action, context, plan=PLANS[action])
 
 

@@ -20,6 +20,7 @@ from nano.domain import guest_change as gx
 from nano.domain import guest_commands as gc
 from nano.domain import guest_devices as gd
 from nano.domain import guest_hold as gh
+from nano.domain import guest_media as gm
 from nano.domain import guest_repair as gr
 from nano.domain import guest_snapshot as gs
 from nano.domain import image as im
@@ -128,6 +129,7 @@ ZONE_RULES: Final = Rules.joined(
     gc.RULES,
     gx.RULES,
     gd.RULES,
+    gm.RULES,
     ga.RULES,
     gr.RULES,
     orp.RULES,

@@ -25,7 +25,7 @@ from nano.hypervisor.shape import Difference, Shape, differences
 
 log = logging.getLogger("nano.hypervisor")
 
-_CERTAIN: Final = ("attach_disk", "detach_disk")  # a volume hangs on it: it succeeds, or the change has failed
+_CERTAIN: Final = ("attach_disk", "detach_disk", "media")  # a file hangs on it: it succeeds, or the change has failed
 
 
 class ChangeParts(Protocol):
@@ -67,6 +67,18 @@ class ChangeParts(Protocol):
         """Names of the files removed, unfinished ones too."""
         ...
 
+    async def media(self, guest_id: str) -> set[str]:
+        """Ids of the media images whose files the guest has here."""
+        ...
+
+    async def put_media(self, guest_id: str, media: str, file: Path) -> None:
+        """Make the file the guest's, under the media image's id; one that is there stays."""
+        ...
+
+    async def drop_media(self, guest_id: str, keep: str) -> list[str]:
+        """Remove what the guest has of media, but for the one with this id; names of the files."""
+        ...
+
 
 class Restored(NamedTuple):
     """What a domain is made of after a change was taken back, and what was done for it in words."""
@@ -97,9 +109,17 @@ class Changes:
         return await self._parts.drop_volumes(guest_id, (number,))
 
     async def apply(
-        self, guest_id: str, before: MachineSpec, spec: MachineSpec, image: Path | None, progress: Progress
+        self,
+        guest_id: str,
+        before: MachineSpec,
+        spec: MachineSpec,
+        image: Path | None,
+        progress: Progress,
+        *,
+        media: Path | None = None,
     ) -> tuple[str, ...]:
-        """The fields that take effect at its next start. After a failure ``take_back`` is due."""
+        """The fields that take effect at its next start. ``image``: what a new system disk is cloned from, ``media``: what
+        goes into its drive. After a failure ``take_back`` is due."""
         parts = self._parts
         defined = await self.is_defined(guest_id, spec)
         new = set(spec.volume_numbers) - set(before.volume_numbers)
@@ -108,6 +128,8 @@ class Changes:
             if not defined:
                 await parts.drop_volumes(guest_id, new)  # whatever a file of that name is, it is not this guest's disk
             await parts.make_volumes(guest_id, spec, new, image, progress)
+        if media is not None:
+            await parts.put_media(guest_id, spec.media, media)
         await parts.define(guest_id, spec)
         pending = await self.follow(guest_id, spec)
         for number, size in zip(spec.volume_numbers, spec.disks, strict=True):
@@ -115,14 +137,17 @@ class Changes:
                 await parts.resize_volume(guest_id, number, size)
         if gone := set(before.volume_numbers) - set(spec.volume_numbers):
             await parts.drop_volumes(guest_id, gone)
+        if before.media not in ("", spec.media):
+            await parts.drop_media(guest_id, spec.media)
         progress(100)
         return pending
 
     async def take_back(self, guest_id: str, failed: MachineSpec, spec: MachineSpec) -> Restored:
-        """``spec`` again, unless the change has removed a volume: behind the first one there is only the way forward."""
+        """``spec`` again, unless the change has removed a volume or media: behind that there is only the way forward."""
         parts = self._parts
         sizes = await parts.volume_sizes(guest_id)
-        if any(number not in sizes for number in set(spec.volume_numbers) - set(failed.volume_numbers)):
+        gone = any(number not in sizes for number in set(spec.volume_numbers) - set(failed.volume_numbers))
+        if gone or (spec.media not in ("", failed.media) and spec.media not in await parts.media(guest_id)):
             failed, spec = spec, failed
         found = msgspec.structs.replace(
             spec, disks=tuple(sizes.get(n, size) for n, size in zip(spec.volume_numbers, spec.disks, strict=True))
@@ -134,6 +159,8 @@ class Changes:
         pending = await self.follow(guest_id, found)
         dropped = await parts.drop_volumes(guest_id, set(failed.volume_numbers) - set(spec.volume_numbers))
         undone += [f"volume {name} removed" for name in dropped]
+        if failed.media not in ("", spec.media):
+            undone += [f"media {name} removed" for name in await parts.drop_media(guest_id, spec.media)]
         return Restored(found, pending, tuple(undone))
 
     async def _refuse(self, guest_id: str, before: MachineSpec, spec: MachineSpec) -> None:

@@ -5,9 +5,11 @@ nothing about guests or hosts; ``domain_xml`` chooses which of them a guest gets
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from nano.hypervisor.xml_fields import XmlElement, at
+
+MEDIA_TARGET: Final = "hda"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,14 +33,15 @@ class Disk(XmlElement):
 
 @dataclass(frozen=True, kw_only=True)
 class MediaDrive(XmlElement):
-    """The empty IDE drive every guest has, so that media can be put in without a restart."""
+    """The IDE drive every guest has, empty or not, so that media can be put in without a restart."""
 
     tag: ClassVar[str] = "disk"
     type: str = at("@type", "file")
     device: str = at("@device", "cdrom")
     driver: str = at("driver/@name", "qemu")
     format: str = at("driver/@type", "raw")
-    target: str = at("target/@dev", "hda")
+    source: str = at("source/@file", "")
+    target: str = at("target/@dev", MEDIA_TARGET)
     bus: str = at("target/@bus", "ide")
     readonly: bool = at("readonly", True)
 

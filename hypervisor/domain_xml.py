@@ -137,6 +137,18 @@ def seed_name(guest_id: str) -> str:
     return f"{guest_id}_seed.iso"
 
 
+def media_name(guest_id: str, media: str) -> str:
+    """A guest has its own name for the file in its drive; ``media`` is the id of the media image."""
+    return f"{guest_id}_{media}.iso"
+
+
+def file_names(guest_id: str, spec: MachineSpec) -> set[str]:
+    """Of all that a guest of this spec has on its host, beside its domain."""
+    names = {volume_name(guest_id, number) for number in spec.volume_numbers}
+    names |= {media_name(guest_id, spec.media)} if spec.media else set()
+    return names | ({seed_name(guest_id)} if spec.seed else set())
+
+
 def domain_xml(guest_id: str, spec: MachineSpec, place: Place) -> str:
     """The whole definition of the guest's domain."""
     cores_most, memory_most = max(spec.cores, spec.cores_max), max(spec.memory, spec.memory_max)
@@ -227,7 +239,9 @@ def rates(limit: int) -> dict[str, int]:
 
 def _devices(guest_id: str, spec: MachineSpec, place: Place) -> tuple[XmlElement, ...]:
     hardware = spec.hardware
-    devices: list[XmlElement] = [MediaDrive()]
+    devices: list[XmlElement] = [
+        MediaDrive(source=str(place.volumes / media_name(guest_id, spec.media)) if spec.media else "")
+    ]
     targets = disk_targets(hardware.disk, len(spec.disks))
     for number, (target, bus) in zip(spec.volume_numbers, targets, strict=True):
         devices.append(disk_device(str(place.volumes / volume_name(guest_id, number)), target, bus, spec.disk_limits))

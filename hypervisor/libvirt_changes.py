@@ -72,3 +72,12 @@ class LibvirtChanges:
 
     async def drop_volumes(self, guest_id: str, numbers: Collection[int]) -> list[str]:
         return await self._volumes.drop(guest_id, numbers)
+
+    async def media(self, guest_id: str) -> set[str]:
+        return await self._volumes.media(guest_id)
+
+    async def put_media(self, guest_id: str, media: str, file: Path) -> None:
+        await self._volumes.put_media(guest_id, media, file)
+
+    async def drop_media(self, guest_id: str, keep: str) -> list[str]:
+        return await self._volumes.drop_media(guest_id, keep)

@@ -12,6 +12,7 @@ import libvirt
 
 from nano.domain.errors import HostError
 from nano.domain.machine import DiskLimits
+from nano.hypervisor.devices import MediaDrive
 from nano.hypervisor.domain_xml import CPU_PERIOD_US, disk_device, interface_device, rates
 from nano.hypervisor.libvirt_api import UNSUPPORTED, Connection, translated
 from nano.hypervisor.metadata import NAMESPACE, PREFIX
@@ -123,6 +124,15 @@ def _network_limits(domain: Any, nic: NicShape) -> None:
     domain.setInterfaceParameters(nic.mac, shaped, LIVE)
 
 
+def _media(domain: Any, wanted: Shape) -> None:
+    """First as a person presses the button; a guest that keeps the tray locked has it opened nevertheless."""
+    xml = render(MediaDrive(source=wanted.media))
+    try:
+        domain.updateDeviceFlags(xml, LIVE)
+    except libvirt.libvirtError:
+        domain.updateDeviceFlags(xml, LIVE | libvirt.VIR_DOMAIN_DEVICE_MODIFY_FORCE)
+
+
 def _detach(domain: Any, kind: str, child: str, attribute: str, value: str) -> None:
     """libvirt waits some seconds for the guest to let go of it and says nothing when it does not; so it is looked at."""
 
@@ -154,4 +164,5 @@ _ACTS: Final[dict[Act, Callable[[Any, Any], None]]] = {
     "attach_nic": _attach_nic,
     "detach_nic": _detach_nic,
     "network_limits": _network_limits,
+    "media": _media,
 }

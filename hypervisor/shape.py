@@ -11,12 +11,13 @@ from xml.etree import ElementTree as ET
 
 from nano.domain.errors import HostError
 from nano.domain.machine import DiskLimits, NetworkLimits
+from nano.hypervisor.devices import MEDIA_TARGET
 
 HOT_BUSES: Final = ("scsi", "virtio")  # QEMU plugs these while the guest runs
 
 Act = Literal[
     "title", "cores", "memory", "cpu", "attach_disk", "detach_disk", "disk_limits", "attach_nic", "detach_nic",
-    "network_limits", "restart",
+    "network_limits", "media", "restart",
 ]  # fmt: skip
 
 
@@ -35,7 +36,7 @@ class NicShape(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """Memory in bytes. ``quota`` in microseconds of a period of one second, 0 = none."""
+    """Memory in bytes. ``quota`` in microseconds of a period of one second, 0 = none. ``media``: the file in its drive."""
 
     title: str
     digest: str
@@ -47,6 +48,7 @@ class Shape(NamedTuple):
     quota: int
     disks: tuple[DiskShape, ...]
     nics: tuple[NicShape, ...]
+    media: str
 
 
 class Difference(NamedTuple):
@@ -61,7 +63,7 @@ class Difference(NamedTuple):
 
 def differences(now: Shape, wanted: Shape) -> tuple[Difference, ...]:
     """What has to be done to a running domain, things that are added before things that go."""
-    return (*_size(now, wanted), *_disks(now, wanted), *_nics(now, wanted))
+    return (*_size(now, wanted), *_disks(now, wanted), *_nics(now, wanted), *_media(now, wanted))
 
 
 def _size(now: Shape, wanted: Shape) -> Iterator[Difference]:
@@ -108,6 +110,11 @@ def _nics(now: Shape, wanted: Shape) -> Iterator[Difference]:
     yield from (Difference("more_macs", "detach_nic", True, nic) for nic in now.nics if nic.mac not in stays)
 
 
+def _media(now: Shape, wanted: Shape) -> Iterator[Difference]:
+    if now.media != wanted.media:
+        yield Difference("media", "media", True, wanted)
+
+
 def _free_target(target: str, taken: set[str]) -> str:
     letters = (f"{target[:2]}{chr(ord('a') + n)}" for n in range(26))
     return next(free for free in letters if free not in taken)
@@ -135,6 +142,7 @@ def shape_of(xml: str) -> Shape:
             quota=max(0, quota),
             disks=tuple(_disk(disk) for disk in root.findall("devices/disk") if disk.get("device", "disk") == "disk"),
             nics=tuple(_nic(nic) for nic in root.findall("devices/interface")),
+            media=_get(root.find(f"devices/disk[@device='cdrom']/target[@dev='{MEDIA_TARGET}']/../source"), "file"),
         )
     except (ET.ParseError, ValueError) as error:
         raise HostError(f"The domain's XML can't be read: {error}", code="domain_unreadable") from None

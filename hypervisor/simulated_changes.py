@@ -4,11 +4,12 @@ from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
+import anyio
 import msgspec
 
 from nano.domain.errors import HostError
 from nano.domain.machine import MachineSpec
-from nano.hypervisor.domain_xml import Place, domain_xml, volume_name
+from nano.hypervisor.domain_xml import Place, domain_xml, media_name, seed_name, volume_name
 from nano.hypervisor.host import Progress
 from nano.hypervisor.shape import Difference, Shape, shape_of
 
@@ -69,6 +70,25 @@ class SimulatedChanges:
         await self._host.enter("drop_volumes", guest_id)
         names = [volume_name(guest_id, number) for number in sorted(numbers)]
         return [name for name in names if self._host.drop(name)]
+
+    async def media(self, guest_id: str) -> set[str]:
+        await self._host.enter("media", guest_id)
+        return {name.removesuffix(".iso").rpartition("_")[2] for name in self._media_files(guest_id)}
+
+    async def put_media(self, guest_id: str, media: str, file: Path) -> None:
+        await self._host.enter("put_media", guest_id)
+        name = media_name(guest_id, media)
+        self._host.take(name, (await anyio.Path(file).stat()).st_size)
+        self._host.sizes[name] = self._host.files[name]
+
+    async def drop_media(self, guest_id: str, keep: str) -> list[str]:
+        await self._host.enter("drop_media", guest_id)
+        kept = media_name(guest_id, keep)
+        return [name for name in self._media_files(guest_id) if name != kept and self._host.drop(name)]
+
+    def _media_files(self, guest_id: str) -> list[str]:
+        isos = (name for name in self._host.files if name.startswith(guest_id) and name.endswith(".iso"))
+        return sorted(name for name in isos if name != seed_name(guest_id))
 
 
 def _followed(difference: Difference, spec: MachineSpec) -> dict[str, object]:

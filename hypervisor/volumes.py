@@ -1,4 +1,4 @@
-"""The qcow2 files of a host's guests, and their cloud-init seeds, in one folder.
+"""The files of a host's guests, in one folder: a qcow2 for each disk, what is in the media drive, the cloud-init seed.
 
 Invariants: a file under its final name is complete (it is made as ``….part`` and renamed when whole and on disk), and
 an existing one is never overwritten: making what exists succeeds and leaves it as it is. What a failed or cancelled
@@ -15,6 +15,7 @@ import functools
 import logging
 import os
 import re
+import shutil
 import struct
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -25,7 +26,7 @@ import anyio
 from nano.domain.errors import DiskFull, HostError
 from nano.domain.machine import MachineSpec
 from nano.hypervisor.blocking_calls import BlockingCalls
-from nano.hypervisor.domain_xml import seed_name, volume_name
+from nano.hypervisor.domain_xml import media_name, seed_name, volume_name
 from nano.hypervisor.host import INVALID_GUEST_ID, Progress
 from nano.hypervisor.qcow2_header import backing_file
 from nano.hypervisor.qemu_img import QemuImg
@@ -35,11 +36,12 @@ log = logging.getLogger("nano.hypervisor")
 COPIES_MAX: Final = 2  # at once; more only make each other slower
 BLANK_SIZES_MAX: Final = 64
 BLANK_LENGTH_MAX: Final = 1 << 20  # a longer blank file (a disk of many TiB) is not worth keeping
+MEDIA_LIMIT_S: Final = 600.0  # to copy it, where the cache is on another file system
 CLUSTER: Final = 1 << 16
 PART: Final = ".part"
 QCOW2_HEAD: Final = struct.Struct(">4sIQIIQ")  # magic, version, backing file's place and length, cluster bits, size
-_GUEST: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_VOLUME: Final = re.compile(rf"({_GUEST.pattern})_(?:\d{{1,2}}\.qcow2|seed\.iso)(\.part)?")
+_GUEST: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_VOLUME: Final = re.compile(rf"({_GUEST.pattern})_(?:\d{{1,2}}\.qcow2|(?:{_GUEST.pattern}|seed)\.iso)(\.part)?")
 
 
 class Blank(NamedTuple):
@@ -130,6 +132,29 @@ class Volumes:
                 return {int(path.stem.rpartition("_")[2]): _virtual_size(path) for path in whole}
 
         return await self._calls.run(read, what="Reading the sizes of volumes")
+
+    async def media(self, guest_id: str) -> set[str]:
+        """Ids of the media images whose files the guest has."""
+        files = await self._calls.run(lambda: self._media_files(require_guest_id(guest_id)), what="Looking for media")
+        return {path.stem.rpartition("_")[2] for path in files if path.suffix != PART}
+
+    async def put_media(self, guest_id: str, media: str, file: Path) -> None:
+        """Give the guest this file under a name of its own: a link where that can be, so that whatever becomes of the
+        cache's name, what is in a drive stays. Raises DiskFull, HostError."""
+        path = self.folder / media_name(require_guest_id(guest_id), require_guest_id(media))
+        with _disk_full(self.folder):
+            await self._calls.run(lambda: _put(file, path), what="Giving the guest its media", deadline_s=MEDIA_LIMIT_S)
+
+    async def drop_media(self, guest_id: str, keep: str) -> list[str]:
+        """Remove what the guest has of media, finished or not, but for this one; names of the files."""
+        kept = media_name(require_guest_id(guest_id), keep)
+        return await self._calls.run(
+            lambda: _remove([path for path in self._media_files(guest_id) if path.name != kept]), what="Removing media"
+        )
+
+    def _media_files(self, guest_id: str) -> list[Path]:
+        whole = [(path, path.name.removesuffix(PART)) for path in self._files(guest_id)]
+        return [path for path, name in whole if name.endswith(".iso") and name != seed_name(guest_id)]
 
     async def resize(self, guest_id: str, number: int, size: int) -> None:
         """Grow or cut a volume of a guest that is off. What lies behind the new end is lost."""
@@ -235,6 +260,24 @@ def _absent(folder: Path, paths: dict[int, Path]) -> list[tuple[int, Path]]:
     """Disk index and path of the volumes that are not there yet."""
     folder.mkdir(parents=True, exist_ok=True)
     return [(index, path) for index, path in paths.items() if not path.exists()]
+
+
+def _put(file: Path, path: Path) -> None:
+    if path.exists():
+        return
+    part = path.with_name(path.name + PART)
+    part.unlink(missing_ok=True)
+    try:
+        os.link(file, part)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK):
+            raise
+        try:
+            shutil.copyfile(file, part)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+    _settle(part, path)
 
 
 def _virtual_size(path: Path) -> int:

@@ -107,10 +107,12 @@ class RedefineDomain(GuestOrder, frozen=True, tag="domain.redefine"):
 
 
 class ChangeDomain(GuestOrder, frozen=True, tag="domain.change"):
-    """Make it what this spec says, or leave it as it was. ``source``: what a new system disk is cloned from."""
+    """Make it what this spec says, or leave it as it was. ``source``: what a new system disk is cloned from; ``media``:
+    what is put into its drive."""
 
     spec: MachineSpec
     source: ImageSource | None = None
+    media: ImageSource | None = None
 
 
 class SendDisk(GuestOrder, frozen=True, tag="domain.send_disk"):

@@ -213,3 +213,27 @@ async def test_a_full_disk_is_told_and_leaves_no_volume(simulated: SimulatedHost
         await apply(simulated, changed(disks=(*SPEC.disks, 4 * MEBI)))
     assert await sizes(simulated) == {0: 64 * MEBI, 1: 8 * MEBI}
     assert await simulated.changes.is_defined(GUEST, SPEC)
+
+
+MEDIA = "7e5d0000-0000-4000-8000-00000000000a"
+
+
+async def test_media_is_given_to_the_guest_and_taken_away(host: Host, tmp_path: Path) -> None:
+    cached = tmp_path / "cached.iso"
+    cached.write_bytes(b"disc")
+    with_media = changed(media=MEDIA)
+    for _ in range(2):  # again, as after a restart
+        assert await host.changes.apply(GUEST, SPEC, with_media, None, nobody_asks, media=cached) == ()
+    cached.unlink()
+    assert await host.changes.is_defined(GUEST, with_media)
+    assert await sizes(host) == {0: 64 * MEBI, 1: 8 * MEBI}
+    await apply(host, SPEC, with_media)
+    assert await host.remove_volumes(GUEST) == [f"{GUEST}_0.qcow2", f"{GUEST}_1.qcow2"]
+
+
+async def test_media_goes_with_the_guest(host: Host, tmp_path: Path) -> None:
+    cached = tmp_path / "cached.iso"
+    cached.write_bytes(b"disc")
+    await host.changes.apply(GUEST, SPEC, changed(media=MEDIA), None, nobody_asks, media=cached)
+    assert f"{GUEST}_{MEDIA}.iso" in await host.remove_volumes(GUEST)
+    assert cached.read_bytes() == b"disc"

@@ -94,6 +94,8 @@ WORKS: Final = {
     "disk.grow": "grow a disk of it",
     "disk.shrink": "shrink a disk of it",
     "disk.remove": "take a disk from it",
+    "media.insert": "put media into its drive",
+    "media.eject": "empty its drive",
     "nic.add": "give it a network interface",
     "nic.remove": "take a network interface from it",
     "reset": "make its system disk anew",

@@ -74,6 +74,7 @@ HELP: Final[dict[str, str]] = {
     "orphan": "id of the orphan, as the list has it",
     "snapshot": "name or id of the snapshot",
     "image": "disk image, by name or id",
+    "file": "file for the picture, - for standard output",
     "template": "system template, by name or id",
     "cloud_init": "for its first start: user, password, ssh_keys, host_name, data_path, user_data … ; @FILE reads a file",
     "admin": "the account that administers such a system",

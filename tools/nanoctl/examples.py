@@ -9,7 +9,7 @@ EXAMPLES: Final[dict[str, tuple[str, str]]] = {
         "guest create web --cores 2 --memory 2GiB --disk 10GiB --image debian12 --start",
         "guest create db --template General --memory 1GiB --disk 8GiB --disk 20GiB --cloud-init ssh_keys=@id.pub",
     ),
-    "guest start": ("guest start web", "guest start web --no-wait"),
+    "guest start": ("guest start web", "guest start web --media debian-netinst"),
     "guest stop": ("guest stop web", "guest stop web --timeout 60"),
     "guest force-stop": ("guest force-stop web", "guest force-stop web -o json"),
     "guest reboot": ("guest reboot web", "guest reboot web --no-wait"),
@@ -38,6 +38,11 @@ EXAMPLES: Final[dict[str, tuple[str, str]]] = {
         "guest nic remove web --mac 52:54:00:12:34:56",
         "guest nic remove web --mac 52:54:00:0a:0b:0c",
     ),
+    "guest media insert": (
+        "guest media insert web --media debian-netinst",
+        "guest media insert web --media virtio-win --no-wait",
+    ),
+    "guest media eject": ("guest media eject web", "guest media eject web -o json"),
     "guest reset": ("guest reset web --image debian12", "guest reset web --image debian12 --no-wait"),
     "guest snapshot list": ("guest snapshot list web", "guest snapshot list web -o json"),
     "guest snapshot create": (

@@ -21,7 +21,6 @@ from nano.core.image_store import ImageStore
 from nano.core.trust import CellTrust
 from nano.core.vault import Vault
 from nano.domain.errors import NanoError
-from nano.domain.image import Image
 from nano.domain.site import Site
 from nano.domain.task import Task
 from nano.domain.zone import Zone
@@ -97,15 +96,17 @@ class Bed:
         self._starts += 1
         folder, disk = self.folder / "core" / "journal", self.disks.get("core")
         log = log_for(self.engine, folder, clock=self.clock, owner="Core_bed", disk=disk)
-        zone = Zone()
+        zone, store = Zone(), ImageStore(self.folder / "core" / "images")
         async with Ledger.open(log, zone, clock=self.clock, new_id=self.new_id, feed=Feed()) as ledger:
             core = Core(
                 "Core_bed",
                 ledger,
                 zone,
                 clock=self.clock,
-                source=_source,
-                images=ImageStore(self.folder / "core" / "images"),
+                source=lambda image: ImageSource(
+                    image.id, str(store.path(image)), image.size, image.sha256, image.format
+                ),
+                images=store,
                 vault=VAULT,
                 generation=str(self._starts),
                 upkeep=self.upkeep,
@@ -155,10 +156,6 @@ class Bed:
 def _node(name: str, trust: object, handler: object) -> MemoryNode:
     key = name.encode()
     return MemoryNode(hashlib.sha256(key).hexdigest(), trust, handler, key)  # type: ignore[arg-type]
-
-
-def _source(image: Image) -> ImageSource:
-    return ImageSource(image.id, image.path, image.size, image.sha256)
 
 
 async def _fetch(source: ImageSource, target: Path, progress: Callable[[int], None]) -> None:

@@ -53,3 +53,14 @@ class ConnectedChanges:
     async def drop_volumes(self, guest_id: str, numbers: Collection[int]) -> list[str]:
         names: list[str] = await self._call(lambda: self._parts.drop_volumes(guest_id, numbers))
         return names
+
+    async def media(self, guest_id: str) -> set[str]:
+        there: set[str] = await self._call(lambda: self._parts.media(guest_id))
+        return there
+
+    async def put_media(self, guest_id: str, media: str, file: Path) -> None:
+        await self._call(lambda: self._parts.put_media(guest_id, media, file))
+
+    async def drop_media(self, guest_id: str, keep: str) -> list[str]:
+        names: list[str] = await self._call(lambda: self._parts.drop_media(guest_id, keep))
+        return names

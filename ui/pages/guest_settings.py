@@ -1,4 +1,4 @@
-"""Settings of a guest: what it is for, its size and limits, disks and network interfaces, a new system disk, protection.
+"""Settings of a guest: what it is for, its size and limits, disks, network interfaces, media, a new system disk, protection.
 
 Each panel is a form of its own that asks Core for one thing. What is refused is shown in its panel with what was typed; what
 is accepted is work, and the panel follows when it is done. Only what differs from what the guest has is asked for.
@@ -22,7 +22,7 @@ Form = Mapping[str, str]
 DISK_RATES: Final = ("read_bytes", "write_bytes")
 DISK_OPERATIONS: Final = ("read_operations", "write_operations")
 NETWORK_RATES: Final = ("receive_bytes", "send_bytes")
-PANELS: Final = ("about", "size", "limits", "disks", "nics", "reset", "delete")
+PANELS: Final = ("about", "size", "limits", "disks", "nics", "media", "reset", "delete")
 
 
 class Ask(NamedTuple):
@@ -96,6 +96,10 @@ def _remove_nic(guest: Row, form: Form) -> Ask:  # noqa: ARG001
     return Ask("DELETE", "/nics", params={"mac": form.get("mac", "")})
 
 
+def _insert(guest: Row, form: Form) -> Ask:  # noqa: ARG001
+    return Ask("POST", "/media", {"media": form.get("media", "")})
+
+
 def _reset(guest: Row, form: Form) -> Ask:
     if form.get("name", "").strip() != guest["name"]:
         raise Invalid("The name you typed is another one.", code="name_not_repeated", field="name")
@@ -115,6 +119,8 @@ PARTS: Final[dict[str, Part]] = {
     "disk-remove": Part("disks", _remove_disk, N_("A disk of %(name)s is being removed")),
     "nic-add": Part("nics", _add_nic, N_("%(name)s is being given a network interface")),
     "nic-remove": Part("nics", _remove_nic, N_("A network interface of %(name)s is being removed")),
+    "media-insert": Part("media", _insert, N_("Media is being put into the drive of %(name)s")),
+    "media-eject": Part("media", lambda *_: Ask("DELETE", "/media"), N_("The drive of %(name)s is being emptied")),
     "reset": Part("reset", _reset, N_("%(name)s is being given a new system disk")),
     "protect": Part("delete", lambda *_: Ask("POST", "/protect"), N_("%(name)s is protected")),
     "unprotect": Part("delete", lambda *_: Ask("POST", "/unprotect"), N_("%(name)s is not protected any more")),
@@ -158,10 +164,17 @@ def again(portal: Portal, visit: Visit, guest: Row, panel: str, part: str, error
 def settings(portal: Portal, guest: Row) -> dict[str, Any]:
     """What the panels show besides the guest: values as people type them, images to start from."""
     problem: Explained | None = None
-    images = sorted(
-        (image for image in portal.mirror.all("image") if not image["task"]), key=lambda one: str(one["name"])
-    )
-    return {"forms": _shown(guest), "images": images, "problem": problem, "problem_in": ""}
+    return {
+        "forms": _shown(guest),
+        "images": _ready(portal, "image"),
+        "media": _ready(portal, "media"),
+        "problem": problem,
+        "problem_in": "",
+    }
+
+
+def _ready(portal: Portal, kind: str) -> list[Row]:
+    return sorted((one for one in portal.mirror.all(kind) if not one["task"]), key=lambda one: str(one["name"]))
 
 
 def _shown(guest: Row) -> dict[str, dict[str, str]]:

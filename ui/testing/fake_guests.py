@@ -36,6 +36,10 @@ def changed(row: Row, method: str, verb: str, body: Row, params: Mapping[str, st
             return {**row, "more_macs": [mac for mac in nics if mac != params["mac"]]}
         case "POST", "snapshots":
             return {**row, "snapshots": _taken(row, body)}
+        case "POST", "media":
+            return {**row, "media": body["media"]}
+        case "DELETE", "media":
+            return {**row, "media": ""}
         case "POST", "reset":
             return {**row, "image_id": body["image"]}
     return None
@@ -47,6 +51,8 @@ def work(method: str, verb: str) -> str:
         return "guest.set"
     if verb == "snapshots":
         return "guest.snapshot.create"
+    if verb == "media":
+        return {"POST": "guest.media.insert", "DELETE": "guest.media.eject"}[method]
     noun, _, act = verb.partition("/")
     does = act or {"POST": "add", "DELETE": "remove"}[method]
     return f"guest.{noun.removesuffix('s')}.{does}" if noun in ("disks", "nics") else f"guest.{noun}"
@@ -87,7 +93,8 @@ def guest_row(name: str, state: str, cell: str, **changes: Any) -> Row:
     now = text_of(datetime.now(UTC))
     return {
         "id": str(uuid.uuid4()), "name": name, "state": state, "pool": "default", "cell": cell, "owner": "admin", "cores": 1,
-        "memory": 1 << 30, "disks": [5 << 30], "image": "", "image_id": "", "mac": "52:54:00:12:34:56", "autostart": False,
+        "memory": 1 << 30, "disks": [5 << 30], "image": "", "image_id": "", "linked": False, "template": "",
+        "mac": "52:54:00:12:34:56", "autostart": False,
         "hardware": {"disk": "scsi", "network": "virtio", "display": "vga", "usb": "nec-xhci", "tablet": "usb"},
         "priority": "high", "more_macs": [], "media": "", "pending": [], "cores_max": 0, "memory_max": 0, "description": "",
         "disk_limits": {"read_bytes": 0, "write_bytes": 0, "read_operations": 0, "write_operations": 0},

@@ -64,6 +64,8 @@ def test_rows_of_the_fake_core_are_rows_of_core() -> None:
             ("POST", "/disks/grow", {"number": 0, "size": 30 * GIB}),
         ),
         ("nic-add", {}, ("POST", "/nics", None)),
+        ("media-insert", {"media": "disc"}, ("POST", "/media", {"media": "disc"})),
+        ("media-eject", {}, ("DELETE", "/media", None)),
         ("protect", {}, ("POST", "/protect", None)),
         ("unprotect", {}, ("POST", "/unprotect", None)),
         ("reset", {"name": "web-1", "image": "img"}, ("POST", "/reset", {"image": "img"})),
