@@ -22,7 +22,7 @@ from nano.ui.doorman import Doorman, form_token
 from nano.ui.visit import THEMES, Visit
 from nano.ui.words import Words, choose
 
-BODY_BYTES_MAX: Final = 64 * 1024
+BODY_BYTES_MAX: Final = 192 * 1024
 FIELDS_MAX: Final = 100
 FORM_SECONDS_MAX: Final = 20.0
 OPEN: Final = ("/login", "/welcome", "/health", "/preferences")  # and everything below /static/

@@ -5,6 +5,24 @@ from typing import Final
 from nano.ui.words import N_
 
 PROBLEMS: Final = {
+    "batch_incomplete": (N_("Not all guests could be done."), N_("The list says why; the others are done.")),
+    "invalid_count": (N_("So many guests are not made at once."), N_("Use 1 to 500.")),
+    "unknown_template": (N_("There is no such template."), N_("Load the page again.")),
+    "cloud_init_unsupported": (
+        N_("The template is for Windows, which reads no cloud-init."),
+        N_("Leave cloud-init empty, or choose another template."),
+    ),
+    "invalid_user": (N_("That is no user name."), N_("Use a-z, 0-9, “_” and “-”, a letter first.")),
+    "invalid_host_name": (N_("That is no host name."), N_("Use letters, digits, “-” and “.”.")),
+    "invalid_ssh_keys": (N_("That is no public SSH key."), N_("Give the line of a .pub file.")),
+    "invalid_user_data": (
+        N_("The user-data can't be used."),
+        N_("Begin with #cloud-config and write YAML, or with #! and a program."),
+    ),
+    "secrets_key_changed": (
+        N_("Its password was encrypted with another key."),
+        N_("Put Core's key file back, or create the guest anew."),
+    ),
     "wrong_login": (N_("Name or password is wrong."), N_("Check both, and the Caps Lock key.")),
     "too_many_attempts": (N_("There were too many failed logins."), N_("Wait a few minutes and try again.")),
     "weak_password": (

@@ -55,7 +55,7 @@ def done(session: Session, answer: Row, timeout_s: float | None) -> Row:
     task: Row = answer["task"]
     with shown(session, [task]) as watcher:
         row = wait_for(session, [task], answer["position"], timeout_s, watcher)[task["id"]]
-    if row["items"]:
+    if row.get("items"):  # an older Core knows none
         _print_batch(session, row)
     if row["state"] != "done":
         raise TaskFailed(row)
@@ -77,7 +77,7 @@ def after_work(session: Session, answer: Row, namespace: argparse.Namespace) -> 
     except KeyboardInterrupt:
         say_it_goes_on(session, task)
         return INTERRUPTED
-    if not row["items"]:
+    if not row.get("items"):
         _print_resource(session, answer["resource"], row)
     return OK
 

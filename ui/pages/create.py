@@ -6,12 +6,15 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from nano.domain.errors import NanoError
+from nano.domain.errors import NanoError, Unknown
+from nano.domain.limits import LIMITS
 from nano.domain.machine import CORES_MAX
 from nano.ui.mirror import Mirror
 from nano.ui.pages.forms import size_in, whole_in
 from nano.ui.portal import explain, portal_of
+from nano.ui.words import N_
 
+CLOUD_INIT: Final = ("user", "password", "host_name", "address", "gateway", "data_path", "user_data")
 DEFAULTS: Final = {
     "name": "",
     "image": "",
@@ -26,12 +29,30 @@ DEFAULTS: Final = {
     "data_unit": "GiB",
     "autostart": "",
     "start": "on",
+    "count": "1",
+    "template": "",
+    "priority": "high",
+    **dict.fromkeys(CLOUD_INIT, ""),
+    "dns": "",
+    "ssh_keys": "",
+}
+
+
+OFFERED: Final = (*(name for name in DEFAULTS if name not in ("password", "user_data")),)  # what an address may fill in
+PLACING: Final = ("pool", "cores", "memory", "memory_unit", "disk", "disk_unit", "data", "data_unit")
+
+
+PICK: Final = "guest_"  # and the guest's id: a box that is ticked
+BATCHES: Final = {
+    "start": N_("The chosen guests are being started"),
+    "stop": N_("The chosen guests are being stopped"),
+    "delete": N_("The chosen guests are being deleted"),
 }
 
 
 async def create_page(request: Request) -> Response:
     portal, visit = portal_of(request)
-    given = {name: value for name, value in request.query_params.items() if name in DEFAULTS}
+    given = {name: value for name, value in request.query_params.items() if name in OFFERED}
     return portal.page(visit, "create.html", _form(portal.mirror, {**DEFAULTS, **given}, None))
 
 
@@ -39,20 +60,38 @@ async def create(request: Request) -> Response:
     portal, visit = portal_of(request)
     form = {**DEFAULTS, "start": "", **{name: visit.form[name] for name in DEFAULTS if name in visit.form}}
     try:
-        answer = await portal.core.ask("POST", "/guests", visit.caller, body=command(form))
+        body, count = command(form), whole_in(form["count"].strip() or "1", "count", LIMITS.batch_items)
+        if count > 1:
+            body |= {"prefix": body.pop("name"), "count": count}
+        answer = await portal.core.ask("POST", "/batches/create" if count > 1 else "/guests", visit.caller, body=body)
     except NanoError as error:
-        return portal.page(
-            visit, "create.html", _form(portal.mirror, form, explain(error, visit.words)), status=error.status
-        )
+        form["password"] = ""  # never sent back to a page
+        problem = explain(error, visit.words)
+        return portal.page(visit, "create.html", _form(portal.mirror, form, problem), status=error.status)
     return RedirectResponse(f"/tasks/{answer['task']['id']}", 303)
+
+
+async def batch(request: Request) -> Response:
+    """The same with every chosen guest."""
+    portal, visit = portal_of(request)
+    action = str(request.path_params["action"])
+    if action not in BATCHES:
+        raise Unknown("There is no such page.", code="unknown_page")
+    chosen = [name.removeprefix(PICK) for name in visit.form if name.startswith(PICK)]
+    try:
+        answer = await portal.core.ask("POST", f"/batches/{action}", visit.caller, body={"guests": chosen})
+    except NanoError as error:
+        return portal.refused(request, error)
+    task = f"/tasks/{answer['task']['id']}"
+    return portal.done(request, task, visit.words._(BATCHES[action]), link=task)
 
 
 async def estimate(request: Request) -> Response:
     """Which cell would take it, and why each other would not."""
     portal, visit = portal_of(request)
-    form = {**DEFAULTS, **dict(request.query_params)}
+    form = {**DEFAULTS, **{name: value for name, value in request.query_params.items() if name in PLACING}}
     try:
-        wanted = command({**form, "name": form["name"] or "x"})
+        wanted = command(form)
         params = {
             "pool": wanted["pool"],
             "cores": wanted["cores"],
@@ -71,7 +110,7 @@ def command(form: Mapping[str, str]) -> dict[str, Any]:
     disks = [size_in(form, "disk")]
     if form["data"].strip() not in ("", "0"):
         disks.append(size_in(form, "data"))
-    return {
+    return _cloud_init(form) | {
         "name": form["name"].strip(),
         "cores": whole_in(form["cores"], "cores", CORES_MAX),
         "memory": size_in(form, "memory"),
@@ -81,13 +120,30 @@ def command(form: Mapping[str, str]) -> dict[str, Any]:
         "image": form["image"],
         "autostart": form["autostart"] == "on",
         "start": form["start"] == "on",
+        "template": form["template"],
+        "priority": form["priority"],
     }
+
+
+def _cloud_init(form: Mapping[str, str]) -> dict[str, Any]:
+    """Nothing when nothing of it was filled in."""
+    told: dict[str, Any] = {name: form[name].strip() for name in CLOUD_INIT if form[name].strip()}
+    if form["password"]:
+        told["password"] = form["password"]  # blanks may be part of it
+    if "user_data" in told:
+        told["user_data"] = form["user_data"].replace("\r\n", "\n")
+    if dns := form["dns"].replace(",", " ").split():
+        told["dns"] = dns
+    if keys := [line.strip() for line in form["ssh_keys"].splitlines() if line.strip()]:
+        told["ssh_keys"] = keys
+    return {"cloud_init": told} if told else {}
 
 
 def _form(mirror: Mirror, form: Mapping[str, str], problem: Any) -> dict[str, Any]:
     return {
         "form": form,
         "problem": problem,
+        "templates": sorted(mirror.all("template"), key=lambda template: str(template["created_at"])),
         "images": sorted(mirror.all("image"), key=lambda image: str(image["name"])),
         "pools": sorted(mirror.all("compute_pool"), key=lambda pool: str(pool["name"])),
         "cells": [cell for cell in mirror.all("cell") if cell["pool"]],

@@ -25,6 +25,7 @@ PAGES: Final[list[BaseRoute]] = [
     Route("/guests/new", create.create_page),
     Route("/guests/new", create.create, methods=["POST"]),
     Route("/guests/new/estimate", create.estimate),
+    Route("/guests/batch/{action}", create.batch, methods=["POST"]),
     Route("/guests/{guest}", guests.guest_page),
     Route("/guests/{guest}/row", guests.guest_row),
     Route("/guests/{guest}/menu", guests.guest_menu),

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from nano.domain.alarm import Finding, alarms_of
+from nano.ui.testing.fake_batches import demo_batches
 from nano.ui.testing.fake_core import FakeCore
 from nano.ui.testing.fake_guests import guest_row, text_of
 
@@ -88,6 +89,7 @@ def demo_core(pace_s: float = 1.2, now: datetime | None = None) -> FakeCore:
     for number, (name, state, cores, memory) in enumerate(GUESTS):
         _guest(core, dice, next(ids), images[number % 3], number, (name, state, cores, memory), begin, now)
     _tasks(core, ids, now)
+    demo_batches(core, begin, now)
     _pools(core)
     _health(core, now)
     core.settle()

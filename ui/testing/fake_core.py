@@ -22,6 +22,7 @@ from starlette.websockets import WebSocket
 from nano.ui.mirror import COLLECTIONS
 from nano.ui.mirror import KEY_OF as KEY
 from nano.ui.testing.fake_display import serve_display, serve_screen
+from nano.ui.testing.fake_batches import begin_batch
 from nano.ui.testing.fake_guests import SAID, changed, guest_row, text_of, work
 from nano.ui.testing.fake_images import image_row
 from nano.ui.testing.fake_past import FakePast, problem, settle
@@ -61,6 +62,7 @@ class FakeCore:
                 Route(v2 + "/placement", self._placement),
                 Route(v2 + "/journal", self._journal),
                 Route(v2 + "/zone", self._zone),
+                Route(v2 + "/batches/{action}", self._batch, methods=["POST"]),
                 Route(v2 + "/{collection}", self._list),
                 Route(v2 + "/{collection}", self._make, methods=["POST"]),
                 Route(v2 + "/{collection}/{key}", self._show),
@@ -193,21 +195,16 @@ class FakeCore:
         if image is not None:
             image |= {"task": "", "format": "qcow2", "size": 31 << 20, "virtual_size": 64 << 20, "sha256": "ab" * 32}
             self.put("image", image, "image.registered", format="qcow2")
-        task |= {
-            "state": state,
-            "ended_at": text_of(datetime.now(UTC)),
-            "progress": 100 if state == "done" else task["progress"],
-        }
+        percent = 100 if state == "done" else task["progress"]
+        task |= {"state": state, "ended_at": text_of(datetime.now(UTC)), "progress": percent}
         self.put("task", task, "task.ended", outcome=state)
 
     # ------------------------------------------------------------------ routes
 
-    async def _refusal(self, request: Request) -> Response | None:
-        body = await request.body()
-        path = request.url.path.removeprefix("/api/v2")
-        self.asked.append(
-            (request.method, path, request.headers.get("nano-actor", ""), orjson.loads(body) if body else None)
-        )
+    async def refusal(self, request: Request) -> Response | None:
+        body, path = await request.body(), request.url.path.removeprefix("/api/v2")
+        told = orjson.loads(body) if body else None
+        self.asked.append((request.method, path, request.headers.get("nano-actor", ""), told))
         refused = self.refuse.get(f"{request.method} {path}")
         return JSONResponse(refused, refused["status"]) if refused else None
 
@@ -239,7 +236,7 @@ class FakeCore:
         return JSONResponse(row) if row else problem(404, "unknown_resource", "There is no such thing.")
 
     async def _make(self, request: Request) -> Response:
-        if refused := await self._refusal(request):
+        if refused := await self.refusal(request):
             return refused
         kind, body = KIND_OF[request.path_params["collection"]], await request.json()
         if self._found(kind, body["name"]):
@@ -265,13 +262,16 @@ class FakeCore:
                  "guest.requested", spec=body, cell=cell)  # fmt: skip
         return await self._accepted(task, "running" if body["start"] else "stopped")
 
+    async def _batch(self, request: Request) -> Response:
+        return begun if isinstance(begun := await begin_batch(self, request), Response) else await self._accepted(*begun)
+
     async def _accepted(self, task: Row, outcome: str) -> Response:
         self._work.append((task, outcome))
         self._given.set()
         return JSONResponse({"task": task, "resource": task["resource"], "position": len(self.facts)}, 202)
 
     async def _change(self, request: Request) -> Response:
-        if refused := await self._refusal(request):
+        if refused := await self.refusal(request):
             return refused
         kind, key = KIND_OF[request.path_params["collection"]], request.path_params["key"]
         row = self._found(kind, key)
@@ -294,7 +294,7 @@ class FakeCore:
         if verb in PLAN or row is None:
             request.path_params["collection"] = "guests"
             return await self._act(request)
-        return await self._refusal(request) or await self._changed(request, row, verb)
+        return await self.refusal(request) or await self._changed(request, row, verb)
 
     async def _changed(self, request: Request, row: Row, verb: str) -> Response:
         body = orjson.loads(await request.body() or b"{}")
@@ -310,7 +310,7 @@ class FakeCore:
         return await self._accepted(task, str(row["state"]))
 
     async def _act(self, request: Request) -> Response:
-        if refused := await self._refusal(request):
+        if refused := await self.refusal(request):
             return refused
         asked = request.path_params
         kind, key, verb = KIND_OF[asked["collection"]], asked["key"], asked["verb"]
@@ -367,7 +367,7 @@ class FakeCore:
         return JSONResponse(verdict)
 
     async def _console(self, request: Request) -> Response:
-        if refused := await self._refusal(request):
+        if refused := await self.refusal(request):
             return refused
         self.tokens[token := uuid.uuid4().hex] = request.path_params["key"]
         expires = text_of(datetime.now(UTC) + timedelta(seconds=30))

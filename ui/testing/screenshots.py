@@ -18,7 +18,7 @@ from nano.ui.testing.fake_core import FakeCore
 from nano.ui.testing.stage import measured_hour, stage
 
 WIDE, NARROW = (1440, 900), (390, 844)
-GUEST, TASK, CRASH = "GUEST", "TASK", "CRASH"  # stand for ids and a position of the demo
+GUEST, TASK, BATCH, CRASH = "GUEST", "TASK", "BATCH", "CRASH"  # stand for ids and a position of the demo
 
 
 class Shot(NamedTuple):
@@ -48,6 +48,8 @@ SHOTS: Final = (
     Shot("alarms", "/alarms"),
     Shot("alarms-narrow-dark-zh", "/alarms", NARROW, "dark", "zh-CN"),
     Shot("task", f"/tasks/{TASK}"),
+    Shot("batch", f"/tasks/{BATCH}"),
+    Shot("batch-narrow-dark-zh", f"/tasks/{BATCH}", NARROW, "dark", "zh-CN"),
     Shot("journal-zh", "/journal", language="zh-CN"),
 )
 
@@ -75,7 +77,8 @@ async def _take(browser: Browser, portal: str, shot: Shot, core: FakeCore, folde
     guest = next(row["id"] for row in core.rows["guest"].values() if row["name"] == "web-1")
     task = next(row["id"] for row in core.rows["task"].values() if row["state"] == "failed")
     crash = next(fact["position"] for fact in core.facts if fact["event"]["type"] == "guest.crashed")
-    path = shot.path.replace(GUEST, guest).replace(TASK, task).replace(CRASH, str(crash))
+    batch = next(row["id"] for row in core.rows["task"].values() if row.get("items"))
+    path = shot.path.replace(GUEST, guest).replace(TASK, task).replace(BATCH, batch).replace(CRASH, str(crash))
     size = {"width": shot.size[0], "height": shot.size[1]}
     async with window(browser, portal, viewport=size, color_scheme=shot.theme, locale=shot.language) as page:
         await page.goto("/login")

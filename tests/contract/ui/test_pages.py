@@ -17,7 +17,7 @@ from nano.ui.testing.patience import until
 from nano.ui.testing.stage import Stage, stage
 
 pytestmark = pytest.mark.anyio
-PAGE_BYTES_MAX = 60_000
+PAGE_BYTES_MAX = 68_000
 
 
 def named(core: FakeCore, name: str) -> str:

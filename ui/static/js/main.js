@@ -151,6 +151,12 @@ document.addEventListener("usage", (event) => {
   }
 });
 
+// One box ticks all of a list.
+document.body.addEventListener("change", (event) => {
+  if (!event.target.matches("[data-pick-all]")) return;
+  for (const box of event.target.closest(".card").querySelectorAll(".pick")) box.checked = event.target.checked;
+});
+
 live();
 charts();
 past();

@@ -1,0 +1,72 @@
+"""Creating with templates and cloud-init, several at once, and doing something with chosen guests."""
+
+from typing import Any
+
+import pytest
+
+from nano.ui.testing.fake_core import FakeCore
+
+pytestmark = pytest.mark.anyio
+
+FIELDS = {"name": "shop", "image": "", "cores": "1", "memory": "1", "memory_unit": "GiB", "disk": "5", "disk_unit": "GiB"}
+PASSWORD = "Correct-Horse-7!"  # noqa: S105
+
+
+def posted(core: FakeCore, path: str) -> list[Any]:
+    return [body for method, asked, _, body in core.asked if (method, asked) == ("POST", path)]
+
+
+async def test_several_are_one_batch_whose_page_tells_of_each(admin: Any, core: FakeCore) -> None:
+    template = next(row["id"] for row in core.rows["template"].values() if row["name"] == "Legacy")
+    made = await admin.post("/guests/new", **FIELDS, count="3", template=template, priority="low")
+    assert made.headers["location"].startswith("/tasks/")
+    (body,) = posted(core, "/batches/create")
+    assert (body["prefix"], body["count"], body["template"], body["priority"]) == ("shop", 3, template, "low")
+    assert "name" not in body
+    assert "cloud_init" not in body
+    page = await admin.until(made.headers["location"], "3 of 3")
+    assert all(f"shop_{number}" in page.text for number in range(3))
+
+
+async def test_what_failed_says_why_in_both_languages(admin: Any, core: FakeCore) -> None:
+    task = next(row["id"] for row in core.rows["task"].values() if row.get("items"))
+    for language, word in (("en", "shop_11"), ("zh", "原因")):
+        page = await admin.get(f"/tasks/{task}", accept_language=language)
+        assert word in page.text
+        assert page.text.count("shop_") >= 12
+
+
+async def test_cloud_init_is_sent_and_its_password_never_shown_again(admin: Any, core: FakeCore) -> None:
+    told = {"user": "ops", "password": PASSWORD, "ssh_keys": "ssh-ed25519 AAAA one\r\n\r\nssh-ed25519 BBBB two\r\n",
+            "dns": "10.0.0.2, 10.0.0.3", "user_data": "#!/bin/sh\r\necho\r\n"}  # fmt: skip
+    await admin.post("/guests/new", **FIELDS, **told)
+    (body,) = posted(core, "/guests")
+    assert body["cloud_init"] == {
+        "user": "ops",
+        "password": PASSWORD,
+        "ssh_keys": ["ssh-ed25519 AAAA one", "ssh-ed25519 BBBB two"],
+        "dns": ["10.0.0.2", "10.0.0.3"],
+        "user_data": "#!/bin/sh\necho\n",
+    }
+    again = await admin.post("/guests/new", **{**FIELDS, **told, "cores": "lots"})
+    assert again.status_code == 422
+    assert PASSWORD not in again.text
+    assert 'value="ops"' in again.text
+    offered = await admin.get(f"/guests/new?password={PASSWORD}&user=root")
+    assert PASSWORD not in offered.text
+
+
+@pytest.mark.parametrize("action", ["start", "stop", "delete"])
+async def test_chosen_guests_are_one_request(admin: Any, core: FakeCore, action: str) -> None:
+    guests = [row["id"] for row in core.rows["guest"].values()][:2]
+    answer = await admin.post(f"/guests/batch/{action}", htmx=True, **{f"guest_{guest}": "on" for guest in guests})
+    assert answer.status_code == 204
+    assert "/tasks/" in answer.headers["hx-trigger"]
+    assert posted(core, f"/batches/{action}") == [{"guests": guests}]
+
+
+async def test_nothing_else_is_a_batch(admin: Any, core: FakeCore) -> None:
+    assert (await admin.post("/guests/batch/explode", htmx=True)).status_code == 404
+    assert (await admin.post("/guests/new", **FIELDS, count="0")).status_code == 422
+    assert (await admin.post("/guests/new", **FIELDS, count="9999")).status_code == 422
+    assert not [asked for asked in core.asked if asked[0] == "POST"]
