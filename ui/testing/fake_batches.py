@@ -14,7 +14,11 @@ from nano.ui.testing.fake_guests import text_of
 if TYPE_CHECKING:
     from nano.ui.testing.fake_core import FakeCore
 
-FULL = {"code": "cells_full", "message": "Every cell of pool default holds the most guests allowed.", "hint": "Add a cell."}
+FULL = {
+    "code": "cells_full",
+    "message": "Every cell of pool default holds the most guests allowed.",
+    "hint": "Add a cell.",
+}
 
 
 def item(name: str, state: str = "done", guest: str = "", **changes: Any) -> dict[str, Any]:

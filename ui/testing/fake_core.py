@@ -21,8 +21,8 @@ from starlette.websockets import WebSocket
 
 from nano.ui.mirror import COLLECTIONS
 from nano.ui.mirror import KEY_OF as KEY
-from nano.ui.testing.fake_display import serve_display, serve_screen
 from nano.ui.testing.fake_batches import begin_batch
+from nano.ui.testing.fake_display import serve_display, serve_screen
 from nano.ui.testing.fake_guests import SAID, changed, guest_row, text_of, work
 from nano.ui.testing.fake_images import image_row
 from nano.ui.testing.fake_past import FakePast, problem, settle
@@ -253,9 +253,8 @@ class FakeCore:
             task = self.task("image.register", f"image/{key}", body["name"], ["inspect"])
             self.put(kind, row | {"task": task["id"]}, "image.requested", path=body["path"])
             return await self._accepted(task, "ready")
-        task = self.task(
-            "guest.create", f"guest/{key}", body["name"], ["make domain", *(["start"] if body["start"] else [])]
-        )
+        plan = ["make domain", *(["start"] if body["start"] else [])]
+        task = self.task("guest.create", f"guest/{key}", body["name"], plan)
         cell = next(iter(self.rows["cell"]), "")
         self.put(kind, guest_row(body["name"], "creating", cell, id=key, cores=body["cores"], memory=body["memory"],
                                  disks=body["disks"], image_id=body["image"], task=task["id"], created_at=now),
@@ -263,7 +262,8 @@ class FakeCore:
         return await self._accepted(task, "running" if body["start"] else "stopped")
 
     async def _batch(self, request: Request) -> Response:
-        return begun if isinstance(begun := await begin_batch(self, request), Response) else await self._accepted(*begun)
+        begun = await begin_batch(self, request)
+        return begun if isinstance(begun, Response) else await self._accepted(*begun)
 
     async def _accepted(self, task: Row, outcome: str) -> Response:
         self._work.append((task, outcome))

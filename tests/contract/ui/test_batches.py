@@ -8,8 +8,16 @@ from nano.ui.testing.fake_core import FakeCore
 
 pytestmark = pytest.mark.anyio
 
-FIELDS = {"name": "shop", "image": "", "cores": "1", "memory": "1", "memory_unit": "GiB", "disk": "5", "disk_unit": "GiB"}
-PASSWORD = "Correct-Horse-7!"  # noqa: S105
+FIELDS = {
+    "name": "shop",
+    "image": "",
+    "cores": "1",
+    "memory": "1",
+    "memory_unit": "GiB",
+    "disk": "5",
+    "disk_unit": "GiB",
+}
+PASSWORD = "Correct-Horse-7!"
 
 
 def posted(core: FakeCore, path: str) -> list[Any]:
