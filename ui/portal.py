@@ -93,17 +93,15 @@ class Portal(NamedTuple):
         visit = visit_of(request)
         if not visit.is_htmx:
             return RedirectResponse(target, 303)
-        return Response(
-            status_code=204, headers={"HX-Trigger": _trigger({"toast": {"kind": kind, "title": title, "link": link}})}
-        )
+        return Response(status_code=204, headers=_toast(kind=kind, title=title, link=link))
 
     def refused(self, request: Request, error: NanoError) -> Response:
         """Why a change did not happen: a toast for scripts, else a page of its own."""
         visit = visit_of(request)
         words = explain(error, visit.words)
         if visit.is_htmx:
-            toast = {"kind": "error", "title": words.message, "hint": words.hint, "code": error.code}
-            return Response(status_code=error.status, headers={"HX-Trigger": _trigger({"toast": toast})})
+            headers = _toast(kind="error", title=words.message, hint=words.hint, code=error.code)
+            return Response(status_code=error.status, headers=headers)
         return self.error_page(visit, error)
 
     def error_page(self, visit: Visit, error: NanoError) -> Response:
@@ -141,5 +139,8 @@ def back_path(request: Request, otherwise: str) -> str:
     return local_path(referer.path) if referer.netloc == request.headers.get("host") and referer.path else otherwise
 
 
-def _trigger(events: Mapping[str, Any]) -> str:
-    return json.dumps(events)  # ASCII: a header can't carry anything else
+def _toast(**told: str) -> dict[str, str]:
+    """Shown by the body, as the button that asked may have been replaced meanwhile."""
+    return {
+        "HX-Trigger": json.dumps({"toast": {"target": "body", **told}})
+    }  # ASCII: a header can't carry anything else

@@ -119,6 +119,26 @@ async def test_asking_before_harm_and_no_means_no(page: Page, core: FakeCore) ->
     await expect(page.locator("#guest-head .badge")).to_have_text("stopped")
 
 
+async def test_chosen_guests_stay_chosen_until_something_is_asked_of_them(page: Page, core: FakeCore) -> None:
+    await page.goto("/guests")
+    row = page.locator("tr", has_text="web-1")
+    await expect(page.locator("#chosen")).to_be_hidden()
+    await row.locator(".pick").check()
+    await page.locator("tr", has_text="web-2").locator(".pick").check()
+    key = named(core, "web-1")
+    core.put("guest", {**core.rows["guest"][key], "state": "paused"}, "guest.paused")
+    await expect(row.locator(".state")).to_have_text("paused")
+    await expect(row.locator(".pick")).to_be_checked()
+    await page.locator("#chosen").get_by_text("Stop").click()
+    await page.locator("#confirm").get_by_text("Stop", exact=True).last.click()
+    await expect(page.locator(".toast a[href^='/tasks/']")).to_have_text("The chosen guests are being stopped")
+    await expect(page.locator("#chosen")).to_be_hidden()
+    (asked,) = [body for method, path, _, body in core.asked if (method, path) == ("POST", "/batches/stop")]
+    assert asked == {"guests": [key, named(core, "web-2")]}
+    await page.locator("[data-pick-all]").check()
+    await expect(page.locator(".pick:checked")).to_have_count(20)
+
+
 async def test_the_menu_of_a_row_is_fetched_when_opened(page: Page) -> None:
     await page.goto("/guests")
     row = page.locator("tr", has_text="web-1")

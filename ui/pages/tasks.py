@@ -77,9 +77,9 @@ async def cancel(request: Request) -> Response:
 
 
 def _link(mirror: Mirror, resource: str) -> str:
-    """The page of what a task is about; none once it is gone."""
+    """The page of what a task is about; none once it is gone, and none for a batch, which is about itself."""
     kind, _, key = resource.partition("/")
-    return resource_url(resource) if kind in mirror.rows and mirror.get(kind, key) else ""
+    return resource_url(resource) if kind != "task" and kind in mirror.rows and mirror.get(kind, key) else ""
 
 
 def resource_url(resource: str) -> str:

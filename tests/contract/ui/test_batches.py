@@ -42,6 +42,8 @@ async def test_what_failed_says_why_in_both_languages(admin: Any, core: FakeCore
         page = await admin.get(f"/tasks/{task}", accept_language=language)
         assert word in page.text
         assert page.text.count("shop_") >= 12
+        assert "11 of 12" in page.text or "11 / 12" in page.text
+        assert 'class="button" href="/tasks/' not in page.text
 
 
 async def test_cloud_init_is_sent_and_its_password_never_shown_again(admin: Any, core: FakeCore) -> None:

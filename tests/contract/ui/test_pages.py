@@ -87,7 +87,7 @@ async def test_power_buttons_answer_with_a_toast_and_without_scripts_with_a_page
     refused = await admin.post(f"/guests/{guest}/stop", htmx=True)
     assert refused.status_code == 409
     assert json.loads(refused.headers["hx-trigger"])["toast"] == {
-        "kind": "error", "title": "Busy.", "hint": "Wait.", "code": "guest_busy",
+        "target": "body", "kind": "error", "title": "Busy.", "hint": "Wait.", "code": "guest_busy",
     }  # fmt: skip
     page = await admin.post(f"/guests/{guest}/stop")
     assert (page.status_code, "guest_busy" in page.text) == (409, True)

@@ -81,7 +81,7 @@ function screens() {
 }
 
 function isUsed(element) {
-  return element.querySelector("details.menu[open], form[data-typed], input:focus, select:focus, textarea:focus");
+  return element.querySelector("details.menu[open], form[data-typed], [data-asking], input:not([type=checkbox]):focus, select:focus, textarea:focus");
 }
 
 // A form of a panel that somebody has begun to fill in is theirs until it is sent.

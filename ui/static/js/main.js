@@ -14,12 +14,18 @@ document.body.addEventListener("htmx:confirm", (event) => {
   if (!text) return;
   event.preventDefault();
   const dialog = byId("confirm");
+  const asker = event.detail.elt;
+  asker.dataset.asking = ""; // what is asked about stays on the page until it is answered
   const yes = dialog.querySelector("[value=yes]");
-  dialog.querySelector("h2").textContent = event.detail.elt.dataset.confirmButton;
+  dialog.querySelector("h2").textContent = asker.dataset.confirmButton;
   dialog.querySelector("p").textContent = text;
-  yes.textContent = event.detail.elt.dataset.confirmButton;
+  yes.textContent = asker.dataset.confirmButton;
   dialog.returnValue = "";
-  dialog.addEventListener("close", () => { if (dialog.returnValue === "yes") event.detail.issueRequest(true); }, { once: true });
+  dialog.addEventListener("close", () => {
+    if (dialog.returnValue === "yes") event.detail.issueRequest(true);
+    delete asker.dataset.asking;
+    dialog.dispatchEvent(new Event("toggle"));
+  }, { once: true });
   dialog.showModal();
 });
 
@@ -27,7 +33,7 @@ document.body.addEventListener("htmx:confirm", (event) => {
 document.body.addEventListener("toast", (event) => toast(event.detail));
 document.body.addEventListener("htmx:sendError", () => toast({ kind: "error", title: words.stale.replace("{at}", new Date().toLocaleTimeString()) }));
 
-function toast({ kind, title, hint = "", code = "" }) {
+function toast({ kind, title, hint = "", code = "", link = "" }) {
   const made = byId("toast").content.firstElementChild.cloneNode(true);
   if (kind === "error") {
     made.classList.add("error");
@@ -35,6 +41,10 @@ function toast({ kind, title, hint = "", code = "" }) {
     use.setAttribute("href", use.getAttribute("href").replace("st-done", "st-crashed"));
   }
   made.querySelector("strong").textContent = title;
+  if (link) {
+    const more = Object.assign(document.createElement("a"), { href: link, textContent: title });
+    made.querySelector("strong").replaceChildren(more);
+  }
   made.querySelector("p").textContent = hint;
   made.querySelector("code").textContent = code;
   made.querySelector("button").addEventListener("click", () => made.remove());
@@ -151,10 +161,17 @@ document.addEventListener("usage", (event) => {
   }
 });
 
-// One box ticks all of a list.
-document.body.addEventListener("change", (event) => {
-  if (!event.target.matches("[data-pick-all]")) return;
-  for (const box of event.target.closest(".card").querySelectorAll(".pick")) box.checked = event.target.checked;
+// Chosen rows of a list: one box ticks all; ticks stay when a row is had anew, and go when what was chosen is asked for.
+const chosen = new Set();
+const tick = (box, on) => { box.checked = on; chosen[on ? "add" : "delete"](box.name); };
+document.addEventListener("change", (event) => {
+  const box = event.target;
+  if (box.matches(".pick")) tick(box, box.checked);
+  if (box.matches("[data-pick-all]")) box.closest("table").querySelectorAll(".pick").forEach((one) => tick(one, box.checked));
+});
+document.addEventListener("htmx:afterSettle", () => document.querySelectorAll(".pick").forEach((box) => tick(box, chosen.has(box.name))));
+document.addEventListener("htmx:afterRequest", (event) => {
+  if (event.detail.successful && event.detail.pathInfo.requestPath.startsWith("/guests/batch/")) document.querySelectorAll(".tick input").forEach((box) => tick(box, false));
 });
 
 live();
