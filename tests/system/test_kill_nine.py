@@ -22,6 +22,7 @@ import anyio
 import anyio.to_thread
 import pytest
 
+from nano.domain.catalogue import COLLECTIONS
 from nano.domain.cell import Cell
 from nano.domain.facts import Model
 from nano.domain.office import Office
@@ -45,9 +46,6 @@ ROUNDS = int(os.environ.get("NANO_KILL_ROUNDS", "50"))
 SEED = int(os.environ.get("NANO_KILL_SEED", "1"))
 PORT: Final = 17760
 MODELS: Final[dict[str, type[Model]]] = {"core": ZoneModel, "cell": Site, "frontend": Office}
-COLLECTIONS: Final = {
-    "compute_pool": "compute-pools", "cell": "cells", "guest": "guests", "image": "images", "task": "tasks",
-}  # fmt: skip
 QUIET_LIMIT_S: Final = 120.0
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60 + 30 * ROUNDS)]
