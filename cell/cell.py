@@ -58,7 +58,7 @@ class CellNode:
         self._sampler = Sampler(host, site, now)
         self.health = NodeHealth("cell", name, ledger, clock=clock, upkeep=upkeep, more=self._hypervisor)
         self._sampler.changed = self.health.look
-        self.offer = CellOffer(self._desk, ledger.feed, self._sampler, host, self.health, Inspector(site, host))
+        self.offer = CellOffer(self._desk, ledger.feed, self._sampler, host, images, self.health, Inspector(site, host))
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -28,7 +28,7 @@ from nano.journal.feed import Feed
 from nano.journal.health import upkeep_of
 from nano.journal.ledger import Ledger
 from nano.transports import quic_link
-from nano.transports.bulk_fetch import fetch
+from nano.transports.bulk_fetch import fetch, over_https
 from nano.transports.bulk_send import send
 from nano.transports.discovery import DomainTriple, discover
 from nano.transports.identity import NodeIdentity, load_or_create
@@ -161,6 +161,6 @@ def _fetching(identity: NodeIdentity) -> Fetch:
         def told(done: int, size: int) -> None:
             progress(done * 100 // max(1, size))
 
-        await fetch(source.url, source.size, source.sha256, target, identity, progress=told)
+        await fetch(source.url, source.size, source.sha256, target, over_https(identity), progress=told)
 
     return fetch_image

@@ -7,6 +7,7 @@ import anyio
 import msgspec
 from anyio.abc import SocketStream
 
+from nano.cell.image_cache import ImageCache
 from nano.cell.inspector import Inspector
 from nano.cell.orders import OrderDesk
 from nano.cell.sampler import Sampler
@@ -25,6 +26,7 @@ from nano.transports.messages import (
     HealthIs,
     Heartbeat,
     InspectionIs,
+    KeepImages,
     LogBatch,
     LoggedFact,
     Message,
@@ -55,9 +57,17 @@ class SocketPipe:
 
 class CellOffer:
     def __init__(
-        self, desk: OrderDesk, feed: Feed, sampler: Sampler, host: Host, health: NodeHealth, inspector: Inspector
+        self,
+        desk: OrderDesk,
+        feed: Feed,
+        sampler: Sampler,
+        host: Host,
+        images: ImageCache,
+        health: NodeHealth,
+        inspector: Inspector,
     ) -> None:
         self._desk = desk
+        self._images = images
         self._feed = feed
         self._sampler = sampler
         self._host = host
@@ -74,6 +84,9 @@ class CellOffer:
             return ScreenIs(await self._host.monitor.screenshot(message.guest_id))
         if isinstance(message, AskInspection):
             return InspectionIs(await self._inspector.look())
+        if isinstance(message, KeepImages):
+            await self._images.keep(message.digests)
+            return Ok()
         return await self._desk.take(message)
 
     def on_follow(self, link: Link, message: Message) -> AsyncIterator[Message]:  # noqa: ARG002

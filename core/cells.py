@@ -15,6 +15,7 @@ import anyio.abc
 
 from nano.core.alarms import AlarmDesk
 from nano.core.following import ACTOR, Follower
+from nano.core.image_sharing import ImageSharing
 from nano.core.usage import UsageBoard
 from nano.core.work import RECORD_AGAIN_S
 from nano.domain.cell import Cell, CellAdded, CellRemoved, LoseCell, MeetCell, SettleDebt
@@ -39,7 +40,8 @@ CELL_PAUSE_S = 2.0  # before an order is sent again to a cell that could not rec
 class CellDesk:
     """``on_link`` is given every link the acceptor makes; ``run`` supervises them all."""
 
-    def __init__(self, ledger: Ledger, zone: Zone, usage: UsageBoard, alarms: AlarmDesk) -> None:
+    def __init__(self, ledger: Ledger, zone: Zone, usage: UsageBoard, alarms: AlarmDesk, images: ImageSharing) -> None:
+        self._images = images
         self._ledger = ledger
         self._zone = zone
         self._usage = usage
@@ -108,6 +110,7 @@ class CellDesk:
         with plain_errors():
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._settle_debts, cell, link)
+                tasks.start_soon(self._images.keep_told, cell.name, link)
                 async with link.follow(FollowLog(after=follower.reached, health=True)) as messages:
                     await follower.read(messages, self._wake)
                 tasks.cancel_scope.cancel()

@@ -16,7 +16,9 @@ from nano.core.cells import CellDesk
 from nano.core.change_work import ChangeWork, Serve
 from nano.core.guest_steps import GuestSteps
 from nano.core.guest_work import GuestWork
+from nano.core.image_sharing import ImageSharing
 from nano.core.image_store import ImageStore
+from nano.core.image_tools import ImageTools, QemuTools
 from nano.core.images import ImageWork, UploadUrl
 from nano.core.inspector import Inspector
 from nano.core.past import Past
@@ -34,6 +36,7 @@ from nano.domain.zone import FoundZone, StockTemplates, Zone
 from nano.journal.health import NO_UPKEEP, Upkeep
 from nano.journal.ledger import Ledger, Receipt
 from nano.projections.zone_views import ZoneViews
+from nano.transports.files import FILES, Files
 from nano.transports.link import Pipe
 
 
@@ -53,6 +56,8 @@ class Core:
         images: ImageStore,
         vault: Vault,
         upload_url: UploadUrl = lambda image: image.id,
+        files: Files = FILES,
+        tools: ImageTools | None = None,
         generation: str,
         upkeep: Upkeep = NO_UPKEEP,
     ) -> None:
@@ -67,15 +72,19 @@ class Core:
         self.views = ZoneViews(generation)
         self.past = Past(ledger, generation)
         self.alarms = AlarmDesk(name, ledger, zone, self.views, clock, upkeep)
-        self.cells = CellDesk(ledger, zone, self.usage, self.alarms)
+        self.images = images
+        self.files = files
+        self.uploads = UploadDesk(files)
+        self.sharing = ImageSharing(zone, ledger.feed, images, self.uploads)
+        self.cells = CellDesk(ledger, zone, self.usage, self.alarms, self.sharing)
         self.inspector = Inspector(zone, self.cells)
         zone.loads = self.usage.loads
         self._screens = ScreenDesk(self._take_screen, anyio.current_time)
         tell = self.views.set_progress
         steps = GuestSteps(zone, self.cells, tell)
-        self.images = images
-        self.uploads = UploadDesk()
-        self._image_work = ImageWork(steps, ledger.feed, images, self.uploads, upload_url)
+        self._image_work = ImageWork(
+            steps, ledger.feed, images, self.uploads, upload_url, tools or QemuTools(files), files.workers
+        )
         families = (
             GuestWork(steps, source, vault),
             ChangeWork(steps, source),

@@ -135,9 +135,7 @@ async def _plain_file(path: Path) -> int:
     try:
         found = await anyio.Path(path).lstat()
     except OSError as error:
-        raise Invalid(
-            f"{path}: {error.strerror}.", code="image_unreadable", hint="Give the path of a file on Core's machine."
-        ) from error
+        raise unreadable(path, error) from error
     if not stat.S_ISREG(found.st_mode):
         raise Invalid(
             f"{path} is not a plain file.",
@@ -145,6 +143,12 @@ async def _plain_file(path: Path) -> int:
             hint="Give the file itself, not a link or a device.",
         )
     return found.st_size
+
+
+def unreadable(path: Path, error: OSError) -> Invalid:
+    return Invalid(
+        f"{path}: {error.strerror}.", code="image_unreadable", hint="Give the path of a file on Core's machine."
+    )
 
 
 def _read(path: Path, offset: int, count: int) -> bytes:

@@ -5,20 +5,16 @@ converted. A saga that fails, is cancelled or whose sender goes away leaves no f
 with what had arrived.
 """
 
-import hashlib
 import logging
-import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final
 
 import anyio
-import anyio.from_thread
-import anyio.to_thread
 
 from nano.core.guest_steps import GuestSteps, order_id
-from nano.core.image_check import Inspection, check_media, check_raw, inspect
-from nano.core.image_store import MADE, ImageStore, kept_ids
+from nano.core.image_check import Inspection
+from nano.core.image_store import ImageStore, kept_ids
+from nano.core.image_tools import ImageTools
 from nano.core.uploads import Upload, UploadDesk
 from nano.core.work import Cancelled, Run, Saga, problem_of
 from nano.domain.errors import JournalError, NanoError
@@ -26,22 +22,30 @@ from nano.domain.facts import Change
 from nano.domain.guest import Guest
 from nano.domain.image import Image
 from nano.domain.image_commands import INSPECT, RECEIVE, SEND, AbandonImage, EndImage
-from nano.hypervisor.qemu_img import QemuImg
 from nano.journal.feed import Feed
+from nano.journal.workers import Workers
 from nano.transports.messages import SendDisk
-from nano.transports.part_file import sync_folder
 from nano.transports.unwrap import plain_errors
 
 log = logging.getLogger("nano.core")
-
-_CHUNK: Final = 1 << 20
 
 UploadUrl = Callable[[Image], str]
 """Where a cell sends the bytes of an image that is being built."""
 
 
 class ImageWork:
-    def __init__(self, steps: GuestSteps, feed: Feed, store: ImageStore, desk: UploadDesk, url: UploadUrl) -> None:
+    def __init__(
+        self,
+        steps: GuestSteps,
+        feed: Feed,
+        store: ImageStore,
+        desk: UploadDesk,
+        url: UploadUrl,
+        tools: ImageTools,
+        workers: Workers,
+    ) -> None:
+        self._tools = tools
+        self._run = workers.run
         self._steps = steps
         self._zone = steps.zone
         self._tell = steps.tell
@@ -73,10 +77,10 @@ class ImageWork:
 
         self._feed.add_listener(on_changes)
         try:
-            await anyio.to_thread.run_sync(self._store.sweep, kept_ids(self._zone))
+            await self._run(self._store.sweep, kept_ids(self._zone))
             with gone, waiting:
                 async for image_id in waiting:
-                    await anyio.to_thread.run_sync(self._store.remove, image_id)
+                    await self._run(self._store.remove, image_id)
         finally:
             self._feed.remove_listener(on_changes)
 
@@ -108,12 +112,12 @@ class ImageWork:
 
     async def _register(self, run: Run, image: Image) -> EndImage:
         path = self._store.path(image)
-        found = await inspect(path)
+        found = await self._tools.inspect(path)
         return _end(run, found, await self._digest(run, path, found.size))
 
     async def _receive(self, run: Run, image: Image) -> EndImage:
         incoming = self._store.incoming(image)
-        if not image.claimed or not (incoming.exists() or self._store.path(image).exists()):
+        if not image.claimed or not (self._store.exists(incoming) or self._store.exists(self._store.path(image))):
             async with self._desk.receiving(
                 image.id, incoming, lambda done: self._tell(run.task.id, done, RECEIVE)
             ) as one:
@@ -149,30 +153,27 @@ class ImageWork:
             answer = await self._steps.do(run, guest.cell, SEND, order)
             await one.complete(answer.detail)
         await run.step(INSPECT)
-        found = await inspect(path)
+        found = await self._tools.inspect(path)
         return _end(run, found, answer.detail)
 
     async def _settle(self, run: Run, image: Image) -> EndImage:
         """Inspect what was uploaded; convert what is raw."""
         incoming, path = self._store.incoming(image), self._store.path(image)
         if image.stated == "iso":
-            return _end(run, await check_media(path), image.claimed)
+            return _end(run, await self._tools.check_media(path), image.claimed)
         if image.stated == "qcow2":
-            return _end(run, await inspect(path), image.claimed)
-        if incoming.exists():
-            await check_raw(incoming)
-            made = path.with_name(path.name + MADE)
-            await QemuImg().copy(incoming, made, lambda done: self._tell(run.task.id, done // 2, INSPECT), format="raw")
-            await anyio.to_thread.run_sync(_settle_file, made, path)
-            incoming.unlink()
-        found = await inspect(path)
+            return _end(run, await self._tools.inspect(path), image.claimed)
+        if self._store.exists(incoming):
+            await self._tools.convert(incoming, path, lambda done: self._tell(run.task.id, done // 2, INSPECT))
+            await self._run(self._store.drop, incoming)
+        found = await self._tools.inspect(path)
         return _end(run, found, await self._digest(run, path, found.size))
 
     async def _digest(self, run: Run, path: Path, size: int) -> str:
         def tell(percent: int) -> None:
-            anyio.from_thread.run_sync(self._tell, run.task.id, percent, INSPECT)
+            self._tell(run.task.id, percent, INSPECT)
 
-        return await anyio.to_thread.run_sync(_digest, path, size, tell, lambda: run.cancelled)
+        return await self._tools.digest(path, size, tell, lambda: run.cancelled)
 
     def _image(self, run: Run) -> Image:
         image = self._zone.get(run.task.resource)
@@ -187,22 +188,3 @@ def _end(run: Run, found: Inspection, sha256: str) -> EndImage:
     return EndImage(
         task=run.task.id, format=found.format, size=found.size, virtual_size=found.virtual_size, sha256=sha256
     )
-
-
-def _digest(path: Path, size: int, progress: Callable[[int], None], stop: Callable[[], bool]) -> str:
-    digest, done = hashlib.sha256(), 0
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            if stop():
-                raise Cancelled("The task was cancelled.")
-            digest.update(chunk)
-            done += len(chunk)
-            progress(min(99, done * 100 // max(1, size)))
-    return digest.hexdigest()
-
-
-def _settle_file(made: Path, path: Path) -> None:
-    with made.open("rb+") as file:
-        os.fsync(file.fileno())
-    made.replace(path)
-    sync_folder(path.parent)

@@ -14,9 +14,7 @@ from nano.core.core import Core
 from nano.core.image_store import ImageStore
 from nano.core.settings import CoreSettings
 from nano.core.trust import CellTrust
-from nano.core.uploads import Upload
 from nano.core.vault import open_vault
-from nano.domain.cell import Cell
 from nano.domain.errors import Failure, NanoError
 from nano.domain.image import Image
 from nano.domain.zone import Zone
@@ -25,7 +23,7 @@ from nano.journal.feed import Feed
 from nano.journal.health import upkeep_of
 from nano.journal.ledger import Ledger
 from nano.transports.bulk import PORTS as IMAGE_PORTS
-from nano.transports.bulk import BulkFile, serve_bulk
+from nano.transports.bulk import serve_bulk
 from nano.transports.discovery import DomainTriple, FoundCore, respond
 from nano.transports.identity import NodeIdentity, load_or_create
 from nano.transports.journal_signer import JournalSigner
@@ -86,26 +84,11 @@ class CoreNode:
 
     async def serve_images(self, *, task_status: anyio.abc.TaskStatus[Listening]) -> None:
         """Give registered images to approved cells over HTTPS until cancelled."""
-        listen, zone = self._settings.listen, self.core.zone
-
-        def source(image_id: str) -> BulkFile | None:
-            image = zone.get(f"image/{image_id}") or zone.get(f"media/{image_id}")
-            if not isinstance(image, Image) or not image.ready:
-                return None
-            return BulkFile(self.core.images.path(image), image.size, image.sha256)
-
-        def sink(image_id: str, fingerprint: str) -> Upload | None:
-            upload = self.core.uploads.find(image_id)
-            cell = zone.get(f"cell/{upload.sender}")
-            return upload if isinstance(cell, Cell) and cell.fingerprint == fingerprint else None
-
-        def approved(fingerprint: str) -> bool:
-            cells = (state for state in zone.of_kind("cell") if isinstance(state, Cell))
-            return any(cell.pool and cell.fingerprint == fingerprint for cell in cells)
-
+        listen, sharing = self._settings.listen, self.core.sharing
         async with anyio.create_task_group() as tasks:
             ports = listen.image_port or IMAGE_PORTS
-            at: Listening = await tasks.start(serve_bulk, listen.host, ports, self.identity, source, approved, sink)
+            given = (sharing.file_of, sharing.may_fetch, sharing.upload_of)
+            at: Listening = await tasks.start(serve_bulk, listen.host, ports, self.identity, *given)
             self._images.base = f"https://{at.address}"
             task_status.started(at)
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Final
 
 import anyio
-import anyio.to_thread
 from anyio.streams.memory import MemoryObjectReceiveStream
 
 from nano.domain.errors import Conflict, DeadlineExceeded, Failure, Invalid, NanoError, Unknown
 from nano.domain.machine import DISK_MAX
+from nano.transports.files import FILES, Files
 from nano.transports.part_file import PartFile
 from nano.transports.unwrap import plain_errors
 
@@ -32,8 +32,9 @@ class Upload:
     """One that is open. ``received`` is how many bytes are there, in order from the first; ``sender`` the cell it comes from,
     empty = people."""
 
-    def __init__(self, target: Path, told: Told, now: Callable[[], float], sender: str) -> None:
+    def __init__(self, target: Path, told: Told, now: Callable[[], float], sender: str, files: Files) -> None:
         self.sender = sender
+        self._files = files
         self._target = target
         self._told = told
         self._now = now
@@ -59,7 +60,7 @@ class Upload:
             if self._part is None:
                 if not 0 < size <= DISK_MAX:
                     raise Invalid(f"An upload of {size} bytes is not taken.", code="invalid_size")
-                self._part = await anyio.to_thread.run_sync(PartFile.open, self._target, size)
+                self._part = await self._files.workers.run(PartFile, self._files, self._target, size)
             elif self._part.size != size:
                 raise Conflict(f"The upload was announced with {self._part.size} bytes.", code="upload_size")
 
@@ -86,7 +87,7 @@ class Upload:
             async for block in blocks:
                 try:
                     with anyio.CancelScope(shield=True):
-                        await anyio.to_thread.run_sync(part.write, block)
+                        await self._files.workers.run(part.write, block)
                 except NanoError as error:
                     self._failure = error
                     self._broken.set()
@@ -111,7 +112,7 @@ class Upload:
         """Raises Failure(image_damaged)."""
         if self._part is None:
             raise Failure("Nothing was sent.", code="image_damaged")
-        await anyio.to_thread.run_sync(self._part.complete, sha256)
+        await self._files.workers.run(self._part.complete, sha256)
 
     def close(self, *, keep: bool) -> None:
         if self._part is not None:
@@ -143,7 +144,8 @@ class Upload:
 class UploadDesk:
     """``now`` gives seconds, for knowing when an upload was left alone."""
 
-    def __init__(self, now: Callable[[], float] = anyio.current_time) -> None:
+    def __init__(self, files: Files = FILES, now: Callable[[], float] = anyio.current_time) -> None:
+        self._files = files
         self._now = now
         self._open: dict[str, Upload] = {}
         self._opened = anyio.Event()
@@ -152,7 +154,7 @@ class UploadDesk:
     async def receiving(self, image_id: str, target: Path, told: Told, sender: str = "") -> AsyncIterator[Upload]:
         """The upload of this image is open while entered; what an earlier run of Core had received is still there. Left by an
         error, nothing of it stays; when Core stops, all of it."""
-        upload = self._open[image_id] = Upload(target, told, self._now, sender)
+        upload = self._open[image_id] = Upload(target, told, self._now, sender, self._files)
         opened, self._opened = self._opened, anyio.Event()
         opened.set()
         keep = True

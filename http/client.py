@@ -191,8 +191,10 @@ class AsyncSignedClient:
         *,
         kinds: tuple[str, ...] = (),
         headers: Mapping[str, str] | None = None,
+        opened: Callable[[], None] = lambda: None,
     ) -> AsyncIterator[ServerEvent]:
-        """Events until Core ends the stream. Leave it early only under ``contextlib.aclosing``."""
+        """Events until Core ends the stream; ``opened()`` is called when it has begun to listen for us. Leave it early
+        only under ``contextlib.aclosing``."""
         request = _events_request(self._signer, self._client, last_event_id, kinds, headers)
         parser = EventParser()
         try:
@@ -201,6 +203,7 @@ class AsyncSignedClient:
                 if response.status_code >= 400:
                     await response.aread()
                     raise_for_problem(response)
+                opened()
                 async for chunk in response.aiter_bytes():
                     for event in parser.feed(chunk):
                         yield event

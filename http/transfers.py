@@ -63,7 +63,11 @@ def _routes(core: "Core", collection: Collection) -> list[Route]:
         decode_query(request.query, ())
         image = require_ready(find_image(core.zone, request.arguments[collection], collection))
         await send_file(
-            request.method, request.headers, send, BulkFile(core.images.path(image), image.size, image.sha256)
+            request.method,
+            request.headers,
+            send,
+            BulkFile(core.images.path(image), image.size, image.sha256),
+            core.files,
         )
 
     path = f"{PREFIX}/{COLLECTIONS[collection]}/{{{collection}}}"

@@ -27,6 +27,10 @@ class Disk(Protocol):
 
     def fdatasync(self, handle: int) -> None: ...
 
+    def settle(self, handle: int, offset: int, size: int) -> None:
+        """Begin to write these bytes, and do not keep them in memory; whether they are durable only a sync can say."""
+        ...
+
     def overwrite(self, path: Path, offset: int, data: bytes) -> None:
         """Write over bytes that are there, and make the file durable."""
         ...
@@ -40,6 +44,14 @@ class Disk(Protocol):
         ...
 
     def size(self, path: Path) -> int: ...
+
+    def touch(self, path: Path) -> None:
+        """Note that it was used just now. Raises FileNotFoundError."""
+        ...
+
+    def touched(self, path: Path) -> float:
+        """When it was last touched or written, in seconds that only compare."""
+        ...
 
     def list(self, folder: Path) -> list[str]:
         """Names in the folder, sorted; an absent folder is empty."""
@@ -80,6 +92,9 @@ class RealDisk:
     def fdatasync(self, handle: int) -> None:
         os.fdatasync(handle)
 
+    def settle(self, handle: int, offset: int, size: int) -> None:
+        os.posix_fadvise(handle, offset, size, os.POSIX_FADV_DONTNEED)
+
     def overwrite(self, path: Path, offset: int, data: bytes) -> None:
         handle = os.open(path, os.O_WRONLY | os.O_CLOEXEC)  # with O_APPEND Linux would write at the end
         try:
@@ -104,6 +119,12 @@ class RealDisk:
 
     def size(self, path: Path) -> int:
         return path.stat().st_size
+
+    def touch(self, path: Path) -> None:
+        os.utime(path)
+
+    def touched(self, path: Path) -> float:
+        return path.stat().st_mtime
 
     def list(self, folder: Path) -> list[str]:
         try:

@@ -9,7 +9,6 @@ node that was asked for them (``sink``). Memory per transfer is a chunk or two. 
 
 import asyncio
 import logging
-import os
 import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, MutableMapping
@@ -18,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import anyio
 import anyio.abc
-import anyio.to_thread
 import msgspec
 from cryptography import x509
 
 from nano.domain.errors import Failure, NanoError
+from nano.transports.files import FILES, Files
 from nano.transports.identity import NodeIdentity, fingerprint_of, public_der
 from nano.transports.node_side import Listening
 
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("nano.transports")
 
 PORTS: Final = range(5801, 5850)
-CHUNK_BYTES: Final = 1 << 20
 TRANSFERS_MAX: Final = 64
 IDLE_S: Final = 30  # an unused connection is kept so long
 SILENCE_S: Final = 30.0  # a sender that pauses longer is taken for gone
@@ -80,7 +78,8 @@ class BulkApp:
     """Pure ASGI: GET and HEAD /images/<id>, GET and PUT /uploads/<id>. The connection's proven fingerprint is
     ``scope["nano.fingerprint"]``."""
 
-    def __init__(self, source: Source, approved: Approved, sink: Sink = no_sink) -> None:
+    def __init__(self, source: Source, approved: Approved, sink: Sink = no_sink, files: Files = FILES) -> None:
+        self._files = files
         self._source = source
         self._approved = approved
         self._sink = sink
@@ -104,7 +103,7 @@ class BulkApp:
         if found is None:
             await _problem(send, 404, "image_unknown", "There is no such image.")
             return
-        await send_file(scope["method"], dict(scope["headers"]), send, found)
+        await send_file(scope["method"], dict(scope["headers"]), send, found, self._files)
 
     async def _take(self, scope: Scope, receive: Receive, send: Send, fingerprint: str) -> None:
         """PUT /uploads/<id>?offset=N&size=S: bytes of an image that this node was told to send; GET: how many are there."""
@@ -155,47 +154,47 @@ def _span(header: bytes, size: int) -> tuple[int, int] | None:
     return (start, stop) if start < stop else None
 
 
-async def send_file(method: str, headers: Mapping[bytes, bytes], send: Send, found: BulkFile) -> None:
+async def send_file(
+    method: str, headers: Mapping[bytes, bytes], send: Send, found: BulkFile, files: Files = FILES
+) -> None:
     """Answer a GET or HEAD with the file, or the one range of it that is asked for."""
+    disk, run = files.disk, files.workers.run
     try:
-        # Opened here and closed here, whatever is cancelled meanwhile; only the reading is long enough for a thread.
-        file = found.path.open("rb")
+        size = await run(disk.size, found.path)
     except OSError as error:
         logger.error("image unreadable path=%s error=%s", found.path, error.strerror)
         await _problem(send, 503, "image_unreadable", "The image's file can't be read.")
         return
-    with file:
-        size = os.fstat(file.fileno()).st_size
-        if size != found.size:
-            logger.error("image changed path=%s size=%d recorded=%d", found.path, size, found.size)
-            await _problem(send, 503, "image_changed", "The image's file is not the one that was recorded.")
-            return
-        etag = f'"{found.sha256}"'.encode()
-        wanted = headers.get(b"range") if headers.get(b"if-range", etag) == etag else None
-        span = _span(wanted, size) if wanted else (0, size)
-        if span is None:
-            extra = [(b"content-range", b"bytes */%d" % size)]
-            await _problem(send, 416, "range_bad", f"The image has {size} bytes.", extra)
-            return
-        start, stop = span
-        answer = [
-            (b"content-type", b"application/octet-stream"),
-            (b"content-length", b"%d" % (stop - start)),
-            (b"accept-ranges", b"bytes"),
-            (b"etag", etag),
-        ]
-        if wanted:
-            answer.append((b"content-range", b"bytes %d-%d/%d" % (start, stop - 1, size)))
-        await send({"type": "http.response.start", "status": 206 if wanted else 200, "headers": answer})
-        if method == "HEAD" or start == stop:
-            await send({"type": "http.response.body", "body": b""})
-            return
-        while start < stop:
-            chunk = await anyio.to_thread.run_sync(os.pread, file.fileno(), min(CHUNK_BYTES, stop - start), start)
-            if not chunk:  # truncated while it was read: the promised length is missed and the client notices
-                raise OSError(f"{found.path} ended early")
-            start += len(chunk)
-            await send({"type": "http.response.body", "body": chunk, "more_body": start < stop})
+    if size != found.size:
+        logger.error("image changed path=%s size=%d recorded=%d", found.path, size, found.size)
+        await _problem(send, 503, "image_changed", "The image's file is not the one that was recorded.")
+        return
+    etag = f'"{found.sha256}"'.encode()
+    wanted = headers.get(b"range") if headers.get(b"if-range", etag) == etag else None
+    span = _span(wanted, size) if wanted else (0, size)
+    if span is None:
+        extra = [(b"content-range", b"bytes */%d" % size)]
+        await _problem(send, 416, "range_bad", f"The image has {size} bytes.", extra)
+        return
+    start, stop = span
+    answer = [
+        (b"content-type", b"application/octet-stream"),
+        (b"content-length", b"%d" % (stop - start)),
+        (b"accept-ranges", b"bytes"),
+        (b"etag", etag),
+    ]
+    if wanted:
+        answer.append((b"content-range", b"bytes %d-%d/%d" % (start, stop - 1, size)))
+    await send({"type": "http.response.start", "status": 206 if wanted else 200, "headers": answer})
+    if method == "HEAD" or start == stop:
+        await send({"type": "http.response.body", "body": b""})
+        return
+    while start < stop:
+        chunk = await run(disk.read, found.path, start, min(files.chunk_bytes, stop - start))
+        if not chunk:  # truncated while it was read: the promised length is missed and the client notices
+            raise OSError(f"{found.path} ended early")
+        start += len(chunk)
+        await send({"type": "http.response.body", "body": chunk, "more_body": start < stop})
 
 
 async def _problem(send: Send, status: int, code: str, detail: str, extra: Iterable[tuple[bytes, bytes]] = ()) -> None:

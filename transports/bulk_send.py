@@ -18,8 +18,8 @@ import anyio.to_thread
 import msgspec
 
 from nano.transports.bulk_attempt import FRUITLESS_MAX, WAIT_LAST_S, Attempt, client_tls, refused, silent
+from nano.transports.files import CHUNK_BYTES
 from nano.transports.identity import NodeIdentity
-from nano.transports.part_file import CHUNK_BYTES
 
 logger = logging.getLogger("nano.transports")
 

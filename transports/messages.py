@@ -169,6 +169,12 @@ class ProgressIs(Message, frozen=True, tag="progress.is"):
     step: str = ""
 
 
+class KeepImages(Message, frozen=True, tag="image.keep"):
+    """These are the images there are, by digest: whatever else was fetched may go."""
+
+    digests: tuple[str, ...]
+
+
 class CancelCommand(Message, frozen=True, tag="command.cancel"):
     command_id: str
 

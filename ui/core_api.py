@@ -60,6 +60,7 @@ class CoreClient(Protocol):
         *,
         kinds: tuple[str, ...] = (),
         headers: Mapping[str, str] | None = None,
+        opened: Callable[[], None] = lambda: None,
     ) -> AsyncIterator[Message]: ...
 
     def websocket_address(self, path: str) -> str: ...
@@ -125,9 +126,10 @@ class CoreApi:
         return page, int(response.headers.get("x-nano-position") or page["position"])
 
     @asynccontextmanager
-    async def events(self, after: int) -> AsyncIterator[AsyncIterator[tuple[str, Any]]]:
-        """Core's changes after a position, then those to come, as (event, data)."""
-        messages = self._connected().events(after, headers=_actor(SYSTEM))
+    async def events(self, after: int, opened: Callable[[], None]) -> AsyncIterator[AsyncIterator[tuple[str, Any]]]:
+        """Core's changes after a position, then those to come, as (event, data). What is told live only, and not recorded,
+        is told from ``opened()`` on."""
+        messages = self._connected().events(after, headers=_actor(SYSTEM), opened=opened)
         decoded = _decoded(messages)
         async with aclosing(messages), aclosing(decoded):  # type: ignore[type-var]
             yield decoded

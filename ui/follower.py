@@ -1,11 +1,13 @@
 """The follower: keeps mirror, usage ring and hub true by one subscription to Core's event stream.
 
 However the connection ends, everything is read again before following on: a list tells its position, and the stream
-resumes from there, so nothing is missed and nothing is shown twice. Core may be down at the start, move or vanish; the
+resumes from there, so nothing is missed and nothing is shown twice. Kinds that are no facts have no position to resume
+from; they are read once more when the stream listens. Core may be down at the start, move or vanish; the
 mirror then says since when, and the tries go on with growing pauses.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Final
@@ -15,7 +17,7 @@ import anyio
 from nano.domain.errors import NanoError, Unreachable
 from nano.ui.core_api import SYSTEM, CoreApi
 from nano.ui.hub import EVERYTHING, Hub
-from nano.ui.mirror import COLLECTIONS, Mirror, Row
+from nano.ui.mirror import COLLECTIONS, LIVE_KINDS, Mirror, Row
 from nano.ui.usage_ring import UsageRing
 
 log = logging.getLogger("nano.ui")
@@ -44,6 +46,7 @@ class Follower:
         self._clock = clock
         self._sleep = sleep
         self._leaning: set[str] = set()
+        self._told_live: Counter[str] = Counter()  # changes without a position, by kind
         self._lean = anyio.Event()
 
     async def run(self) -> None:
@@ -64,7 +67,7 @@ class Follower:
             failures += 1
 
     async def _follow(self, position: int) -> None:
-        async with self._core.events(position) as messages, anyio.create_task_group() as group:
+        async with self._core.events(position, self._read_live) as messages, anyio.create_task_group() as group:
             group.start_soon(self._read_leaning)
             async for name, data in messages:
                 if name == "usage":
@@ -75,8 +78,15 @@ class Follower:
             group.cancel_scope.cancel()
         raise Unreachable("Core ended the event stream.", code="core_unreachable")
 
+    def _read_live(self) -> None:
+        """What is not recorded may have changed between reading the lists and listening."""
+        self._leaning |= LIVE_KINDS
+        self._lean.set()
+
     def _change(self, change: Row) -> None:
         resource = str(change["resource"])
+        if change.get("position") is None:
+            self._told_live[resource.partition("/")[0]] += 1
         topics, leaning = self._mirror.apply(resource, change.get("row"), int(change.get("position") or 0))
         self._hub.publish(topics | {"journal"} if change.get("position") else topics)
         if leaning:
@@ -89,8 +99,9 @@ class Follower:
             await self._sleep(SETTLE_S)
             kinds, self._leaning, self._lean = self._leaning, set(), anyio.Event()
             for kind in sorted(kinds):
+                told = self._told_live[kind]
                 rows, position = await self._list(kind)
-                if position < self._mirror.position:
+                if position < self._mirror.position or told != self._told_live[kind]:
                     self._leaning.add(kind)  # older than what the stream has told since: read once more
                     self._lean.set()
                     continue

@@ -22,6 +22,7 @@ COLLECTIONS: Final = {
     "alarm": "alarms",
     "backup": "backups",
 }
+LIVE_KINDS: Final = frozenset({"alarm", "backup"})  # told as they are now, and not recorded
 KEY_OF: Final = {
     "guest": "id",
     "cell": "name",

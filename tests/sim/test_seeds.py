@@ -5,20 +5,33 @@ import json
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from nano.cell.image_cache import ImageCache
 from nano.http import commands
 from nano.http.events import EventStreams
 from nano.journal.engine import Batch, GroupCommit
+from nano.tools.simulator import images, seeds
 from nano.tools.simulator.__main__ import main
 from nano.tools.simulator.disk import DiskSession
 from nano.tools.simulator.seeds import run_seed
 from nano.tools.simulator.world import World
+from nano.transports.part_file import PartFile
 from nano.ui.mirror import Mirror
 
-SEEDS = range(1000, 1040)
+SEEDS = range(1000, 1020)
+KINDS = (
+    *("kill", "stop", "power loss", "crash at an operation", "clock jump"),
+    *("write torn", "write with holes", "sync failed, writes dropped", "sync failed, writes stay readable"),
+    *("disk full", "append ENOSPC", "append EIO", "fdatasync EIO", "read EIO", "rename EIO", "open EIO"),
+    *("message lost", "message duplicated", "message delayed", "message reordered", "link cut", "partition"),
+    *("http request lost", "http request duplicated", "http answer cut", "event stream broken"),
+    *("image transfer broken", "image byte wrong", "image file damaged"),
+    *("host.error", "host.timeout", "hypervisor away", "domain vanished", "domain behind"),
+)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -123,3 +136,25 @@ def test_the_command_ends_with_one_line_of_json(tmp_path: Path, capsys: pytest.C
     assert told["virtual_hours"] > 0.05
     assert told["cpu_seconds"] > 0
     assert sum(told["faults"].values()) > 5
+
+
+def test_an_image_that_is_not_checked_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = PartFile.complete
+    monkeypatch.setattr(images, "WRONG_BYTE", 0.3)
+    monkeypatch.setattr(PartFile, "complete", lambda part, _: real(part, part._digest.hexdigest()))
+    outcomes = (run_seed(seed, minutes=15) for seed in range(1, 9))
+    assert any("missing or damaged" in text for outcome in outcomes for text in outcome.violations)
+
+
+def test_a_cell_that_keeps_forgotten_images_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ImageCache, "keep", lambda *_: None)
+    monkeypatch.setattr(seeds, "CALM_MAX_S", 300.0)
+    outcomes = (run_seed(seed, minutes=15) for seed in range(1, 9))
+    assert any("image file of no image" in text for outcome in outcomes for text in outcome.violations)
+
+
+def test_every_kind_of_fault_is_inflicted_and_counted() -> None:
+    counted: Counter[str] = Counter()
+    for seed in range(1, 7):
+        counted.update(run_seed(seed, minutes=15).faults)
+    assert [kind for kind in KINDS if not counted[kind]] == []

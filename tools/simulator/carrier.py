@@ -54,14 +54,14 @@ class Carrier(httpx.AsyncBaseTransport):
         faults: Counter[str],
         *,
         client: str = "sim",
-        extra: Callable[[], dict[str, Any]] = dict,
+        proven: dict[str, str] | None = None,
     ) -> None:
         self._serve = serve
         self._weather = weather
         self._random = random
         self._faults = faults
         self._client = client
-        self._extra = extra
+        self._proven = proven or {}
         self._numbers = 0
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -114,7 +114,7 @@ class Carrier(httpx.AsyncBaseTransport):
             "server": (request.url.host, request.url.port or 80),
             "http_version": "1.1",
             "root_path": "",
-            **self._extra(),
+            **self._proven,
         }
         served.tasks.start_soon(exchange.run, served, scope)
         return exchange

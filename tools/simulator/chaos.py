@@ -11,6 +11,7 @@ from typing import Final, get_args
 import anyio
 
 from nano.tools.simulator.disk import Operation
+from nano.tools.simulator.images import COUNT, image_path
 from nano.tools.simulator.machine import Machine
 from nano.tools.simulator.world import World
 
@@ -38,6 +39,7 @@ class Chaos:
             (4, "host hangs", self._host_hangs),
             (4, "hypervisor away", self._hypervisor_away),
             (10, "domain behind", self._domain_behind),
+            (3, "image file damaged", self._image_file_damaged),
         ]
 
     async def run(self) -> None:
@@ -132,6 +134,20 @@ class Chaos:
         machine.quick = False
         machine.kill(power=True)
 
+    async def _image_file_damaged(self) -> None:
+        """One of Core's image files is cut or changed for a while."""
+        inode = self._world.core.disk.names.get(image_path(self._random.randrange(COUNT)))
+        if inode is None or not inode.data:
+            return
+        whole = bytes(inode.data)
+        if self._random.random() < 0.5:
+            inode.put(whole[: self._random.randrange(len(whole))])
+        else:
+            at = self._random.randrange(len(whole))
+            inode.put(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        await self._while(20.0, 120.0)
+        inode.put(whole)
+
     async def _host_fails(self) -> None:
         trouble = self._some_cell().trouble
         trouble.failing = self._random.choice((0.1, 0.5, 1.0))
@@ -160,4 +176,6 @@ class Chaos:
         deeds: list[Callable[[str], None]] = [host.vanish]
         if guest_id in running:
             deeds += [host.stop_behind, host.crash, host.pause_behind]
-        self._random.choice(deeds)(guest_id)
+        deed = self._random.choice(deeds)
+        self._world.faults["domain vanished"] += deed == host.vanish
+        deed(guest_id)

@@ -184,6 +184,9 @@ class DiskSession:
         inode.sync()
         self._disk.after(self)
 
+    def settle(self, handle: int, offset: int, size: int) -> None:  # noqa: ARG002 - nothing is promised
+        self._inode(handle)
+
     def overwrite(self, path: Path, offset: int, data: bytes) -> None:
         inode = self._named(path)
         self._begin("overwrite")
@@ -216,6 +219,14 @@ class DiskSession:
     def size(self, path: Path) -> int:
         self._begin("size")
         return len(self._named(path).data)
+
+    def touch(self, path: Path) -> None:
+        self._begin("touch")
+        self._named(path).touched = self._disk.operations
+
+    def touched(self, path: Path) -> float:
+        self._begin("touched")
+        return self._named(path).touched
 
     def list(self, folder: Path) -> list[str]:
         self._begin("list")

@@ -54,9 +54,10 @@ class Trouble:
 
 
 class HostConnection:
-    """A ``Host``."""
+    """A ``Host``. ``check_image`` is called with every image that disks are cloned from."""
 
-    def __init__(self, machine: SimulatedHost, trouble: Trouble) -> None:
+    def __init__(self, machine: SimulatedHost, trouble: Trouble, check_image: Callable[[Path], None]) -> None:
+        self._check_image = check_image
         self.capabilities = machine.capabilities
         self._machine = machine
         self._trouble = trouble
@@ -87,9 +88,13 @@ class HostConnection:
         await self._call(lambda: self._machine.make_seed(guest_id, texts))
 
     async def make_volumes(self, guest_id: str, spec: MachineSpec, image: Path | None, progress: Progress) -> None:
+        if image is not None:
+            self._check_image(image)
         left = self._making.setdefault(guest_id, {})
         try:
             await self._call(lambda: self._machine.make_volumes(guest_id, spec, image, progress))
+            if image is not None:
+                self._check_image(image)
         finally:
             self._making.pop(guest_id, None)
             if not self._alive:

@@ -23,6 +23,12 @@ class Inode:
         self.data = bytearray(data)
         self.durable = bytearray(data)
         self.pending: list[Write] = []
+        self.touched = 0  # the operation of the disk at which it was last used
+
+    def put(self, data: bytes) -> None:
+        """Something outside gives it this content, durably."""
+        self.data[:] = self.durable[:] = data
+        self.pending.clear()
 
     def append(self, data: bytes) -> None:
         self._write((data, len(self.data)))

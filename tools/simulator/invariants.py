@@ -16,6 +16,7 @@ from nano.core.core import Core
 from nano.domain.cell import Cell
 from nano.domain.facts import Change, Fact, Model
 from nano.domain.host_domain import HostDomain
+from nano.domain.image import Image
 from nano.domain.site import Site
 from nano.domain.zone import Zone
 from nano.hypervisor.simulated import SimulatedHost
@@ -25,6 +26,7 @@ from nano.journal.verify import verify
 from nano.projections.table import PAGE_MAX, Table
 from nano.projections.zone_views import SHOWN, ZoneViews
 from nano.tools.simulator.disk import DiskSession, SimulatedDisk
+from nano.tools.simulator.images import IMAGES, cache_damage
 from nano.ui.mirror import KEY_OF, Mirror
 
 Report = Callable[[str], None]
@@ -153,7 +155,12 @@ def look(zone: Zone | None, hosts: Mapping[str, SimulatedHost], report: Report) 
             report(f"guest {guest.name} is {guest.phase} and no task owns it")
 
 
-def unrest(zone: Zone, sites: Mapping[str, Site], hosts: Mapping[str, SimulatedHost]) -> list[str]:
+def unrest(
+    zone: Zone,
+    sites: Mapping[str, Site],
+    hosts: Mapping[str, SimulatedHost],
+    disks: Mapping[str, SimulatedDisk],
+) -> list[str]:
     """What is still under way, or where Core, a cell's journal and its host disagree."""
     found = [f"task {task.kind} {task.id} of {task.resource_name} is {task.state}" for task in zone.open_tasks.values()]
     for cell in zone.of_kind("cell"):
@@ -174,6 +181,7 @@ def unrest(zone: Zone, sites: Mapping[str, Site], hosts: Mapping[str, SimulatedH
             f"{name}: volume of no guest: {file}" for file in host.files if file.rpartition("_")[0] not in intended
         ]
         found += [f"{name}: journaled domain of no guest: {guest_id}" for guest_id in known if guest_id not in intended]
+        found += _image_unrest(name, zone, disks[name])
         for guest_id, guest in intended.items():
             domain = host.machine.get(guest_id)
             actual = domain.state if domain is not None else "missing"
@@ -190,6 +198,15 @@ def unrest(zone: Zone, sites: Mapping[str, Site], hosts: Mapping[str, SimulatedH
                     f"of {kept.spec}, {kept.pending} pending, to its cell"
                 )
     return found
+
+
+def _image_unrest(cell: str, zone: Zone, disk: SimulatedDisk) -> list[str]:
+    """Files of the image cache that belong to no image of Core, or are not what they are called."""
+    folder = Path("/") / cell / IMAGES
+    wanted = {image.sha256 for image in zone.of_kind("image") if isinstance(image, Image)}
+    names = sorted(path.name for path in disk.names if path.parent == folder)
+    found = [f"{cell}: image file of no image: {name}" for name in names if name.partition(".")[0] not in wanted]
+    return found + [f"{cell}: image file is damaged: {name}" for name in cache_damage(disk, folder)]
 
 
 def digest_of(disks: Mapping[str, SimulatedDisk]) -> str:

@@ -6,6 +6,7 @@ while it unwinds has no effect, because every port of a dead process is void.
 """
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime, timedelta
@@ -87,6 +88,12 @@ class Machine:
         process = self.process
         return process.node if process is not None and process.alive else None
 
+    def check_image(self, path: Path) -> None:
+        """Disks are cloned from it: it must be there, and what its name says."""
+        inode = self.disk.names.get(path)
+        if inode is None or hashlib.sha256(inode.data).hexdigest() != path.stem:
+            self.report(f"{self.name}: a guest's disk is cloned from {path.name}, which is missing or damaged")
+
     async def live(self) -> None:
         """Keep a process running here for ever."""
         while True:
@@ -122,7 +129,7 @@ class Process:
         self.workers = VirtualWorkers(Random(machine.random.getrandbits(64)))  # noqa: S311
         self.over = anyio.Event()
         self.session = DiskSession(machine.disk, self._on_crash)
-        self.host = HostConnection(machine.host, machine.trouble)
+        self.host = HostConnection(machine.host, machine.trouble, machine.check_image)
         self.died: dict[str, Callable[[], None]] = {}  # by cable: told when it is killed
         self.scope = anyio.CancelScope()
         self.tasks: anyio.abc.TaskGroup | None = None

@@ -8,18 +8,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Final
 
 from argon2 import PasswordHasher
 
 from nano.cell.cell import CellNode
-from nano.cell.image_cache import ImageCache, Progress
+from nano.cell.image_cache import ImageCache
 from nano.core.core import Core
 from nano.core.image_store import ImageStore
 from nano.core.vault import Vault
-from nano.domain.errors import HostError
 from nano.domain.image import Image
 from nano.domain.office import Office
 from nano.domain.site import Site
@@ -27,6 +25,8 @@ from nano.domain.zone import Zone
 from nano.http.app import make_app
 from nano.http.credentials import FRONTEND, Credential, Credentials
 from nano.journal.ledger import Ledger
+from nano.tools.simulator.images import IMAGES, ImageFiles, fetching, files_of
+from nano.transports.bulk_fetch import Carry
 from nano.transports.messages import ImageSource
 from nano.ui.core_api import CoreClient
 from nano.ui.frontend import FrontEnd, Looks, load_looks
@@ -47,19 +47,23 @@ Node = Core | CellNode | FrontEnd
 async def open_core(process: "Process", ledger: Ledger) -> AsyncIterator[Node]:
     machine, zone = process.machine, ledger.model
     assert isinstance(zone, Zone)
+    files = ImageFiles(process)
     core = Core(
         "Core_sim",
         ledger,
         zone,
         clock=machine.clock,
         source=_source,
-        images=ImageStore(machine.folder / "kept"),
         vault=Vault(bytes(32)),
+        images=ImageStore(machine.folder / "kept", process.session),
+        files=files.files,
+        tools=files,
         generation=str(machine.starts),
     )
     api = make_app(core, CREDENTIALS, clock=machine.clock)
     async with core.running():
         process.apps["api"] = api
+        process.apps["images"] = files.served(core)
         try:
             yield core
         finally:
@@ -67,10 +71,10 @@ async def open_core(process: "Process", ledger: Ledger) -> AsyncIterator[Node]:
 
 
 @asynccontextmanager
-async def open_cell(process: "Process", ledger: Ledger) -> AsyncIterator[Node]:
+async def open_cell(process: "Process", ledger: Ledger, carry: Callable[["Process"], Carry]) -> AsyncIterator[Node]:
     machine, site = process.machine, ledger.model
     assert isinstance(site, Site)
-    images = ImageCache(machine.folder / "images", _no_fetch)
+    images = ImageCache(machine.folder / IMAGES, fetching(process, carry(process)), files=files_of(process))
     now = asyncio.get_running_loop().time
     cell = CellNode(
         machine.name, ledger, site, process.host, images, clock=machine.clock, now=now, outgoing=machine.folder / "out"
@@ -134,8 +138,4 @@ def fingerprint_of(name: str) -> str:
 
 
 def _source(image: Image) -> ImageSource:
-    return ImageSource(image.id, image.path, image.size, image.sha256)
-
-
-async def _no_fetch(source: ImageSource, target: Path, progress: Progress) -> None:  # noqa: ARG001
-    raise HostError("There are no images in the simulator.")
+    return ImageSource(image.id, f"https://core:5801/images/{image.id}", image.size, image.sha256, image.format)

@@ -124,7 +124,9 @@ async def _calm_down(world: World, users: Users) -> None:
         while quiet < CALM_STEPS and not world.violations:
             await anyio.sleep(CALM_STEP_S)
             zone, sites = world.zone, world.sites
-            left = ["a node is down"] if zone is None or sites is None else unrest(zone, sites, world.hosts)
+            left = (
+                ["a node is down"] if zone is None or sites is None else unrest(zone, sites, world.hosts, world.disks)
+            )
             quiet = 0 if left else quiet + 1
     if quiet < CALM_STEPS:
         for text in left:

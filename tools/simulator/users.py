@@ -23,11 +23,14 @@ from nano.domain.cell import AddCell, Cell, DisableCell, EnableCell, RemoveCell
 from nano.domain.compute_pool import CreateComputePool, DeleteComputePool, ModifyComputePool
 from nano.domain.errors import Unreachable
 from nano.domain.facts import Command
+from nano.domain.image import Image
+from nano.domain.image_commands import DeleteImage, RegisterImage
 from nano.domain.machine import MEBI
 from nano.domain.task import CancelTask
 from nano.http.client import ApiError
 from nano.http.routing import PREFIX
 from nano.tools.simulator.browsers import Browsers
+from nano.tools.simulator.images import COUNT, image_path
 from nano.tools.simulator.nodes import EPOCH
 from nano.tools.simulator.watcher import Watcher
 from nano.tools.simulator.world import World
@@ -134,7 +137,7 @@ class Users:
         guests = sorted(guest.name for guest in zone.guests())
         draw = random.random()
         if not guests or (draw < 0.3 and len(guests) < GUESTS_MAX):
-            return self._create()
+            return self._create(core)
         guest = random.choice(guests)
         if draw < 0.45:
             return self._change(guest)
@@ -155,6 +158,11 @@ class Users:
             )
         if draw < 0.90 and zone.open_tasks:
             return CancelTask(task=random.choice(list(zone.open_tasks)))
+        if draw < 0.94:
+            number = random.randrange(COUNT)
+            if random.random() < 0.7:
+                return RegisterImage(name=f"i{number}", path=str(image_path(number)))
+            return DeleteImage(image=f"i{number}")
         cell = random.choice(sorted(self._world.cells))
         pool = random.choice(("default", "second", "third"))
         return random.choice(
@@ -187,12 +195,17 @@ class Users:
             )
         )
 
-    def _create(self) -> Command:
+    def _images(self, core: Core) -> list[str]:
+        images = sorted(image.name for image in core.zone.of_kind("image") if isinstance(image, Image) and image.ready)
+        return images or [""]
+
+    def _create(self, core: Core) -> Command:
         random = self._random
         return gc.CreateGuest(
             name=f"g{random.randint(0, 2 * GUESTS_MAX)}",
             memory=random.choice((128, 256, 512)) * MEBI,
             disks=tuple([64 * MEBI] * random.choice((1, 1, 2))),
+            image=random.choice(self._images(core)) if random.random() < 0.5 else "",
             pool=random.choice(("default", "default", "default", "second")),
             start=random.random() < 0.5,
         )

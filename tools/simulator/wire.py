@@ -1,15 +1,18 @@
 """The network between two nodes on virtual time: chunks take a while, streams overtake one another, links break.
 
-A ``Wire`` carries one link. As over QUIC, bytes of one stream arrive in order and once or not at all; between streams
-there is no order. A partition holds back everything; an end that hears nothing for LOST_AFTER_S loses the link, each end
-by itself, so for a while one may believe in it and the other not. An end whose process died says nothing.
+A ``Wire`` carries one link. As over QUIC, bytes of one stream arrive in order and once or not at all (a stream of which
+something is lost is reset at both ends); between streams there is no order. A request may arrive twice, as from a sender
+that was not sure of the first: the answer to the second goes nowhere. A partition holds back everything; an end that hears
+nothing for LOST_AFTER_S loses the link, each end by itself, so for a while one may believe in it and the other not. An end
+whose process died says nothing.
 """
 
 import asyncio
 import itertools
+from collections import Counter
 from collections.abc import Callable
 from random import Random
-from typing import Final
+from typing import Final, NamedTuple
 
 import anyio
 
@@ -19,7 +22,19 @@ from nano.transports.settings import LinkSettings
 LOST_AFTER_S: Final = LinkSettings().lost_after_s
 STEP_S: Final = 1e-6  # between chunks of one stream that would arrive together
 
+SLOW_S: Final = 0.1  # a chunk that takes longer counts as delayed
+DOUBLED: Final = 20  # requests are few among chunks
+GHOST: Final = 1 << 40  # streams from here on carry requests that arrive for the second time
+
 Call = Callable[[CarrierEvents], None]
+
+
+class LinkWeather(NamedTuple):
+    """Seconds a chunk takes; how likely the link breaks, a chunk is lost or a request is doubled, at each of them."""
+
+    delay_s: tuple[float, float]
+    cut: float
+    lost: float
 
 
 class WireEnd:
@@ -33,11 +48,20 @@ class WireEnd:
         self.lost = anyio.Event()
         self._wire = wire
         self._ids = itertools.count(first_stream, 4)
+        self._ghosts = itertools.count(GHOST + first_stream, 4)
+        self._fresh: set[int] = set()  # opened here, and nothing sent yet
 
     def open_stream(self) -> int:
-        return next(self._ids)
+        stream_id = next(self._ids)
+        self._fresh.add(stream_id)
+        return stream_id
 
     def send(self, stream_id: int, data: bytes, end: bool = False) -> None:
+        if stream_id in self._fresh:
+            self._fresh.discard(stream_id)
+            if end and self._wire.doubles():
+                ghost = next(self._ghosts)
+                self._wire.post(self, ghost, lambda events: events.stream_data(ghost, data, end))
         self._wire.post(self, stream_id, lambda events: events.stream_data(stream_id, data, end))
 
     def reset(self, stream_id: int) -> None:
@@ -63,31 +87,62 @@ class WireEnd:
 
 
 class Wire:
-    def __init__(self, random: Random, delay_s: tuple[float, float], cut_probability: float) -> None:
+    def __init__(self, random: Random, weather: Callable[[], LinkWeather], faults: Counter[str]) -> None:
         self.ends: tuple[WireEnd, ...] = ()
-        self.cuts = 0
+        self._weather = weather
+        self._faults = faults
         self._loop = asyncio.get_running_loop()
         self._random = random
-        self._delay_s = delay_s
-        self._cut_probability = cut_probability
         self._last: dict[tuple[int, int], float] = {}
+        self._latest = [0.0, 0.0]  # by end: when the last of what is under way arrives
+        self._broken: set[int] = set()  # streams of which something was lost
+        self._is_cut = False
         self._held: list[tuple[WireEnd, Call]] | None = None
 
     def post(self, sender: WireEnd, stream_id: int, call: Call) -> None:
-        if sender.lost.is_set():
-            return
-        if self._cut_probability and self._random.random() < self._cut_probability:
-            self.cuts += 1
-            self.cut("network failed")
+        if sender.lost.is_set() or self._is_cut or stream_id in self._broken:
             return
         target = self._other(sender)
-        key = (self.ends.index(target), stream_id)
-        due = max(self._loop.time() + self._random.uniform(*self._delay_s), self._last.get(key, 0.0) + STEP_S)
+        side = self.ends.index(target)
+        if stream_id >= GHOST and stream_id % 2 == side:
+            return  # an answer to a doubled request
+        weather, now = self._weather(), self._loop.time()
+        if weather.cut and self._random.random() < weather.cut:
+            self._faults["link cut"] += 1
+            self.cut("network failed")
+            return
+        if weather.lost and self._random.random() < weather.lost:
+            self._lose(stream_id)
+            return
+        key = (side, stream_id)
+        delay = self._random.uniform(*weather.delay_s)
+        due = max(now + delay, self._last.get(key, 0.0) + STEP_S)
+        self._faults["message delayed"] += delay > SLOW_S
+        self._faults["message reordered"] += due < self._latest[side]
         self._last[key] = due
+        self._latest[side] = max(due, self._latest[side])
         if len(self._last) > 1024:
-            now = self._loop.time()
             self._last = {known: at for known, at in self._last.items() if at > now}
         self._loop.call_at(due, self._deliver, target, call)
+
+    def doubles(self) -> bool:
+        """Whether the next request is to arrive twice."""
+        lost = self._weather().lost
+        doubled = bool(lost) and self._random.random() < DOUBLED * lost
+        self._faults["message duplicated"] += doubled
+        return doubled
+
+    def _lose(self, stream_id: int) -> None:
+        """Of a stream that lacks something nothing more is delivered: both ends are told that it is no more."""
+        self._faults["message lost"] += 1
+        self._broken.add(stream_id)
+
+        def tell(events: CarrierEvents) -> None:
+            events.stream_reset(stream_id)
+            events.stream_stopped(stream_id)
+
+        for end in self.ends:
+            self._loop.call_later(self._random.uniform(*self._weather().delay_s), self._deliver, end, tell)
 
     def close(self, sender: WireEnd, reason: str) -> None:
         """An orderly goodbye: it arrives after what was sent before."""
@@ -98,7 +153,7 @@ class Wire:
         target = self._other(sender)
         side = self.ends.index(target)
         last = max((at for (end, _), at in self._last.items() if end == side), default=0.0)
-        due = max(last, self._loop.time() + self._delay_s[1]) + STEP_S
+        due = max(last, self._loop.time() + self._weather().delay_s[1]) + STEP_S
         self._loop.call_at(due, self._deliver, target, lambda _: target.lose(reason))
 
     def cut(self, reason: str) -> None:
@@ -106,7 +161,7 @@ class Wire:
         for end in self.ends:
             self._loop.call_later(self._random.uniform(0.0, LOST_AFTER_S), end.lose, reason)
         self._held = []
-        self._delay_s = (1e6, 1e6)
+        self._is_cut = True
 
     def died(self, end: WireEnd) -> None:
         """The process at this end is gone without a word."""

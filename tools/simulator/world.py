@@ -13,6 +13,7 @@ from typing import Final
 
 import anyio
 import anyio.abc
+import httpx
 
 from nano.cell.cell import CellNode
 from nano.core.core import Core
@@ -26,10 +27,13 @@ from nano.domain.zone import Zone
 from nano.http.client import AsyncSignedClient, Signer
 from nano.hypervisor.simulated import SimulatedHost
 from nano.tools.simulator.carrier import Carrier, Served, Weather
+from nano.tools.simulator.disk import SimulatedDisk
+from nano.tools.simulator.images import carried, put_images
 from nano.tools.simulator.invariants import look
 from nano.tools.simulator.machine import Machine, Opener, Process
 from nano.tools.simulator.nodes import KEY, fingerprint_of, open_cell, open_core, open_frontend
-from nano.tools.simulator.wire import Wire, WireEnd
+from nano.tools.simulator.wire import LinkWeather, Wire, WireEnd
+from nano.transports.bulk_fetch import Carry
 from nano.transports.handshake import AcceptedLink, Connector
 from nano.transports.messages import Hello, Welcome
 from nano.transports.settings import LinkSettings
@@ -42,6 +46,7 @@ DOMAIN: Final = "sim"
 SETTINGS: Final = LinkSettings()
 RECONNECT_S: Final = (0.5, 5.0)
 VIOLATIONS_MAX: Final = 20
+MESSAGES_LOST: Final = 0.0005  # of the chunks on links, also when the network is well
 HTTP_LOST: Final = 0.003  # of requests, and of chunks of answers, also when the network is well
 
 
@@ -65,7 +70,9 @@ class World:
         self.core = self._machine("core", Zone, open_core)
         self.frontend = self._machine("frontend", Office, functools.partial(open_frontend, find=self._find_core))
         names = [f"cell-{number}" for number in range(1, cells + 1)]
-        self.cells = {name: self._machine(name, Site, open_cell) for name in names}
+        put_images(self.core.disk, Random(f"{seed}/images"))  # noqa: S311
+        open_with_images = functools.partial(open_cell, carry=self._image_carry)
+        self.cells = {name: self._machine(name, Site, open_with_images) for name in names}
         self.machines = {"core": self.core, "frontend": self.frontend, **self.cells}
 
     def _machine(self, name: str, model: Callable[[], Model], open_node: Opener) -> Machine:
@@ -89,29 +96,49 @@ class World:
         return {name: machine.host for name, machine in self.cells.items()}
 
     @property
+    def disks(self) -> dict[str, SimulatedDisk]:
+        return {name: machine.disk for name, machine in self.machines.items()}
+
+    @property
     def sites(self) -> dict[str, Site] | None:
         """None while a cell is down."""
         sites = {name: machine.node.site for name, machine in self.cells.items() if isinstance(machine.node, CellNode)}
         return sites if len(sites) == len(self.cells) else None
+
+    def link_weather(self) -> LinkWeather:
+        lost = max(self.cut_probability / 2, MESSAGES_LOST) if self.trouble else 0.0
+        return LinkWeather(self.delay_s, self.cut_probability, lost)
 
     def http_weather(self, name: str) -> Weather:
         """Between that machine and the one it asks."""
         lost = max(self.cut_probability, HTTP_LOST) if self.trouble else 0.0
         return Weather(self.delay_s, lost, name in self.partitioned)
 
-    def carrier(self, name: str, machine: Machine, app: str, session: str) -> Carrier:
-        """From a client on the machine of that name to what a machine serves. ``session`` is unlike any other."""
+    def carrier(
+        self, name: str, machine: Machine, app: str, session: str, proven: dict[str, str] | None = None
+    ) -> Carrier:
+        """From a client on the machine of that name to what a machine serves. ``session`` is unlike any other; ``proven``
+        is what the server's TLS would know of the client."""
 
         def serve() -> Served | None:
             return machine.process.served(app) if machine.process is not None else None
 
         random = Random(f"{self.seed}/http/{session}")  # noqa: S311 - a simulation
-        return Carrier(serve, functools.partial(self.http_weather, name), random, self.faults, client=session)
+        return Carrier(
+            serve, functools.partial(self.http_weather, name), random, self.faults, client=session, proven=proven
+        )
 
     def client(self, name: str, credential: str, clock: Callable[[], datetime], session: str) -> AsyncSignedClient:
         """A client of Core's API on that machine."""
         carrier = self.carrier(name, self.core, "api", session)
         return AsyncSignedClient("http://core:5850", Signer(credential, KEY, clock, session), transport=carrier)
+
+    def _image_carry(self, process: Process) -> Carry:
+        name = process.machine.name
+        session = f"{name}/images{process.machine.starts}"
+        carrier = self.carrier(name, self.core, "images", session, {"nano.fingerprint": fingerprint_of(name)})
+        random = Random(f"{self.seed}/{session}")  # noqa: S311
+        return carried(httpx.AsyncClient(transport=carrier), random, self.faults, lambda: self.trouble)
 
     async def _find_core(self, process: Process) -> CoreClient:
         self._clients += 1
@@ -173,7 +200,7 @@ class World:
                 continue
             if not (cell.alive and core.alive and cell.node and core.node and cell.tasks and core.tasks):
                 continue
-            wire = Wire(self.random, self.delay_s, self.cut_probability)
+            wire = Wire(self.random, self.link_weather, self.faults)
             near = WireEnd(wire, fingerprint_of("core"), b"core", "sim:core", 0)
             far = WireEnd(wire, fingerprint_of(machine.name), machine.name.encode(), f"sim:{machine.name}", 1)
             wire.ends = (near, far)
@@ -186,7 +213,6 @@ class World:
             cell.tasks.start_soon(_connect, machine, cell.node, near)
             await near.lost.wait()
             self.faults["link lost"] += 1
-            self.faults["link cut"] += wire.cuts
 
 
 async def _connect(machine: Machine, node: CellNode, end: WireEnd) -> None:

@@ -56,6 +56,7 @@ class PlainClient:
         headers = {**asked.get("headers", {}), "last-event-id": str(last_event_id or 0)}
         try:
             async with self._http.stream("GET", "/api/v2/events", headers=headers) as response:
+                asked["opened"]()
                 async for chunk in response.aiter_bytes():
                     for event in parser.feed(chunk):
                         yield event

@@ -16,12 +16,15 @@ import httpx
 import pytest
 
 from nano.domain.errors import Conflict, DiskFull, Failure, Forbidden, Unknown, Unreachable
-from nano.transports import part_file
-from nano.transports.bulk import CHUNK_BYTES, BulkApp, BulkFile, serve_bulk
-from nano.transports.bulk_fetch import client_tls, fetch
+from nano.journal.testing import BadDisk
+from nano.transports.bulk import BulkApp, BulkFile, serve_bulk
+from nano.transports.bulk_attempt import client_tls
+from nano.transports.bulk_fetch import fetch, over_https
+from nano.transports.files import CHUNK_BYTES, FILES
 from nano.transports.identity import NodeIdentity, load_or_create
 from nano.transports.messages import Hello
 from nano.transports.node_side import Listening
+from nano.transports.part_file import PartFile
 from nano.transports.unwrap import plain_errors
 
 pytestmark = pytest.mark.anyio
@@ -73,7 +76,7 @@ def url(listening: Listening, image: str = "i1") -> str:
 async def get(zone: Zone, size: int = len(DATA), digest: str = DIGEST, image: str = "i1", **more: object) -> None:
     with plain_errors():
         async with bulk(zone) as listening:
-            await fetch(url(listening, image), size, digest, zone.target, zone.cell, **more)  # type: ignore[arg-type]
+            await fetch(url(listening, image), size, digest, zone.target, over_https(zone.cell), **more)  # type: ignore[arg-type]
 
 
 def part(zone: Zone) -> Path:
@@ -102,10 +105,17 @@ async def test_an_interrupted_fetch_goes_on_where_it_was(zone: Zone) -> None:
 async def test_cancelling_keeps_the_part_for_the_next_time(zone: Zone) -> None:
     async with bulk(zone) as listening:
         with anyio.CancelScope() as scope:
-            await fetch(url(listening), len(DATA), DIGEST, zone.target, zone.cell, progress=lambda *_: scope.cancel())
+            await fetch(
+                url(listening),
+                len(DATA),
+                DIGEST,
+                zone.target,
+                over_https(zone.cell),
+                progress=lambda *_: scope.cancel(),
+            )
         assert 0 < part(zone).stat().st_size < len(DATA)
         assert not zone.target.exists()
-        await fetch(url(listening), len(DATA), DIGEST, zone.target, zone.cell)
+        await fetch(url(listening), len(DATA), DIGEST, zone.target, over_https(zone.cell))
     assert zone.target.read_bytes() == DATA
 
 
@@ -136,7 +146,7 @@ async def test_a_server_that_dies_and_returns_is_waited_for(zone: Zone) -> None:
 
         tasks.start_soon(again)
         with anyio.fail_after(20):
-            await fetch(url(listening), len(DATA), DIGEST, zone.target, zone.cell, progress=progress)
+            await fetch(url(listening), len(DATA), DIGEST, zone.target, over_https(zone.cell), progress=progress)
         tasks.cancel_scope.cancel()
     assert zone.target.read_bytes() == DATA
 
@@ -212,50 +222,46 @@ async def test_a_foreign_server_is_not_believed(zone: Zone, tmp_path: Path) -> N
     assert not zone.target.exists()
 
 
-async def test_a_disk_that_is_too_small_is_known_before_the_first_byte(
-    zone: Zone, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(part_file.shutil, "disk_usage", lambda _: SimpleNamespace(free=CHUNK_BYTES))
+async def test_a_disk_that_is_too_small_is_known_before_the_first_byte(zone: Zone) -> None:
     with pytest.raises(DiskFull) as caught:
-        await get(zone)
+        await get(zone, files=FILES._replace(free=lambda _: CHUNK_BYTES))
     assert caught.value.context["free"] == CHUNK_BYTES
     assert not part(zone).exists()
 
 
-async def test_a_disk_that_fills_up_meanwhile_leaves_nothing(zone: Zone, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Filling:
-        """A file on a disk with room for two chunks."""
-
-        def __init__(self, file: object) -> None:
-            self.file = file
-            self.room = 2 * CHUNK_BYTES
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(self.file, name)
-
-        def write(self, data: bytes) -> int:
-            self.room -= len(data)
-            if self.room < 0:
-                raise OSError(errno.ENOSPC, "No space left on device")
-            return self.file.write(data)  # type: ignore[attr-defined, no-any-return]
-
-    real = part_file.PartFile.open
-
-    def opened(target: Path, size: int) -> part_file.PartFile:
-        made = real(target, size)
-        made._file = Filling(made._file)  # type: ignore[assignment]
-        return made
-
-    monkeypatch.setattr(part_file.PartFile, "open", opened)
+async def test_a_disk_that_fills_up_meanwhile_leaves_nothing(zone: Zone) -> None:
+    disk = BadDisk()
+    disk.order("append", errno.ENOSPC, name="i1.part", short=CHUNK_BYTES // 2)
     with pytest.raises(DiskFull):
-        await get(zone)
+        await get(zone, files=FILES._replace(disk=disk))
     assert not part(zone).exists()
     assert not zone.target.exists()
 
 
+@pytest.mark.parametrize("operation", ["open", "append", "fdatasync", "rename", "sync_folder"])
+async def test_a_disk_that_fails_is_a_failure_with_a_name_and_the_next_fetch_succeeds(
+    zone: Zone, operation: str
+) -> None:
+    disk = BadDisk()
+    disk.order(operation, errno.EIO, name="pool")
+    with pytest.raises(Failure) as caught:
+        await get(zone, files=FILES._replace(disk=disk))
+    assert caught.value.code == "image_unwritable"
+    assert not part(zone).exists()
+    await get(zone, files=FILES._replace(disk=disk))
+    assert zone.target.read_bytes() == DATA
+
+
+async def test_a_part_that_a_loss_of_power_has_changed_is_fetched_anew(zone: Zone) -> None:
+    zone.target.parent.mkdir()
+    part(zone).write_bytes(DATA[:CHUNK_BYTES] + bytes(CHUNK_BYTES))
+    await get(zone)
+    assert zone.target.read_bytes() == DATA
+
+
 async def test_two_fetches_of_one_target_do_not_mix(zone: Zone) -> None:
     zone.target.parent.mkdir()
-    held = part_file.PartFile.open(zone.target, len(DATA))
+    held = PartFile(FILES, zone.target, len(DATA))
     try:
         with pytest.raises(Conflict) as caught:
             await get(zone)
