@@ -77,8 +77,8 @@ class ImageWork:
 
         self._feed.add_listener(on_changes)
         try:
-            await self._run(self._store.sweep, kept_ids(self._zone))
             with gone, waiting:
+                await self._run(self._store.sweep, kept_ids(self._zone))
                 async for image_id in waiting:
                     await self._run(self._store.remove, image_id)
         finally:

@@ -160,6 +160,7 @@ def _node(name: str, trust: object, handler: object) -> MemoryNode:
 
 async def _fetch(source: ImageSource, target: Path, progress: Callable[[int], None]) -> None:
     data = await anyio.Path(source.url).read_bytes()
+    await anyio.Path(target.parent).mkdir(exist_ok=True)
     await anyio.Path(target).write_bytes(data)
     progress(100)
 

@@ -37,7 +37,7 @@ BYTES: Final = (20_000, 200_000)
 CHUNK_BYTES: Final = 16 << 10
 VIRTUAL_BYTES: Final = 32 * MEBI
 INSPECTED_S: Final = (0.05, 5.0)
-WRONG_BYTE: Final = 0.002  # of the chunks fetched, while there is trouble
+WRONG_BYTE: Final = 0.01  # of the chunks fetched, while there is trouble
 ROOM_BYTES: Final = 1 << 30
 
 
