@@ -8,7 +8,7 @@ mirror then says since when, and the tries go on with growing pauses.
 
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Set
 from datetime import datetime
 from typing import Final
 
@@ -80,8 +80,7 @@ class Follower:
 
     def _read_live(self) -> None:
         """What is not recorded may have changed between reading the lists and listening."""
-        self._leaning |= LIVE_KINDS
-        self._lean.set()
+        self._due(LIVE_KINDS)
 
     def _change(self, change: Row) -> None:
         resource = str(change["resource"])
@@ -89,8 +88,12 @@ class Follower:
             self._told_live[resource.partition("/")[0]] += 1
         topics, leaning = self._mirror.apply(resource, change.get("row"), int(change.get("position") or 0))
         self._hub.publish(topics | {"journal"} if change.get("position") else topics)
-        if leaning:
-            self._leaning |= leaning
+        self._due(leaning)
+
+    def _due(self, kinds: Set[str]) -> None:
+        """To be read once more."""
+        if kinds:
+            self._leaning |= kinds
             self._lean.set()
 
     async def _read_leaning(self) -> None:
@@ -98,26 +101,33 @@ class Follower:
             await self._lean.wait()
             await self._sleep(SETTLE_S)
             kinds, self._leaning, self._lean = self._leaning, set(), anyio.Event()
-            for kind in sorted(kinds):
-                told = self._told_live[kind]
-                rows, position = await self._list(kind)
-                if position < self._mirror.position or told != self._told_live[kind]:
-                    self._leaning.add(kind)  # older than what the stream has told since: read once more
-                    self._lean.set()
-                    continue
-                self._hub.publish(self._mirror.replace(kind, rows))
+            await self._read(sorted(kinds))
 
     async def _load(self) -> int:
         """Read every list; the position from which the stream misses nothing."""
-        position: int | None = None
+        self._mirror.position = 0  # another Core, or one restored from a backup, may be at an earlier one than before
+        self._mirror.position = await self._read(COLLECTIONS)
+        return self._mirror.position
+
+    async def _read(self, kinds: Iterable[str]) -> int:
+        """Read these lists; the lowest position of them. What became older meanwhile than something else that is known, is
+        due once more: the stream will not tell of it, or not that it matters."""
+        read: dict[str, int] = {}
+        leaning: dict[str, int] = {}  # kind -> position by which something moved that it leans on
         topics: set[str] = set()
-        for kind in COLLECTIONS:
-            rows, at = await self._list(kind)
-            topics |= self._mirror.replace(kind, rows)
-            position = at if position is None else min(position, at)
-        self._mirror.position = position or 0
+        for kind in kinds:
+            told = self._told_live[kind]
+            rows, position = await self._list(kind)
+            if position < self._mirror.position or told != self._told_live[kind]:
+                self._due({kind})
+                continue
+            changed, moved = self._mirror.replace(kind, rows)
+            topics |= changed
+            read[kind] = position
+            leaning |= dict.fromkeys(moved, position)
+        self._due({kind for kind, position in leaning.items() if read.get(kind, 0) < position})
         self._hub.publish(topics)
-        return position or 0
+        return min(read.values(), default=0)
 
     async def _list(self, kind: str) -> tuple[list[Row], int]:
         rows: list[Row] = []

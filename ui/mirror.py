@@ -63,14 +63,17 @@ class Mirror:
     def open_tasks(self) -> list[Row]:
         return [row for row in self.tasks() if row["state"] in OPEN_TASKS]
 
-    def replace(self, kind: str, rows: Iterable[Row]) -> set[str]:
-        """Take a whole list; the topics of what differs."""
+    def replace(self, kind: str, rows: Iterable[Row]) -> tuple[set[str], set[str]]:
+        """Take a whole list: topics of what differs, and kinds whose rows may have changed along with it."""
         fresh = {str(row[KEY_OF[kind]]): row for row in rows}
         topics: set[str] = set()
+        leaning: set[str] = set()
         for key in self.rows[kind].keys() | fresh.keys():
-            topics |= topics_of(kind, key, self.rows[kind].get(key), fresh.get(key))
+            before, after = self.rows[kind].get(key), fresh.get(key)
+            topics |= topics_of(kind, key, before, after)
+            leaning |= leaning_on(kind, before, after)
         self.rows[kind] = fresh
-        return topics
+        return topics, leaning
 
     def apply(self, resource: str, row: Row | None, position: int) -> tuple[set[str], set[str]]:
         """Take one change: topics for browsers, and kinds whose rows may have changed along with it."""
@@ -85,14 +88,17 @@ class Mirror:
             self.rows[kind][key] = row
             if len(self.rows[kind]) > ROWS_MAX:
                 self.rows[kind].pop(next(iter(self.rows[kind])))
-        topics = topics_of(kind, key, before, row)
-        moved = before is None or row is None or before.get("state") != row.get("state")
-        leaning: set[str] = set()
-        if kind == "guest" and moved:
-            leaning = {"cell", "compute_pool"}
-        elif kind == "cell" and (moved or (before and row and before.get("pool") != row.get("pool"))):
-            leaning = {"guest", "compute_pool"}
-        return topics, leaning
+        return topics_of(kind, key, before, row), leaning_on(kind, before, row)
+
+
+def leaning_on(kind: str, before: Row | None, after: Row | None) -> set[str]:
+    """Kinds whose rows may be others now that this one is."""
+    moved = before is None or after is None or before.get("state") != after.get("state")
+    if kind == "guest" and moved:
+        return {"cell", "compute_pool"}
+    if kind == "cell" and (moved or (before and after and before.get("pool") != after.get("pool"))):
+        return {"guest", "compute_pool"}
+    return set()
 
 
 def topics_of(kind: str, key: str, before: Row | None, after: Row | None) -> set[str]:

@@ -48,8 +48,12 @@ def test_what_is_no_row_changes_nothing() -> None:
 def test_a_whole_list_tells_only_of_differences() -> None:
     mirror = Mirror(NOW)
     mirror.replace("guest", [guest("stopped"), guest("running", id="g2", name="db")])
-    told = mirror.replace("guest", [guest("stopped"), guest("lost", id="g2", name="db"), guest("stopped", id="g3")])
-    assert told == {"guest", "guest.list", "guest.g2", "guest.g3"}
+    fresh = [guest("stopped"), guest("lost", id="g2", name="db"), guest("stopped", id="g3")]
+    assert mirror.replace("guest", fresh) == (
+        {"guest", "guest.list", "guest.g2", "guest.g3"},
+        {"cell", "compute_pool"},
+    )
+    assert mirror.replace("guest", fresh) == (set(), set())
     assert mirror.guest("db") == mirror.guest("g2")
     assert mirror.guest("nobody") is None
 
