@@ -10,6 +10,7 @@ import pytest
 
 from nano.core.alarms import AlarmDesk
 from nano.core.cells import CellDesk
+from nano.core.image_sharing import ImageSharing
 from nano.core.usage import UsageBoard
 from nano.domain.cell import Cell, LoseCell, MeetCell
 from nano.domain.facts import Command
@@ -56,7 +57,11 @@ async def test_a_cell_that_comes_while_its_loss_is_recorded_is_online(first: typ
     bench.zone.limits = msgspec.structs.replace(bench.zone.limits, cell_silence_s=0)
     ledger = SlowLedger(bench)
     desk = CellDesk(
-        cast(Ledger, ledger), bench.zone, UsageBoard(), cast(AlarmDesk, SimpleNamespace(forget=lambda _: None))
+        cast(Ledger, ledger),
+        bench.zone,
+        UsageBoard(),
+        cast(AlarmDesk, SimpleNamespace(forget=lambda _: None)),
+        cast(ImageSharing, None),
     )
     async with anyio.create_task_group() as tasks:
 
