@@ -17,9 +17,10 @@ from nano.cell.cell import CellNode
 from nano.cell.image_cache import Fetch, ImageCache, Progress
 from nano.cell.image_work import SendFile
 from nano.cell.settings import CellSettings
+from nano.domain.ability import KVM, Ability
 from nano.domain.naming import require_name
 from nano.domain.site import Site
-from nano.hypervisor.bandwidth_probe import why_no_bandwidth
+from nano.hypervisor.host_probe import host_abilities
 from nano.hypervisor.libvirt_host import LibvirtHost
 from nano.hypervisor.virt_probe import VirtProbe, choose_virt_type
 from nano.hypervisor.volumes import backing_files
@@ -129,19 +130,21 @@ async def _open_host(folder: Path, name: str, settings: CellSettings) -> Libvirt
     wanted = settings.hypervisor
     probe: VirtProbe = await anyio.to_thread.run_sync(choose_virt_type, folder / "data", wanted.virt_type)
     log.info("virtualisation type=%s reason=%s", probe.virt_type, probe.note)
-    no_bandwidth = await anyio.to_thread.run_sync(why_no_bandwidth)
-    if no_bandwidth:
-        log.info("network interfaces are not limited reason=%s", no_bandwidth)
-    return await LibvirtHost.open(
+    kvm = Ability(KVM, probe.virt_type == "kvm", "" if probe.virt_type == "kvm" else "told", probe.note)
+    volumes = _volumes(folder, settings)
+    host = await LibvirtHost.open(
         wanted.uri,
-        volumes=_volumes(folder, settings),
+        volumes=volumes,
         virt_type=probe.virt_type,
         virt_note=probe.note,
         bridge=wanted.bridge,
         cell=name,
         zone=settings.domain.name,
-        cannot={"bandwidth": no_bandwidth} if no_bandwidth else {},
+        look=lambda: host_abilities(volumes, kvm),
     )
+    for ability in host.capabilities.abilities:
+        log.info("ability name=%s can=%s reason=%s", ability.name, ability.can, ability.why_not or ability.detail)
+    return host
 
 
 def _volumes(folder: Path, settings: CellSettings) -> Path:

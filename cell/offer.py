@@ -18,6 +18,7 @@ from nano.journal.feed import Feed
 from nano.journal.health import NodeHealth
 from nano.transports.link import Link, Pipe
 from nano.transports.messages import (
+    AbilitiesAre,
     AskInspection,
     AskProgress,
     AskScreen,
@@ -33,6 +34,7 @@ from nano.transports.messages import (
     Ok,
     OpenConsole,
     Ping,
+    ProbeHost,
     ScreenIs,
 )
 
@@ -82,6 +84,9 @@ class CellOffer:
             return Ok()
         if isinstance(message, AskScreen):
             return ScreenIs(await self._host.monitor.screenshot(message.guest_id))
+        if isinstance(message, ProbeHost):
+            await self._host.probe()
+            return AbilitiesAre(self._host.capabilities.abilities)
         if isinstance(message, AskInspection):
             return InspectionIs(await self._inspector.look())
         if isinstance(message, KeepImages):

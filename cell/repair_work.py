@@ -44,6 +44,7 @@ class RepairWork:
                 code="repair_unsafe",
                 hint="Restore the file, or change the guest to what is there.",
             )
+        found = tuple(item for item in found if item.repair != "not_here")
         mended = "\n".join(f"{item.attribute}: {item.found} -> {item.expected}" for item in found)
         if any(item.repair == "define_again" for item in found):
             await self._host.define(guest_id, domain.spec)

@@ -80,6 +80,7 @@ class Sampler:
             virt_type=capabilities.virt_type,
             virt_note=capabilities.virt_note,
             hypervisor=capabilities.hypervisor,
+            abilities=capabilities.abilities,
             guests=tuple(self._rates(earlier.get(guest.guest_id, guest), guest, elapsed_s) for guest in sample.guests),
         )
 

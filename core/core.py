@@ -22,6 +22,7 @@ from nano.core.image_tools import ImageTools, QemuTools
 from nano.core.images import ImageWork, UploadUrl
 from nano.core.inspector import Inspector
 from nano.core.past import Past
+from nano.core.probe_work import ProbeWork
 from nano.core.repair_work import RepairWork
 from nano.core.screens import Screen, ScreenDesk
 from nano.core.snapshot_work import SnapshotWork
@@ -90,6 +91,7 @@ class Core:
             ChangeWork(steps, source),
             RepairWork(steps),
             SnapshotWork(steps),
+            ProbeWork(self.cells),
             BatchWork(zone, ledger.feed),
             self._image_work,
         )

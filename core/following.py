@@ -91,6 +91,7 @@ class Follower:
             virt_type=beat.virt_type,
             virt_note=beat.virt_note,
             hypervisor=beat.hypervisor,
+            abilities=beat.abilities,
         )
         await self._ledger.execute(described, actor=f"cell/{self.cell}", command_id="")
 

@@ -9,6 +9,7 @@ from typing import Final, Literal, NamedTuple
 
 from nano.domain import batch as ba
 from nano.domain import cell as ce
+from nano.domain import cell_probe as cb
 from nano.domain import compute_pool as cp
 from nano.domain import guest_about as ga
 from nano.domain import guest_change as gx
@@ -75,6 +76,7 @@ COMMANDS: Final[tuple[CommandEntry, ...]] = (
     CommandEntry("cell.add", ce.AddCell, "POST", "/cells/{cell}/add", "administer", "cell"),
     CommandEntry("cell.enable", ce.EnableCell, "POST", "/cells/{cell}/enable", "administer", "cell"),
     CommandEntry("cell.disable", ce.DisableCell, "POST", "/cells/{cell}/disable", "administer", "cell"),
+    CommandEntry("cell.probe", cb.ProbeCell, "POST", "/cells/{cell}/probe", "operate", "cell", work=True),
     CommandEntry("cell.remove", ce.RemoveCell, "POST", "/cells/{cell}/remove", "administer", "cell"),
     CommandEntry("guest.create", gc.CreateGuest, "POST", "/guests", "operate", "guest", work=True),
     CommandEntry("guest.start", gc.StartGuest, "POST", "/guests/{guest}/start", "operate", "guest", work=True),

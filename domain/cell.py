@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from nano.domain.ability import Ability
 from nano.domain.compute_pool import pool_named
 from nano.domain.errors import Conflict, Forbidden, Unknown
 from nano.domain.facts import Command, Context, Emitted, Event, Model, Rules
@@ -19,7 +20,8 @@ from nano.domain.naming import require_name
 
 
 class Cell(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Sizes in bytes; ``cores``, ``memory``, ``disk`` are the host's totals, 0 until it has described itself."""
+    """Sizes in bytes; ``cores``, ``memory``, ``disk`` are the host's totals, 0 until it has described itself.
+    ``abilities`` is empty of a cell that tells none."""
 
     name: str
     fingerprint: str
@@ -35,6 +37,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     virt_type: str = ""
     virt_note: str = ""
     hypervisor: str = ""
+    abilities: tuple[Ability, ...] = ()
     error: str = ""
     debts: tuple[str, ...] = ()
 
@@ -65,6 +68,7 @@ class CellDescribed(Event, frozen=True, kw_only=True, tag="cell.described"):
     virt_type: str
     virt_note: str
     hypervisor: str
+    abilities: tuple[Ability, ...] = ()
 
 
 class CellAdded(Event, frozen=True, tag="cell.added"):
@@ -145,6 +149,7 @@ class DescribeCell(Command, frozen=True, kw_only=True, tag="cell.describe"):
     virt_type: str
     virt_note: str
     hypervisor: str
+    abilities: tuple[Ability, ...] = ()
 
 
 class FaultCell(Command, frozen=True, tag="cell.fault"):
@@ -209,6 +214,7 @@ def decide_describe(model: Model, command: DescribeCell, context: Context) -> li
         virt_type=command.virt_type,
         virt_note=command.virt_note,
         hypervisor=command.hypervisor,
+        abilities=command.abilities,
     )
     same = all(getattr(cell, field) == getattr(event, field) for field in event.__struct_fields__)
     return [] if same else [Emitted(f"cell/{cell.name}", event)]

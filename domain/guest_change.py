@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from nano.domain.ability import ABILITY_MISSING, needed, who_can
 from nano.domain.errors import Invalid, NoCapacity
 from nano.domain.facts import Command, Context, Emitted, Rules
 from nano.domain.guest import Guest
@@ -114,18 +115,20 @@ def hold_for_change(
 
 
 def require_capacity(zone: "Zone", guest: Guest, spec: MachineSpec, beside: int) -> None:
-    """Its cell has room for what it grows by."""
+    """Its cell has room for what it grows by, and can do what it needs anew."""
     more = Need(
         cores=max(0, spec.cores - guest.spec.cores),
         memory=max(0, spec.memory - guest.spec.memory),
         disk=max(0, spec.disk_total - guest.spec.disk_total) + beside,
+        abilities=needed(spec, guest.spec),
     )
     score = zone.explain_growth(guest.cell, more)
     if score.code:
+        unfit = score.code == ABILITY_MISSING
         raise NoCapacity(
-            f"Cell {guest.cell} has no room for it: {score.reason}.",
+            f"Cell {guest.cell} {'is not fit for' if unfit else 'has no room for'} it: {score.reason}.",
             code=score.code,
-            hint="Free some room there, ask for less, or move the guest.",
+            hint=who_can(zone, more.abilities) if unfit else "Free some room there, ask for less, or move the guest.",
             cells={guest.cell: score.reason},
         )
 

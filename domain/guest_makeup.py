@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
+from nano.domain.ability import ABILITY_MISSING, DISK_LIMITS, NETWORK_LIMITS, who_can
 from nano.domain.cloud_init import CloudInit, check_public
 from nano.domain.compute_pool import DEFAULT_POOL, ComputePool, pool_named
 from nano.domain.errors import Conflict, Invalid, NoCapacity, Unknown
@@ -21,6 +22,9 @@ from nano.domain.template import Template, find_template
 
 if TYPE_CHECKING:
     from nano.domain.zone import Zone
+
+
+MORE_ROOM: Final = "Add or enable a cell, free some room, or ask for less."
 
 
 class GuestMakeup(Command, frozen=True, kw_only=True):
@@ -50,7 +54,12 @@ class GuestMakeup(Command, frozen=True, kw_only=True):
 
     @property
     def need(self) -> Need:
-        return Need(cores=self.cores, memory=self.memory, disk=sum(self.disks))
+        names = [
+            name
+            for name, limits in ((DISK_LIMITS, DiskLimits), (NETWORK_LIMITS, NetworkLimits))
+            if any(getattr(self, field) for field in limits.__struct_fields__)
+        ]
+        return Need(cores=self.cores, memory=self.memory, disk=sum(self.disks), abilities=tuple(names))
 
 
 class Settled(NamedTuple):
@@ -138,7 +147,7 @@ def choose_cell(zone: "Zone", pool: str, need: Need, wanted: str) -> str:
         raise NoCapacity(
             verdict.message,
             code=verdict.code,
-            hint="Add or enable a cell, free some room, or ask for less.",
+            hint=who_can(zone, need.abilities) if verdict.code == ABILITY_MISSING else MORE_ROOM,
             cells={score.cell: score.reason for score in verdict.scores},
         )
     return verdict.cell

@@ -12,7 +12,7 @@ import msgspec
 
 from nano.domain.guest import Guest
 
-Repair = Literal["at_once", "next_start", "define_again", "by_hand"]
+Repair = Literal["at_once", "next_start", "define_again", "not_here", "by_hand"]
 Where = Literal["domain", "definition", "running", "disk"]
 OrphanKind = Literal["domain", "volume", "allocation"]
 
@@ -23,6 +23,7 @@ PLANS: Final[dict[Repair, str]] = {
     "at_once": "a repair mends it at once",
     "next_start": "a repair mends it; a running guest follows at its next start",
     "define_again": "a repair defines the domain again",
+    "not_here": "its host can't do it: use another one, or leave it out",
     "by_hand": "nothing safe mends it by itself: look at it",
 }
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from nano.domain.ability import ABILITY_MISSING, Ability, in_words, why_unfit
 from nano.domain.limits import Limits
 from nano.domain.naming import format_size
 
@@ -17,9 +18,12 @@ _CORES, _MEMORY, _DISK = 2.0, 1.5, 0.5
 
 
 class Need(msgspec.Struct, frozen=True):
+    """``abilities``: names of what its host must be able to do (``ability``)."""
+
     cores: int
     memory: int
     disk: int
+    abilities: tuple[str, ...] = ()
 
 
 class Load(msgspec.Struct, frozen=True):
@@ -33,7 +37,8 @@ class Load(msgspec.Struct, frozen=True):
 
 
 class Candidate(NamedTuple):
-    """One cell of the pool. ``promised`` sums the guests placed there, running or not; ``load`` None = nothing heard yet."""
+    """One cell of the pool. ``promised`` sums the guests placed there, running or not; ``load`` None = nothing heard yet;
+    so is it with ``abilities`` when there are none."""
 
     name: str
     online: bool
@@ -42,10 +47,12 @@ class Candidate(NamedTuple):
     guests: int
     promised: Need
     load: Load | None
+    abilities: tuple[Ability, ...] = ()
 
 
 class Score(msgspec.Struct, frozen=True):
-    """``code`` is empty for a cell that fits, else: cell_offline, cell_disabled, cell_full, cell_busy, no_memory, no_disk."""
+    """``code`` is empty for a cell that fits, else: cell_offline, cell_disabled, ability_missing,
+    cell_full, cell_busy, no_memory, no_disk."""
 
     cell: str
     score: float
@@ -71,10 +78,10 @@ def place(candidates: list[Candidate], need: Need, limits: Limits) -> Verdict:
     return Verdict("", scores, code, message)
 
 
-def grow(cell: str, load: Load | None, more: Need) -> Score:
+def grow(cell: str, load: Load | None, more: Need, abilities: tuple[Ability, ...]) -> Score:
     """Whether a cell takes it that a guest of its own grows by so much: it has that guest already, so all that counts is
-    what is free of what it asks for. Being busy or disabled is no reason against it."""
-    return Score(cell, 0.0, *(_too_little(load, more) or ()))
+    what is free of what it asks for, and what it can do. Being busy or disabled is no reason against it."""
+    return Score(cell, 0.0, *(_unfit(abilities, more) or _too_little(load, more) or ()))
 
 
 def _score(cell: Candidate, need: Need, limits: Limits) -> Score:
@@ -110,12 +117,19 @@ def _refusal(cell: Candidate, need: Need, limits: Limits) -> tuple[str, str] | N
         return "cell_offline", "it is offline"
     if not cell.enabled:
         return "cell_disabled", "it is disabled for new guests"
+    if unfit := _unfit(cell.abilities, need):
+        return unfit
     if cell.guests >= limits.guests_per_cell:
         return "cell_full", f"it holds {cell.guests} guests, the most allowed"
     load = cell.load
     if load is not None and load.cpu_percent > limits.cpu_percent_busy:
         return "cell_busy", f"its cores are {load.cpu_percent:.0f} % busy, over {limits.cpu_percent_busy:.0f} %"
     return _too_little(load, need)
+
+
+def _unfit(abilities: tuple[Ability, ...], need: Need) -> tuple[str, str] | None:
+    why = why_unfit(abilities, need.abilities)
+    return (ABILITY_MISSING, why) if why else None
 
 
 def _too_little(load: Load | None, need: Need) -> tuple[str, str] | None:
@@ -138,6 +152,8 @@ def _sum_up(scores: tuple[Score, ...], need: Need, limits: Limits) -> tuple[str,
     if codes <= {"cell_offline", "cell_disabled"}:
         return "all_cells_unavailable", "Every cell of the pool is disabled or offline."
     usable = codes - {"cell_offline", "cell_disabled"}
+    if usable == {ABILITY_MISSING}:
+        return ABILITY_MISSING, f"No cell of the pool can {in_words(need.abilities)}."
     if usable == {"no_disk"}:
         return "no_disk", f"No cell has enough disk: {format_size(need.disk)}."
     if usable == {"no_memory"}:

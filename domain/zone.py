@@ -13,6 +13,7 @@ import msgspec
 
 from nano.domain import batch as ba
 from nano.domain import cell as ce
+from nano.domain import cell_probe as cb
 from nano.domain import compute_pool as cp
 from nano.domain import guest as gu
 from nano.domain import guest_about as ga
@@ -122,6 +123,7 @@ ZONE_RULES: Final = Rules.joined(
     RULES,
     cp.RULES,
     ce.RULES,
+    cb.RULES,
     im.RULES,
     ic.RULES,
     gu.RULES,
@@ -175,8 +177,11 @@ class Zone(Model):
     def guests_on(self, cell: str) -> list[gu.Guest]:
         return list(self._on_cell.get(cell, {}).values())
 
+    def cells(self) -> Iterator[ce.Cell]:
+        return (state for state in self.of_kind("cell") if isinstance(state, ce.Cell))
+
     def cells_of(self, pool: str) -> list[ce.Cell]:
-        return [state for state in self.of_kind("cell") if isinstance(state, ce.Cell) and state.pool == pool]
+        return [cell for cell in self.cells() if cell.pool == pool]
 
     def find_guest(self, reference: str) -> gu.Guest:
         """By id or name. Raises Unknown(unknown_guest)."""
@@ -192,7 +197,8 @@ class Zone(Model):
 
     def explain_growth(self, cell: str, more: Need) -> Score:
         """Whether the cell has room for what a guest of its own grows by."""
-        return grow(cell, self.loads.get(cell), more)
+        known = self.get(f"cell/{cell}")
+        return grow(cell, self.loads.get(cell), more, known.abilities if isinstance(known, ce.Cell) else ())
 
     def claims(self, what: str, value: str) -> bool:
         """Whether an open task will give this value ("name", "mac", "image") to its guest."""
@@ -205,9 +211,8 @@ class Zone(Model):
             memory=sum(guest.spec.memory for guest in held),
             disk=sum(guest.spec.disk_total for guest in held),
         )
-        return Candidate(
-            cell.name, cell.online, cell.usable, cell.cores, len(held), promised, self.loads.get(cell.name)
-        )
+        load = self.loads.get(cell.name)
+        return Candidate(cell.name, cell.online, cell.usable, cell.cores, len(held), promised, load, cell.abilities)
 
     def changed(self, resource: str, before: State | None, after: State | None) -> None:
         kind = resource.partition("/")[0]

@@ -5,36 +5,43 @@ that libvirt sets up for it (measured: no sfq, no fw filter, no police action). 
 loopback interface of a network namespace of its own, which goes with the process. Blocks for some milliseconds.
 """
 
+import shutil
 import subprocess
+from pathlib import Path
 from typing import Final
 
+from nano.domain.ability import NETWORK_LIMITS, Ability
+
 LIMIT_S: Final = 10.0
-PARTS: Final = (  # what libvirt runs (virnetdevbandwidth.c), and what of the kernel each line needs
-    ("the queue htb", "qdisc add dev lo root handle 1: htb default 1"),
-    ("the queue htb", "class add dev lo parent 1: classid 1:1 htb rate 1000kbps ceil 2000kbps burst 1000kb"),
-    ("the queue sfq", "qdisc add dev lo parent 1:1 handle 2: sfq perturb 10"),
-    ("the filter fw", "filter add dev lo parent 1:0 protocol all prio 1 handle 1 fw flowid 1"),
-    ("the queue ingress", "qdisc add dev lo ingress"),
+PARTS: Final = (  # what libvirt runs (virnetdevbandwidth.c), and the module of the kernel that each line needs
+    ("sch_htb", "qdisc add dev lo root handle 1: htb default 1"),
+    ("sch_htb", "class add dev lo parent 1: classid 1:1 htb rate 1000kbps ceil 2000kbps burst 1000kb"),
+    ("sch_sfq", "qdisc add dev lo parent 1:1 handle 2: sfq perturb 10"),
+    ("cls_fw", "filter add dev lo parent 1:0 protocol all prio 1 handle 1 fw flowid 1"),
+    ("sch_ingress", "qdisc add dev lo ingress"),
     (
-        "the action police",
+        "act_police",
         "filter add dev lo parent ffff: protocol all u32 match u32 0 0 police rate 1000kbps burst 1000kb mtu 64kb drop flowid :1",
     ),
 )
 
 
-def why_no_bandwidth(program: str = "tc") -> str:
-    """Empty when it can; else what is missing, in words that continue "because"."""
+def network_limits(program: str = "tc") -> Ability:
+    if shutil.which(program) is None:
+        return Ability(NETWORK_LIMITS, False, "program", Path(program).name)
     batch = "".join(f"{line}\n" for _, line in PARTS)
     command = ["unshare", "--net", program, "-force", "-batch", "-"]
     try:
         done = subprocess.run(command, input=batch, capture_output=True, text=True, timeout=LIMIT_S, check=False)
     except OSError as error:
-        return f"{error.filename} can't be run: {error.strerror}"
+        return Ability(NETWORK_LIMITS, False, "program", str(error.filename))
     except subprocess.TimeoutExpired:
-        return f"{program} does not answer"
+        return Ability(NETWORK_LIMITS, False, "told", f"{program} does not answer")
     if done.returncode == 0:
-        return ""
+        return Ability(NETWORK_LIMITS, True, detail="tc")
     missing = dict.fromkeys(
         part for number, (part, _) in enumerate(PARTS, 1) if f"Command failed -:{number}\n" in f"{done.stderr}\n"
     )
-    return f"the kernel lacks {', '.join(missing)}" if missing else done.stderr.strip()[-200:] or "tc failed"
+    if missing:
+        return Ability(NETWORK_LIMITS, False, "kernel", ", ".join(missing))
+    return Ability(NETWORK_LIMITS, False, "told", done.stderr.strip()[-200:] or f"{Path(program).name} failed")

@@ -9,17 +9,18 @@ What a running domain can't follow takes effect at its next start and is given b
 """
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
+from nano.domain.ability import ABILITY_MISSING, CAN, needed
 from nano.domain.errors import HostError
 from nano.domain.inspection import Deviation
-from nano.domain.machine import MachineSpec, NetworkLimits
+from nano.domain.machine import MachineSpec
 from nano.hypervisor.drift import deviations
-from nano.hypervisor.host import ABILITY_MISSING, DOMAIN_WRONG_STATE, HYPERVISOR_UNREACHABLE, Progress
+from nano.hypervisor.host import DOMAIN_WRONG_STATE, HYPERVISOR_UNREACHABLE, Progress
 from nano.hypervisor.metadata import spec_digest
 from nano.hypervisor.shape import Difference, Shape, differences
 
@@ -89,9 +90,11 @@ class Restored(NamedTuple):
 
 
 class Changes:
-    def __init__(self, parts: ChangeParts, cannot: Mapping[str, str]) -> None:
+    """``why_not`` tells of an ability of the host why it is not there, empty for one that is."""
+
+    def __init__(self, parts: ChangeParts, why_not: Callable[[str], str]) -> None:
         self._parts = parts
-        self._cannot = cannot
+        self._why_not = why_not
 
     async def is_defined(self, guest_id: str, spec: MachineSpec) -> bool:
         return (await self._parts.defined(guest_id)).digest == spec_digest(spec)
@@ -102,7 +105,7 @@ class Changes:
 
     async def deviations(self, guest_id: str, spec: MachineSpec, pending: Collection[str]) -> tuple[Deviation, ...]:
         """Where the domain is not what the spec says (``drift``). ``pending``: what waits for its next start."""
-        return await deviations(self._parts, guest_id, spec, pending)
+        return await deviations(self._parts, guest_id, spec, pending, self._why_not)
 
     async def remove_volume(self, guest_id: str, number: int) -> list[str]:
         """A volume that the guest does not have; names of the files removed."""
@@ -173,13 +176,13 @@ class Changes:
                 code="volumes_missing",
                 hint="Restore it, or remove that disk from the guest.",
             )
-        limits = spec.network_limits
-        if limits != before.network_limits and limits != NetworkLimits() and (why := self._cannot.get("bandwidth")):
-            raise HostError(
-                f"This host can't limit network interfaces: {why}.",
-                code=ABILITY_MISSING,
-                hint="Use a host whose kernel can, or leave the limit out.",
-            )
+        for name in needed(spec, before):
+            if why := self._why_not(name):
+                raise HostError(
+                    f"This host can't {CAN[name]}: {why}.",
+                    code=ABILITY_MISSING,
+                    hint="Use a host that can, or leave it out.",
+                )
         now = await self._parts.running(guest_id)
         if now is None:
             return

@@ -5,12 +5,13 @@ waits for the next start (``pending``) is no drift of the running domain. The pl
 file that is missing, or would have to be cut, is for a person to look at.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING, Final
 
+from nano.domain.ability import NETWORK_LIMITS, needed
 from nano.domain.errors import HostError
 from nano.domain.inspection import Deviation, Repair, Where
-from nano.domain.machine import MachineSpec
+from nano.domain.machine import DiskLimits, MachineSpec, NetworkLimits
 from nano.hypervisor.domain_xml import volume_name
 from nano.hypervisor.host import DOMAIN_MISSING
 from nano.hypervisor.shape import Difference, DiskShape, NicShape, Shape, differences
@@ -22,7 +23,7 @@ NONE: Final = "not there"
 
 
 async def deviations(
-    parts: "ChangeParts", guest_id: str, spec: MachineSpec, pending: Collection[str]
+    parts: "ChangeParts", guest_id: str, spec: MachineSpec, pending: Collection[str], why_not: Callable[[str], str]
 ) -> tuple[Deviation, ...]:
     """Raises HostError when the host can't be asked, or the domain is not ours."""
     sizes = tuple(_sizes(guest_id, spec, await parts.volume_sizes(guest_id)))
@@ -46,7 +47,14 @@ async def deviations(
             if attribute not in pending:
                 repair: Repair = "at_once" if live else "next_start"
                 found.append(_deviation(guest_id, attribute, "running", expected, seen, repair))
-    return (*found, *sizes)
+    return (*found, *_left_out(guest_id, spec, why_not), *sizes)
+
+
+def _left_out(guest_id: str, spec: MachineSpec, why_not: Callable[[str], str]) -> Iterator[Deviation]:
+    """What was taken off when it was defined, so that it starts on a host that can't do it."""
+    if NETWORK_LIMITS in needed(spec) and (why := why_not(NETWORK_LIMITS)):
+        expected, found = _limits(spec.network_limits), f"no limit: {why}"
+        yield _deviation(guest_id, "network_limits", "definition", expected, found, "not_here")
 
 
 def _deviation(guest_id: str, attribute: str, where: Where, expected: str, found: str, repair: Repair) -> Deviation:
@@ -78,14 +86,14 @@ def _words(difference: Difference, now: Shape, wanted: Shape) -> tuple[str, str]
         if difference.act == "detach_disk":
             return NONE, name
         has_disk = next(disk for disk in now.disks if disk.source == value.source)
-        return f"{name}: {_limits(value)}", f"{name}: {_limits(has_disk)}"
+        return f"{name}: {_limits(value.limits)}", f"{name}: {_limits(has_disk.limits)}"
     if isinstance(value, NicShape):
         if difference.act == "attach_nic":
             return value.mac, NONE
         if difference.act == "detach_nic":
             return NONE, value.mac
         has_nic = next(nic for nic in now.nics if nic.mac == value.mac)
-        return f"{value.mac}: {_limits(value)}", f"{value.mac}: {_limits(has_nic)}"
+        return f"{value.mac}: {_limits(value.limits)}", f"{value.mac}: {_limits(has_nic.limits)}"
     if field == "name":
         if now.title == wanted.title:
             return f"made from description {wanted.digest[:12]}", f"made from description {now.digest[:12] or NONE}"
@@ -96,8 +104,7 @@ def _words(difference: Difference, now: Shape, wanted: Shape) -> tuple[str, str]
     return str(getattr(wanted, place)), str(getattr(now, place))
 
 
-def _limits(device: DiskShape | NicShape) -> str:
-    limits = device.limits
+def _limits(limits: DiskLimits | NetworkLimits) -> str:
     given = {name: getattr(limits, name) for name in limits.__struct_fields__}
     return ", ".join(f"{name} {value}" for name, value in given.items() if value) or "no limit"
 

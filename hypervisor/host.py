@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 import msgspec
 
+from nano.domain.ability import Ability
 from nano.domain.machine import MachineSpec
 
 if TYPE_CHECKING:
@@ -32,13 +33,12 @@ DOMAIN_WRONG_STATE: Final = "domain_wrong_state"  # it runs, or does not, agains
 DOMAIN_FOREIGN: Final = "domain_foreign"  # a domain of that UUID exists without our mark, or is another cell's
 HYPERVISOR_UNREACHABLE: Final = "hypervisor_unreachable"  # libvirtd does not answer: try again later
 HYPERVISOR_TIMEOUT: Final = "hypervisor_timeout"  # of DeadlineExceeded: the call may still take effect
-ABILITY_MISSING: Final = "ability_missing"  # this host can't do that at all; ``Capabilities.cannot`` says why
 INVALID_GUEST_ID: Final = "invalid_guest_id"
 
 
 class Capabilities(msgspec.Struct, frozen=True):
-    """What this host can do, probed once at start. ``virt_note`` says in a sentence why virt_type is what it is;
-    ``cannot`` names the abilities it lacks, each with the reason ("bandwidth": limits of network interfaces)."""
+    """What this host is and can do. ``virt_note`` says in a sentence why virt_type is what it is; of ``abilities`` that
+    nobody probed nothing is known, and nothing held against it."""
 
     virt_type: Literal["kvm", "qemu"]
     virt_note: str
@@ -47,7 +47,11 @@ class Capabilities(msgspec.Struct, frozen=True):
     hypervisor: str  # "libvirt 9.0.0, QEMU 7.2.22"
     bridge: str
     architecture: str = "x86_64"
-    cannot: dict[str, str] = {}
+    abilities: tuple[Ability, ...] = ()
+
+    def why_not(self, name: str) -> str:
+        """In words that continue "because"; empty for an ability that it has, or that is not known."""
+        return next((one.why_not for one in self.abilities if one.name == name), "")
 
 
 class DomainView(msgspec.Struct, frozen=True):
@@ -104,7 +108,8 @@ class AgentReport(msgspec.Struct, frozen=True):
 
 
 class Host(Protocol):
-    capabilities: Capabilities
+    @property
+    def capabilities(self) -> Capabilities: ...
 
     @property
     def changes(self) -> "Changes": ...
@@ -159,6 +164,10 @@ class Host(Protocol):
 
     async def volume_files(self) -> list[str]:
         """Names of the volume files here, each once; one that is not finished by the name it is to get."""
+        ...
+
+    async def probe(self) -> None:
+        """Look once more what this host can do; ``capabilities`` tells it from then on. Raises HostError."""
         ...
 
     async def sample(self) -> HostSample: ...

@@ -11,13 +11,14 @@ import logging
 import os
 import re
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Final, Literal
 
 import libvirt
+import msgspec
 
+from nano.domain.ability import NETWORK_LIMITS, Ability
 from nano.domain.errors import DeadlineExceeded, HostError
 from nano.domain.machine import MachineSpec
 from nano.hypervisor.blocking_calls import BlockingCalls
@@ -47,10 +48,14 @@ from nano.hypervisor.volumes import Volumes, require_guest_id
 log = logging.getLogger("nano.hypervisor")
 
 AGENT_LIMIT_S: Final = 2
+PROBE_LIMIT_S: Final = 60.0
 CONNECT_LIMIT_S: Final = 60.0  # the first look at a QEMU makes libvirt probe it for seconds
 ADDRESSES_MAX: Final = 32
 HOST_NAME_MAX: Final = 253
 _NOT_IN_HOST_NAME: Final = re.compile(r"[^0-9A-Za-z._-]")
+
+
+Look = Callable[[], tuple[Ability, ...]]  # blocks for some tenths of a second
 
 
 class LibvirtHost:
@@ -64,17 +69,23 @@ class LibvirtHost:
         calls: BlockingCalls,
         volumes: Volumes,
         place: Place,
-        cannot: Mapping[str, str],
+        look: Look,
     ) -> None:
         self._connection = connection
         self._calls = calls
         self._volumes = volumes
-        self._place = place
+        self._look = look
         self._figures = HostFigures(volumes.folder)
         self._own = OwnDomains(connection)
-        self.changes = Changes(LibvirtChanges(connection, self._own, volumes, place), cannot)
         self.monitor = LibvirtMonitor(connection, self._own)
-        self.snapshots = LibvirtSnapshots(connection, self._own, place)
+        self._settle(place)
+
+    def _settle(self, place: Place) -> None:
+        """Every part that defines domains does it for this place."""
+        self._place = place
+        parts = LibvirtChanges(self._connection, self._own, self._volumes, place)
+        self.changes = Changes(parts, lambda name: self.capabilities.why_not(name))
+        self.snapshots = LibvirtSnapshots(self._connection, self._own, place)
 
     @classmethod
     async def open(
@@ -88,21 +99,20 @@ class LibvirtHost:
         cell: str = "",
         zone: str = "",
         qemu_img: QemuImg | None = None,
-        cannot: Mapping[str, str] = MappingProxyType({}),
+        look: Look = tuple,
     ) -> "LibvirtHost":
         """Connect to ``uri`` and keep volumes in the folder ``volumes`` (absolute; made when absent, 0711).
 
         ``virt_type`` and ``virt_note`` come from ``virt_probe``. ``cell`` and ``zone`` go into each domain's mark;
-        domains marked as another cell's are not ours. ``cannot``: what probes of the host found missing. Raises HostError.
+        domains marked as another cell's are not ours. ``look`` tells what the host can do (``host_probe``). Raises HostError.
         """
         calls = BlockingCalls("libvirt")
         connection = LibvirtConnection(uri, calls, cell)
         if not volumes.is_absolute():
             raise HostError(f"The volume folder {volumes} is not an absolute path.", code="volume_failed")
         folder = volumes
-        can_limit = "bandwidth" not in cannot
-        place = Place(virt_type=virt_type, volumes=folder, bridge=bridge, cell=cell, zone=zone, bandwidth=can_limit)
-        host = cls(connection, calls, Volumes(folder, calls, qemu_img), place, cannot)
+        place = Place(virt_type=virt_type, volumes=folder, bridge=bridge, cell=cell, zone=zone)
+        host = cls(connection, calls, Volumes(folder, calls, qemu_img), place, look)
         try:
             await calls.run(lambda: _make_folder(folder), what="Making the volume folder")
             versions = await connection.run(Connection.versions, what="Reading versions", deadline_s=CONNECT_LIMIT_S)
@@ -116,9 +126,15 @@ class LibvirtHost:
             memory=memory_total(),
             hypervisor=versions,
             bridge=bridge,
-            cannot=dict(cannot),
         )
+        await host.probe()
         return host
+
+    async def probe(self) -> None:
+        """A limit that the kernel can't set is left out of what is defined from then on: it would keep it from starting."""
+        found = await self._calls.run(self._look, what="Probing the host", deadline_s=PROBE_LIMIT_S)
+        self.capabilities = msgspec.structs.replace(self.capabilities, abilities=found)
+        self._settle(msgspec.structs.replace(self._place, bandwidth=not self.capabilities.why_not(NETWORK_LIMITS)))
 
     async def domains(self) -> list[DomainView]:
         found = []

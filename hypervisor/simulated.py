@@ -16,6 +16,7 @@ from typing import Final
 
 import anyio
 import anyio.lowlevel
+import msgspec
 
 from nano.domain.errors import HostError
 from nano.domain.machine import MachineSpec
@@ -47,7 +48,7 @@ class SimulatedHost(SimulatedMachine):
 
     @property
     def changes(self) -> Changes:
-        return Changes(SimulatedChanges(self), self.capabilities.cannot)
+        return Changes(SimulatedChanges(self), self.capabilities.why_not)
 
     @property
     def monitor(self) -> SimulatedMonitor:
@@ -169,6 +170,11 @@ class SimulatedHost(SimulatedMachine):
     async def volume_files(self) -> list[str]:
         await self.enter("volume_files")
         return sorted(self.files)
+
+    async def probe(self) -> None:
+        """``found`` is what a look finds."""
+        await self.enter("probe")
+        self.capabilities = msgspec.structs.replace(self.capabilities, abilities=self.found)
 
     async def sample(self) -> HostSample:
         await self.enter("sample")

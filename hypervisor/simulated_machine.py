@@ -15,6 +15,7 @@ from typing import Final
 import anyio
 import anyio.lowlevel
 
+from nano.domain.ability import Ability
 from nano.domain.errors import DiskFull, HostError, NanoError
 from nano.domain.machine import GIBI, MachineSpec
 from nano.hypervisor.host import (
@@ -92,6 +93,7 @@ class SimulatedMachine:
             hypervisor=f"simulated{' ' + cell if cell else ''}",
             bridge="",
         )
+        self.found: tuple[Ability, ...] = ()  # what the next look finds that it can do
         self.machine: dict[str, SimulatedDomain] = {}
         self.files: dict[str, int] = {}  # volume name -> bytes it takes
         self.sizes: dict[str, int] = {}  # finished volume's name -> bytes its guest sees

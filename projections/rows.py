@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from nano.domain.ability import Ability
 from nano.domain.alarm import Alarm
 from nano.domain.cell import Cell
 from nano.domain.compute_pool import ComputePool
@@ -96,7 +97,8 @@ class ComputePoolRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class CellRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """``pool`` empty = discovered and waiting. ``fingerprint`` is what adding it approves."""
+    """``pool`` empty = discovered and waiting. ``fingerprint`` is what adding it approves. ``abilities``: what probes of its
+    host found, none = not told."""
 
     name: str
     pool: str
@@ -110,6 +112,7 @@ class CellRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     virt_type: str
     virt_note: str
     hypervisor: str
+    abilities: tuple[Ability, ...]
     guests: int
     error: str
     seen_at: datetime
@@ -285,6 +288,7 @@ def cell_row(cell: Cell, version: int, guests: int) -> CellRow:
         virt_type=cell.virt_type,
         virt_note=cell.virt_note,
         hypervisor=cell.hypervisor,
+        abilities=cell.abilities,
         guests=guests,
         error=cell.error,
         seen_at=cell.seen_at,

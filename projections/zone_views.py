@@ -239,7 +239,9 @@ class ZoneViews:
         """What placement would choose from, by promises alone: loads are observations and no part of a view."""
         nothing = Held()
         return [
-            Candidate(cell.name, cell.online, cell.usable, cell.cores, len(held.guests), held.promised, None)
+            Candidate(
+                cell.name, cell.online, cell.usable, cell.cores, len(held.guests), held.promised, None, cell.abilities
+            )
             for cell in self.cells_of(pool)
             for held in (self.held.get(cell.name, nothing),)
         ]

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from nano.domain.ability import Ability
 from nano.domain.alarm import Alarm
 from nano.domain.backup_state import BackupState
 from nano.domain.facts import Event
@@ -132,6 +133,14 @@ class RemoveVolume(GuestOrder, frozen=True, tag="volume.remove"):
     number: int
 
 
+class ProbeHost(Message, frozen=True, tag="host.probe"):
+    """Look once more what your host can do."""
+
+
+class AbilitiesAre(Message, frozen=True, tag="host.abilities"):
+    abilities: tuple[Ability, ...]
+
+
 class AskInspection(Message, frozen=True, tag="inspection.ask"):
     """Look at everything of Nano's on your host, and tell what is not as your journal says."""
 
@@ -247,6 +256,7 @@ class Heartbeat(Message, frozen=True, tag="heartbeat"):
     virt_type: str
     virt_note: str
     hypervisor: str
+    abilities: tuple[Ability, ...] = ()
     guests: tuple[GuestRates, ...] = ()
 
 

@@ -76,6 +76,7 @@ TASKS: Final = {
     "guest.redefine": N_("Define guest again"),
     "guest.repair": N_("Repair guest"),
     "orphans.remove": N_("Remove orphan"),
+    "cell.probe": N_("Probe cell"),
     "guest.set": N_("Change guest"),
     "guest.disk.add": N_("Add disk"),
     "guest.disk.grow": N_("Grow disk"),
@@ -109,6 +110,7 @@ STEPS: Final = {
     "define again": N_("Define it again"),
     "repair": N_("Make its domain what the journal says"),
     "remove orphan": N_("Remove what nobody owns"),
+    "probe host": N_("Look what its host can do"),
     "change": N_("Change it"),
     "create snapshot": N_("Take the snapshot"),
     "restore snapshot": N_("Restore the snapshot"),
@@ -158,6 +160,7 @@ OUTCOMES: Final = {
 SCORE_REASONS: Final = {
     "cell_offline": N_("It is offline."),
     "cell_disabled": N_("It is disabled for new guests."),
+    "ability_missing": N_("Its host can't do what is asked for."),
     "cell_full": N_("It holds the most guests allowed."),
     "cell_busy": N_("Its cores are too busy."),
     "no_memory": N_("Too little memory is free."),

@@ -11,8 +11,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from nano.domain.ability import Ability
 from nano.domain.errors import DiskFull, HostError
-from nano.domain.machine import MEBI, Hardware, MachineSpec
+from nano.domain.machine import MEBI, Hardware, MachineSpec, NetworkLimits
 from nano.hypervisor.host import DOMAIN_FOREIGN, DOMAIN_MISSING, DOMAIN_WRONG_STATE, Host
 from nano.hypervisor.libvirt_host import LibvirtHost
 from nano.hypervisor.metadata import spec_digest
@@ -237,3 +238,31 @@ async def test_media_goes_with_the_guest(host: Host, tmp_path: Path) -> None:
     await host.changes.apply(GUEST, SPEC, changed(media=MEDIA), None, nobody_asks, media=cached)
     assert f"{GUEST}_{MEDIA}.iso" in await host.remove_volumes(GUEST)
     assert cached.read_bytes() == b"disc"
+async def test_a_limit_that_the_host_can_not_set_is_left_out_told_and_refused_anew(tmp_path: Path) -> None:
+    """It would keep the domain from starting; when the host can, after another look, it is drift that is mended."""
+    found = [(Ability("network_limits", False, "kernel", "sch_sfq"),)]
+    host = await LibvirtHost.open(
+        "test:///default", volumes=tmp_path, virt_type="test", bridge="virbr0", look=lambda: found[-1]
+    )
+    spec = changed(network_limits=NetworkLimits(send_bytes=MEBI))
+    try:
+        await host.make_volumes(GUEST, spec, None, nobody_asks)
+        await host.define(GUEST, spec)
+        await host.start(GUEST)
+        (told,) = await host.changes.deviations(GUEST, spec, ())
+        assert (told.attribute, told.repair) == ("network_limits", "not_here")
+        assert told.found == "no limit: its kernel lacks sch_sfq"
+        with pytest.raises(HostError) as refusal:
+            await apply(host, changed(network_limits=NetworkLimits(send_bytes=2 * MEBI)), spec)
+        assert refusal.value.code == "ability_missing"
+        found.append((Ability("network_limits", True),))
+        await host.probe()
+        told_now = await host.changes.deviations(GUEST, spec, ())
+        assert {(item.where, item.attribute, item.repair) for item in told_now} == {
+            ("definition", "network_limits", "at_once"),
+            ("running", "network_limits", "at_once"),
+        }
+    finally:
+        await host.destroy(GUEST)
+        await host.undefine(GUEST)
+        await host.close()

@@ -14,6 +14,7 @@ from nano.core.core import Core
 from nano.domain import guest_change as gx
 from nano.domain import guest_commands as gc
 from nano.domain import guest_devices as gd
+from nano.domain.ability import Ability
 from nano.domain.cell import AddCell
 from nano.domain.errors import DiskFull, HostError
 from nano.domain.guest import Guest
@@ -144,13 +145,15 @@ async def test_a_cell_killed_in_any_phase_ends_whole(bed: Bed, name: str, phase:
 
 
 async def test_a_limit_that_the_host_can_not_set_is_refused_by_name(bed: Bed) -> None:
+    """Also when Core has not heard of it yet."""
     async with bed.zone("one") as (core, _):
         before = await ready(bed, core, "nic.add")
         host = bed.host("one")
-        host.capabilities = msgspec.structs.replace(host.capabilities, cannot={"bandwidth": "the kernel lacks sfq"})
+        lacks = Ability("network_limits", False, "kernel", "sch_sfq")
+        host.capabilities = msgspec.structs.replace(host.capabilities, abilities=(lacks,))
         task = await do(core, gx.SetGuest(guest="web", send_bytes=MEBI, cores=4))
         assert task.error is not None
         assert task.error.code == "ability_missing"
-        assert "the kernel lacks sfq" in task.error.message
+        assert "its kernel lacks sch_sfq" in task.error.message
         assert core.zone.find_guest("web").spec == before.spec
         as_journaled(bed, core)

@@ -13,7 +13,7 @@ import libvirt
 import pytest
 
 from nano.hypervisor import local_libvirtd
-from nano.hypervisor.bandwidth_probe import why_no_bandwidth
+from nano.hypervisor.bandwidth_probe import network_limits
 from nano.hypervisor.bridge import ensure_bridge, remove_bridge
 from nano.tools.testbed.zone import Zone, until
 
@@ -175,7 +175,7 @@ def test_network_interfaces_come_and_a_limit_that_the_kernel_lacks_is_refused_by
     row = zone.ctl("guest", "nic", "remove", "web", "--mac", mac, "--wait")
     assert (row["more_macs"], row["pending"] in ([], ["more_macs"])) == ([], True)  # a guest without a system keeps it
     code, said = refused(zone, "guest", "set", "web", "--receive-bytes", "1MiB", "--wait")
-    if why := why_no_bandwidth():
+    if why := network_limits().why_not:
         assert code == 1
         assert "ability_missing" in said
         assert why in said

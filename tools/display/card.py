@@ -6,6 +6,9 @@ Values too long for the terminal are folded under themselves.
 
 from typing import Any, Final
 
+import msgspec
+
+from nano.domain.ability import CAN, Ability
 from nano.tools.display import words
 from nano.tools.display.columns import guest_counts, state_of, task_took
 from nano.tools.display.table import Row, print_grid
@@ -13,7 +16,7 @@ from nano.tools.display.terminal import Terminal
 from nano.tools.display.text import Text
 
 SIZES: Final = frozenset({"memory", "memory_max", "disk", "size", "virtual_size"})
-HEADLINE: Final = frozenset({"name", "state", "steps", "undone", "items"})
+HEADLINE: Final = frozenset({"name", "state", "steps", "undone", "items", "abilities"})
 ONLY_IF_SAID: Final = frozenset(
     {
         "task",
@@ -56,8 +59,27 @@ def print_card(terminal: Terminal, kind: str, row: Row) -> None:
     if kind == "task":
         _print_steps(terminal, row)
         print_items(terminal, row)
+    print_abilities(terminal, row)
     if isinstance(row.get("error"), dict):
         _print_error(terminal, row["error"], row.get("undone") or [])
+
+
+def print_abilities(terminal: Terminal, row: Row) -> None:
+    """What a cell's host can do; what it can't first, with the reason."""
+    told = [msgspec.convert(one, Ability) for one in row.get("abilities") or ()]
+    if not told:
+        return
+    terminal.write(Text("its host", "dim"))
+    print_grid(
+        terminal,
+        [
+            [
+                Text("  ").append(terminal.state("can" if one.can else "can't", CAN.get(one.name, one.name))),
+                Text(one.why_not or one.detail, "dim"),
+            ]
+            for one in sorted(told, key=lambda one: one.can)
+        ],
+    )
 
 
 def print_fields(terminal: Terminal, fields: list[tuple[str, str | Text]]) -> None:

@@ -26,6 +26,8 @@ LOOKS: Final[dict[str, Look]] = {
     "offline": Look("○", "o", "bold red"),
     "discovered": Look("◌", "+", "cyan"),
     "disabled": Look("◍", "-", "yellow"),
+    "can": Look("✓", "v", "green"),
+    "can't": Look("⊘", "-", "yellow"),
     # tasks and their steps ("running" is above)
     "cancelling": Look("◑", "~", "yellow"),
     "undoing": Look("◑", "~", "yellow"),

@@ -68,6 +68,7 @@ EXAMPLES: Final[dict[str, tuple[str, str]]] = {
     "cell list": ("cell list", "cell list --pool default -o wide"),
     "cell show": ("cell show Cell_0a1b2c3d4e5f", "cell show Cell_0a1b2c3d4e5f -o yaml"),
     "cell add": ("cell add Cell_0a1b2c3d4e5f", "cell add Cell_0a1b2c3d4e5f --pool fast"),
+    "cell probe": ("cell probe Cell_0a1b2c3d4e5f", "cell probe Cell_0a1b2c3d4e5f --no-wait"),
     "cell enable": ("cell enable Cell_0a1b2c3d4e5f", "cell enable Cell_0a1b2c3d4e5f --dry-run"),
     "cell disable": ("cell disable Cell_0a1b2c3d4e5f", "cell disable Cell_0a1b2c3d4e5f --if-version 7"),
     "cell remove": ("cell remove Cell_0a1b2c3d4e5f", "cell remove Cell_0a1b2c3d4e5f --dry-run"),

@@ -8,7 +8,7 @@ import threading
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from nano.domain import guest_commands as gc
 from nano.domain.cell import AddCell, DescribeCell, MeetCell
@@ -62,7 +62,7 @@ class FilledJournal:
             name = f"cell{index}"
             self._do(MeetCell(name=name, fingerprint=f"f{index}", address="10.0.0.1:1"))
             self._do(AddCell(cell=name))
-            described = {"virt_type": "qemu", "virt_note": "", "hypervisor": "libvirt"}
+            described: dict[str, Any] = {"virt_type": "qemu", "virt_note": "", "hypervisor": "libvirt"}
             self._do(DescribeCell(name=name, cores=64, memory=1 << 40, disk=1 << 44, **described))
         for index in range(guests):
             cell = f"cell{index % cells}"

@@ -21,6 +21,7 @@ from nano.hypervisor.host import (
     HYPERVISOR_TIMEOUT,
     HYPERVISOR_UNREACHABLE,
     AgentReport,
+    Capabilities,
     DomainEvent,
     DomainView,
     HostSample,
@@ -58,7 +59,6 @@ class HostConnection:
 
     def __init__(self, machine: SimulatedHost, trouble: Trouble, check_image: Callable[[Path], None]) -> None:
         self._check_image = check_image
-        self.capabilities = machine.capabilities
         self._machine = machine
         self._trouble = trouble
         self._alive = True
@@ -70,8 +70,12 @@ class HostConnection:
             files.update({name: size for name, size in self._machine.files.items() if name.startswith(guest_id)})
 
     @property
+    def capabilities(self) -> Capabilities:
+        return self._machine.capabilities
+
+    @property
     def changes(self) -> Changes:
-        return Changes(ConnectedChanges(SimulatedChanges(self._machine), self._call), self.capabilities.cannot)
+        return Changes(ConnectedChanges(SimulatedChanges(self._machine), self._call), self.capabilities.why_not)
 
     @property
     def monitor(self) -> Monitor:
@@ -132,6 +136,9 @@ class HostConnection:
 
     async def volume_files(self) -> list[str]:
         return await self._call(self._machine.volume_files)
+
+    async def probe(self) -> None:
+        await self._call(self._machine.probe)
 
     async def sample(self) -> HostSample:
         """Every two seconds, so without a delay while nothing is wrong: nothing leans on how long it takes."""

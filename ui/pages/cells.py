@@ -14,6 +14,7 @@ SAID: Final = {
     "add": N_("%(cell)s is added"),
     "enable": N_("%(cell)s is enabled"),
     "disable": N_("%(cell)s is disabled"),
+    "probe": N_("%(cell)s is looking what its host can do"),
     "remove": N_("%(cell)s is removed"),
 }
 TABS: Final = ("overview", "history")

@@ -168,6 +168,7 @@ def settings(portal: Portal, guest: Row) -> dict[str, Any]:
         "forms": _shown(guest),
         "images": _ready(portal, "image"),
         "media": _ready(portal, "media"),
+        "cell": portal.mirror.get("cell", guest["cell"]),
         "problem": problem,
         "problem_in": "",
     }

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from nano.domain.alarm import Finding, alarms_of
+from nano.ui.ability_words import ABILITIES
 from nano.ui.testing.fake_batches import demo_batches
 from nano.ui.testing.fake_core import FakeCore
 from nano.ui.testing.fake_guests import guest_row, text_of
@@ -97,6 +98,13 @@ def demo_core(pace_s: float = 1.2, now: datetime | None = None) -> FakeCore:
     return core
 
 
+CANNOT = {
+    "unplug_cores": ("unsafe", "QEMU 8.2"),
+    "reflink": ("file_system", "ext4"),
+    "network_limits": ("kernel", "sch_sfq, cls_fw, act_police"),
+}
+
+
 def _cell(
     core: FakeCore, dice: random.Random, number: int, name: str, pool: str, state: str, begin: datetime, now: datetime
 ) -> None:
@@ -113,6 +121,13 @@ def _cell(
         "virt_type": "kvm",
         "virt_note": "",
         "hypervisor": "QEMU 8.2.2, libvirt 10.0.0",
+        "abilities": [
+            {"name": name, "can": name not in CANNOT, "reason": CANNOT.get(name, ("", ""))[0], "detail": detail}
+            for name in ABILITIES
+            for detail in (
+                CANNOT.get(name, ("", {"packet_filter": "nftables", "network_limits": "tc"}.get(name, "")))[1],
+            )
+        ],
         "guests": 0,
         "error": "",
         "seen_at": text_of(now - timedelta(minutes=42 if state == "offline" else 0)),

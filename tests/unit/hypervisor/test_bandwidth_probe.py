@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from nano.hypervisor.bandwidth_probe import PARTS, why_no_bandwidth
+from nano.hypervisor.bandwidth_probe import PARTS, network_limits
 
 
 def tool(folder: Path, script: str) -> str:
@@ -17,20 +17,20 @@ def tool(folder: Path, script: str) -> str:
 
 
 def test_a_kernel_that_takes_every_line_can(tmp_path: Path) -> None:
-    assert why_no_bandwidth(tool(tmp_path, f"cat > {tmp_path}/asked")) == ""
+    assert network_limits(tool(tmp_path, f"cat > {tmp_path}/asked")).can
     assert (tmp_path / "asked").read_text().splitlines() == [line for _, line in PARTS]
 
 
 def test_what_is_missing_is_named_once(tmp_path: Path) -> None:
     said = "Error: Specified qdisc kind is unknown.\nCommand failed -:1\nCommand failed -:2\nCommand failed -:6"
     script = f"cat > /dev/null; printf '%s\\n' '{said}' >&2; exit 1"
-    assert why_no_bandwidth(tool(tmp_path, script)) == "the kernel lacks the queue htb, the action police"
+    assert network_limits(tool(tmp_path, script)).why_not == "its kernel lacks sch_htb, act_police"
 
 
 @pytest.mark.parametrize(("script", "said"), [("exit 2", "tc failed"), ("echo no rights >&2; exit 1", "no rights")])
 def test_a_tool_that_fails_otherwise_is_quoted(tmp_path: Path, script: str, said: str) -> None:
-    assert why_no_bandwidth(tool(tmp_path, script)) == said
+    assert network_limits(tool(tmp_path, script)).why_not == said
 
 
 def test_a_tool_that_is_not_there_is_told(tmp_path: Path) -> None:
-    assert "No such file" in why_no_bandwidth(str(tmp_path / "none"))
+    assert "none is not installed" in network_limits(str(tmp_path / "none")).why_not

@@ -1,0 +1,120 @@
+"""What can this host do? Every probe of an ability but KVM's, which is asked for once, before anything else (``virt_probe``).
+
+Each probe does the thing itself, small and where nobody sees it: in a network namespace that goes with the process, with two
+files of a few bytes, by a mount that can't succeed. A probe that can't be done counts as an ability that is not there, with
+the reason: nothing is promised that was not seen. Blocks for some tenths of a second.
+"""
+
+import ctypes
+import errno
+import fcntl
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from nano.domain import ability as ab
+from nano.domain.ability import Ability
+from nano.hypervisor.bandwidth_probe import network_limits
+from nano.hypervisor.qemu_probe import PROGRAM, qemu_abilities
+
+LIMIT_S: Final = 10.0
+FICLONE: Final = 0x40049409  # linux/fs.h
+BLOCK: Final = 4096
+DETAIL_MAX: Final = 200
+FILTER: Final = """table bridge nano_probe { chain forward { type filter hook forward priority 0; policy accept;
+iifname "none" ether saddr 52:54:00:00:00:01 ip saddr 192.0.2.1 tcp dport { 22, 80 } accept
+iifname "none" drop
+}
+}
+"""
+
+
+def host_abilities(volumes: Path, kvm: Ability, *, qemu: str = PROGRAM) -> tuple[Ability, ...]:
+    """In the order of ``ability.CAN``. ``volumes`` is there already."""
+    found = [kvm, *qemu_abilities(qemu), network_limits(), packet_filter(), reflink(volumes), nfs()]
+    order = list(ab.CAN)
+    return tuple(sorted(found, key=lambda one: order.index(one.name)))
+
+
+def packet_filter(program: str = "nft") -> Ability:
+    """Rules on a bridge, in a namespace of their own."""
+    name = ab.PACKET_FILTER
+    if shutil.which(program) is None:
+        return Ability(name, False, "program", program)
+    try:
+        done = subprocess.run(
+            ["unshare", "--net", program, "-f", "-"],
+            input=FILTER,
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_S,
+            check=False,
+        )
+    except OSError as error:
+        return Ability(name, False, "program", str(error.filename))
+    except subprocess.TimeoutExpired:
+        return Ability(name, False, "told", f"{program} does not answer")
+    if done.returncode == 0:
+        return Ability(name, True, detail="nftables")
+    if "Could not process rule" in done.stderr:
+        return Ability(name, False, "kernel", "rules of nftables for bridges")
+    return Ability(name, False, "told", done.stderr.strip()[-DETAIL_MAX:] or f"{program} failed")
+
+
+def reflink(folder: Path) -> Ability:
+    """A file of one block, cloned."""
+    name = ab.REFLINK
+    try:
+        with (
+            tempfile.TemporaryFile(dir=folder, prefix=".probe-") as source,
+            tempfile.TemporaryFile(dir=folder, prefix=".probe-") as target,
+        ):
+            source.write(b"\1" * BLOCK)
+            source.flush()
+            fcntl.ioctl(target.fileno(), FICLONE, source.fileno())
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.EXDEV, errno.ENOSYS):
+            return Ability(name, False, "file_system", _file_system(folder))
+        return Ability(name, False, "told", error.strerror or type(error).__name__)
+    return Ability(name, True, detail=_file_system(folder))
+
+
+def nfs(kinds: tuple[str, ...] = ("nfs4", "nfs"), program: str = "mount.nfs") -> Ability:
+    """The kernel looks for the kind of file system before it reads what is to be mounted, which here is nonsense."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    known = []
+    with tempfile.TemporaryDirectory(prefix="nano-probe-") as folder:
+        for kind in kinds:
+            libc.mount(b"none", os.fsencode(folder), kind.encode(), 0, b"nano_probe=1")
+            number = ctypes.get_errno()
+            if number == errno.EPERM:
+                return Ability(ab.NFS, False, "not_allowed", "mount")
+            if number != errno.ENODEV:
+                known.append(kind)
+    if not known:
+        return Ability(ab.NFS, False, "kernel", "nfs")
+    if shutil.which(program) is None:
+        return Ability(ab.NFS, False, "program", program)
+    return Ability(ab.NFS, True, detail=", ".join(known))
+
+
+def _file_system(folder: Path) -> str:
+    """Its kind, of the longest mount point that holds the folder (proc(5), mountinfo)."""
+    inside, kind = folder.resolve(), "unknown"
+    longest = -1
+    try:
+        lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    except OSError:
+        return kind
+    for line in lines:
+        head, _, tail = line.partition(" - ")
+        fields = head.split()
+        if len(fields) < 5 or not tail:
+            continue
+        point = Path(fields[4].replace("\\040", " "))
+        if inside.is_relative_to(point) and len(str(point)) >= longest:
+            longest, kind = len(str(point)), tail.split()[0]
+    return kind

@@ -1,0 +1,57 @@
+"""What a cell's host can do, in words: each ability, and why one is missing."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, NamedTuple
+
+from nano.ui.words import N_, Words
+
+ABILITIES: Final = {
+    "kvm": N_("Run guests on the processor itself (KVM)"),
+    "disk_limits": N_("Limit disks"),
+    "network_limits": N_("Limit network interfaces"),
+    "packet_filter": N_("Filter packets"),
+    "plug": N_("Plug cores, disks and network interfaces into running guests"),
+    "unplug": N_("Take disks and network interfaces out of running guests"),
+    "unplug_cores": N_("Take cores out of running guests"),
+    "balloon": N_("Change the memory of running guests"),
+    "guest_agent": N_("Talk to agents inside guests"),
+    "memory_snapshots": N_("Keep a running guest's memory in a snapshot"),
+    "live_migration": N_("Move running guests"),
+    "reflink": N_("Copy disks without their blocks"),
+    "nfs": N_("Mount NFS"),
+}
+REASONS: Final = {
+    "kernel": N_("The kernel lacks %(what)s."),
+    "program": N_("%(what)s is not installed."),
+    "qemu": N_("QEMU lacks %(what)s."),
+    "file_system": N_("The file system of the volumes is %(what)s."),
+    "unsafe": N_("Not safe with %(what)s."),
+    "not_allowed": N_("It is not allowed: %(what)s."),
+    "told": N_("%(what)s"),
+}
+
+
+class Told(NamedTuple):
+    """``note``: why not, or by what."""
+
+    title: str
+    can: bool
+    note: str
+
+
+def tell(abilities: Iterable[Mapping[str, Any]], words: Words) -> list[Told]:
+    """What is missing comes first."""
+    told = []
+    for one in abilities:
+        title = words._(ABILITIES.get(one["name"], one["name"]))
+        note = str(one["detail"])
+        if not one["can"]:
+            note = words._(REASONS.get(one["reason"], REASONS["told"]), what=note)
+        told.append(Told(title, bool(one["can"]), note))
+    return sorted(told, key=lambda item: item.can)
+
+
+def missing(cell: Mapping[str, Any] | None, name: str, words: Words) -> str:
+    """Why a cell can't; empty when it can, or nothing is known."""
+    known = (one for one in (cell or {}).get("abilities", ()) if one["name"] == name and not one["can"])
+    return next((item.note for item in tell(known, words)), "")
