@@ -84,7 +84,7 @@ class LibvirtHost:
         """Every part that defines domains does it for this place."""
         self._place = place
         parts = LibvirtChanges(self._connection, self._own, self._volumes, place)
-        self.changes = Changes(parts, lambda name: self.capabilities.why_not(name))
+        self.changes = Changes(parts, self._why_not)
         self.snapshots = LibvirtSnapshots(self._connection, self._own, place)
 
     @classmethod
@@ -129,6 +129,9 @@ class LibvirtHost:
         )
         await host.probe()
         return host
+
+    def _why_not(self, ability: str) -> str:
+        return self.capabilities.why_not(ability)
 
     async def probe(self) -> None:
         """A limit that the kernel can't set is left out of what is defined from then on: it would keep it from starting."""

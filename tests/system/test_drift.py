@@ -7,8 +7,10 @@ from pathlib import Path
 import libvirt
 import pytest
 
+from nano.domain.ability import CAN, Ability
 from nano.hypervisor import local_libvirtd
 from nano.hypervisor.bridge import ensure_bridge, remove_bridge
+from nano.hypervisor.host_probe import host_abilities
 from nano.tools.testbed.zone import Zone
 
 pytestmark = pytest.mark.timeout(200)
@@ -41,6 +43,24 @@ def somebody(private_libvirtd: Path) -> Iterator[libvirt.virConnect]:
     finally:
         theirs.undefine()
         connection.close()
+
+
+def test_what_the_host_can_do_is_told_and_held_against_what_needs_it(zone: Zone) -> None:
+    (name,) = (row["name"] for row in zone.ctl("cell", "list"))
+    told = {one["name"]: one for one in zone.ctl("cell", "show", name)["abilities"]}
+    seen = {one.name: one for one in host_abilities(zone.volumes, Ability("kvm", False))}
+    assert list(told) == list(CAN)
+    assert {ability for ability, one in told.items() if one["can"]} == {one.name for one in seen.values() if one.can}
+    zone.ctl("cell", "probe", name, "--wait")
+    limited = ("guest", "create", "limited", "--memory", "64MiB", "--disk", "1MiB", "--send-bytes", "1MiB", "--wait")
+    done = zone.try_ctl(*limited)
+    if why := seen["network_limits"].why_not:
+        assert (done.returncode, "ability_missing" in done.stderr) == (3, True), done.stderr
+        assert why in done.stderr
+        assert zone.domains() == {}
+    else:
+        assert done.returncode == 0
+        zone.ctl("guest", "delete", "limited", "--wait")
 
 
 def test_what_was_done_behind_the_cells_back_is_told_and_mended(zone: Zone, somebody: libvirt.virConnect) -> None:

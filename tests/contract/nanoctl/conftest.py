@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 import pytest
 
+from nano.domain.ability import Ability
 from nano.domain.alarm import Alarm
 from nano.domain.errors import NanoError, Unknown
 from nano.domain.machine import GIBI, MEBI, DiskLimits, Hardware, NetworkLimits
@@ -57,6 +58,7 @@ def cell(name: str, state: str, **changed: Any) -> CellRow:
         name=name, pool="default", state=state, enabled=True, address="127.0.0.1:5601", fingerprint=FINGERPRINT,
         cores=8, memory=16 * GIBI, disk=200 * GIBI, virt_type="qemu", virt_note="/dev/kvm does not answer",
         hypervisor="libvirt 9.0.0, QEMU 7.2.0", guests=2, error="", seen_at=before(3), version=4,
+        abilities=(Ability("disk_limits", True), Ability("network_limits", False, "kernel", "sch_sfq")),
     )  # type: ignore[arg-type]  # fmt: skip
     return msgspec.structs.replace(row, **changed)
 
