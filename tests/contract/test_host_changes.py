@@ -238,6 +238,8 @@ async def test_media_goes_with_the_guest(host: Host, tmp_path: Path) -> None:
     await host.changes.apply(GUEST, SPEC, changed(media=MEDIA), None, nobody_asks, media=cached)
     assert f"{GUEST}_{MEDIA}.iso" in await host.remove_volumes(GUEST)
     assert cached.read_bytes() == b"disc"
+
+
 async def test_a_limit_that_the_host_can_not_set_is_left_out_told_and_refused_anew(tmp_path: Path) -> None:
     """It would keep the domain from starting; when the host can, after another look, it is drift that is mended."""
     found = [(Ability("network_limits", False, "kernel", "sch_sfq"),)]
