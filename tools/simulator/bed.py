@@ -16,6 +16,7 @@ import anyio.abc
 
 from nano.cell.cell import CellNode
 from nano.cell.image_cache import ImageCache
+from nano.cell.image_work import SendFile, no_way
 from nano.core.core import Core
 from nano.core.image_store import ImageStore
 from nano.core.trust import CellTrust
@@ -82,6 +83,7 @@ class Bed:
         self.engine = EngineSettings()  # of Core's journal
         self.weather: Weather = FAIR
         self.upkeep = NO_UPKEEP  # of Core
+        self.send: SendFile = no_way  # how cells send images to Core
         self._starts = 0
 
     def host(self, name: str, **options: float) -> SimulatedHost:
@@ -120,7 +122,17 @@ class Bed:
         site = Site()
         images = ImageCache(self.folder / name / "images", _fetch)
         async with Ledger.open(log, site, clock=self.clock, new_id=self.new_id, feed=Feed()) as ledger:
-            cell = CellNode(name, ledger, site, self.host(name), images, clock=self.clock, now=anyio.current_time)
+            cell = CellNode(
+                name,
+                ledger,
+                site,
+                self.host(name),
+                images,
+                clock=self.clock,
+                now=anyio.current_time,
+                outgoing=self.folder / name / "outgoing",
+                send=self.send,
+            )
             async with cell.running():
                 yield cell
 

@@ -1,0 +1,168 @@
+"""Nothing is left without an owner: for every kind of task, its cell is killed, its host fails, or it is cancelled in each of its
+phases, and then the host is swept for domains, volumes, seeds, media, files on their way, and Core for allocations.
+
+The phases are the calls of the host that the task was seen to make when nothing was wrong.
+"""
+
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Literal
+
+import anyio
+import pytest
+
+from nano.cell.cell import CellNode
+from nano.core.core import Core
+from nano.domain.catalogue import COMMANDS
+from nano.domain.cell import AddCell, cell_named
+from nano.domain.errors import HostError
+from nano.domain.guest_commands import DeleteGuest
+from nano.domain.image_commands import DeleteImage, RegisterImage
+from nano.domain.order import Order
+from nano.domain.task import CancelTask, Task
+from nano.tools.simulator.bed import Bed, ended, task_of
+from tests.sim.every_task import EVERY, STRAY, WITHOUT_A_CELL, Kind, Stage, sending
+from tests.sim.test_media import upload
+
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
+
+ALWAYS = {"sample", "agent", "domains"}  # asked by the cell whatever is going on
+Trouble = Literal["", "kill", "fail", "cancel"]
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("image") / "img.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(path), "1M"], check=True)
+    return path
+
+
+class Node:
+    """The cell, which can be killed and come again while Core goes on."""
+
+    def __init__(self, bed: Bed, core: Core) -> None:
+        self._bed = bed
+        self._core = core
+
+    @asynccontextmanager
+    async def up(self) -> AsyncIterator[CellNode]:
+        async with self._bed.cell("one") as cell, self._bed.link(cell, self._core):
+            with anyio.fail_after(10):
+                while self._core.zone.get("cell/one") is None:
+                    await self._core.feed.wait_for(self._core.feed.position + 1)
+                if cell_named(self._core.zone, "one").pool:
+                    await self._core.cells._link_of("one")
+            yield cell
+
+
+@asynccontextmanager
+async def zone_of(folder: Path, image: Path) -> AsyncIterator[tuple[Stage, Node]]:
+    """Core with a cell, a disk image "img" and a media image "cd"."""
+    bed = Bed(folder)
+    async with bed.core() as core:
+        stage, node = Stage(core, bed), Node(bed, core)
+        bed.send = sending(core)
+        async with node.up():
+            await core.execute(AddCell(cell="one"), actor="admin", command_id="add")
+            await stage.must(RegisterImage(name="img", path=str(image)))
+            await upload(core, "cd")
+        yield stage, node
+
+
+async def sweep(stage: Stage, cell: CellNode, *, drift: bool) -> None:
+    """What is on the host belongs to a guest, what guests have is there, and nobody is at work."""
+    core, host = stage.core, stage.bed.host("one")
+    assert core.zone.open_tasks == {}
+    assert cell.site.open_orders == {}
+    with anyio.fail_after(10):
+        found = await core.inspector.look()
+    assert found.unasked == ()
+    assert [row.id for row in found.orphans if STRAY not in row.id] == []
+    assert drift or found.drift == ()
+    guests = {guest.id: guest for guest in core.zone.guests()}
+    assert not [name for name in host.files if name[:36] not in guests and name != STRAY]
+    assert {guest.task for guest in guests.values()} <= {""}
+    assert core.zone.macs == {mac for guest in guests.values() for mac in guest.spec.macs}
+    assert core.zone.guest_ids == {guest.name: guest.id for guest in guests.values()}
+    assert not list((stage.bed.folder / "one" / "outgoing").glob("*"))
+
+
+async def cleared(stage: Stage) -> None:
+    """Everything deleted, so that the next phase begins with an empty host."""
+    host = stage.bed.host("one")
+    for guest in list(stage.core.zone.guests()):
+        await stage.must(DeleteGuest(guest=guest.id, force=True))
+    host.files.pop(STRAY, None)
+    assert (host.machine, host.files, host.sizes) == ({}, {}, {})
+    if stage.core.views.find("image", "built"):
+        await stage.core.execute(DeleteImage(image="built"), actor="admin", command_id="")
+
+
+async def run_of(kind: Kind, stage: Stage, node: Node, trouble: Trouble, phase: str) -> Task:
+    """The task, ended, after this trouble in this phase; swept."""
+    host = stage.bed.host("one")
+    async with node.up():
+        await kind.ready(stage)
+        host.calls.clear()
+        reached = anyio.Event()
+        if trouble == "fail":
+            host.fail_next(phase, HostError("It failed.", code="hypervisor_error"))
+        elif trouble:
+            reached = host.hang_next(phase)
+        receipt = await stage.core.execute(kind.command(stage), actor="admin", command_id="")
+        task_id = task_of(receipt.facts)
+        if trouble in ("kill", "cancel"):
+            with anyio.fail_after(10):
+                await reached.wait()
+        if trouble == "cancel":
+            await stage.core.execute(CancelTask(task=task_id), actor="admin", command_id="")
+        if trouble != "kill":
+            await ended(stage.core, task_id)
+    async with node.up() as cell:
+        task = await ended(stage.core, task_id)
+        await sweep(stage, cell, drift=kind.lasting and task.state != "done")
+        await cleared(stage)
+    return task
+
+
+def test_every_task_of_the_catalogue_is_swept() -> None:
+    assert EVERY.keys() | WITHOUT_A_CELL == {entry.name for entry in COMMANDS if entry.work}
+
+
+async def test_every_kind_of_order_that_a_cell_takes_is_among_them(tmp_path: Path, image: Path) -> None:
+    taken: set[str] = set()
+    async with zone_of(tmp_path, image) as (stage, node):
+        for kind in EVERY.values():
+            async with node.up() as cell:
+                cell.ledger.feed.add_listener(
+                    lambda changes: taken.update(one.after.kind for one in changes if isinstance(one.after, Order))
+                )
+                await kind.ready(stage)
+                await stage.must(kind.command(stage))
+                await cleared(stage)
+        async with node.up() as cell:
+            assert taken == set(cell._desk._by_kind)
+
+
+@pytest.mark.parametrize("name", EVERY)
+async def test_nothing_is_left_whatever_happens_in_any_phase(name: str, tmp_path: Path, image: Path) -> None:
+    kind = EVERY[name]
+    async with zone_of(tmp_path, image) as (stage, node):
+        task = await run_of(kind, stage, node, "", "")
+        assert (task.kind, task.state) == (name, "done")
+        async with node.up():
+            await kind.ready(stage)
+            stage.bed.host("one").calls.clear()
+            await stage.must(kind.command(stage))
+            phases = list(dict.fromkeys(method for method, _ in stage.bed.host("one").calls if method not in ALWAYS))
+            await cleared(stage)
+        assert phases
+        for phase in phases:
+            for trouble in ("kill", "fail", "cancel"):
+                try:
+                    await run_of(kind, stage, node, trouble, phase)
+                except BaseException as error:
+                    error.add_note(f"{name}: {trouble} in {phase}")
+                    raise
