@@ -117,7 +117,15 @@ async def test_what_is_only_so_right_now_has_no_past_and_says_so(serve: Any) -> 
 
 def test_every_query_of_the_catalogue_is_of_a_moment_or_has_none() -> None:
     without = {query.name for query in QUERIES if AT not in query.parameters}
-    assert without == {"usage.show", "guest.screenshot", "alarm.list", "backup.list", "drift.list", "orphans.list", "event.follow"}
+    assert without == {
+        "usage.show",
+        "guest.screenshot",
+        "alarm.list",
+        "backup.list",
+        "drift.list",
+        "orphans.list",
+        "event.follow",
+    }
 
 
 async def test_the_journal_leads_from_a_request_to_all_that_came_of_it(serve: Any) -> None:
