@@ -3,6 +3,7 @@
 Nothing here is written twice: summaries are docstrings, fields are struct fields, rights are the catalogue's.
 """
 
+import functools
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -29,6 +30,7 @@ _INTEGERS: Final = ("limit", "cores", "memory", "disk")
 _ERRORS: Final = (400, 401, 403, 404, 405, 409, 412, 413, 422, 503)
 
 
+@functools.cache
 def describe(version: str) -> bytes:
     """The document as JSON."""
     told = (ZoneRow, DriftList, OrphanList, Health)

@@ -17,7 +17,7 @@ from anyio._backends._asyncio import CancelScope
 
 T = TypeVar("T")
 
-COLLECT_EVERY_S: Final = 300.0  # virtual seconds between garbage collections
+COLLECT_EVERY_S: Final = 900.0  # virtual seconds between garbage collections
 
 
 class NothingWillHappen(RuntimeError):
@@ -94,6 +94,7 @@ def _orderly() -> Iterator[None]:
     enabled = gc.isenabled()
     CancelScope.__hash__ = _hash_of_task  # type: ignore[method-assign,assignment]
     gc.disable()
+    gc.collect()  # a former world's, which would otherwise be frozen with what lives
     gc.freeze()  # what was there before is not looked at again and again
     try:
         yield
