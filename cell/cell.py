@@ -8,9 +8,11 @@ from pathlib import Path
 import anyio
 
 from nano.cell.change_work import ChangeWork
+from nano.cell.doors import Doors
 from nano.cell.image_cache import ImageCache
 from nano.cell.image_work import ImageWork, SendFile, no_way
 from nano.cell.inspector import Inspector
+from nano.cell.move_work import MoveWork
 from nano.cell.offer import CellOffer
 from nano.cell.orders import OrderDesk
 from nano.cell.repair_work import RepairWork
@@ -23,6 +25,7 @@ from nano.domain.site import Site
 from nano.hypervisor.host import Host
 from nano.journal.health import NO_UPKEEP, NodeHealth, Upkeep
 from nano.journal.ledger import Ledger
+from nano.transports.peer_link import NO_PEERS, Peers
 
 
 class CellNode:
@@ -40,14 +43,18 @@ class CellNode:
         now: Callable[[], float],
         outgoing: Path = Path("outgoing"),
         send: SendFile = no_way,
+        peers: Peers = NO_PEERS,
         upkeep: Upkeep = NO_UPKEEP,
     ) -> None:
         self.name = name
         self.site = site
         self.ledger = ledger
         self.host = host
+        self._doors = Doors(host, peers)
+        work = Work(site, host, images, ledger.feed, self._doors)
         families = (
-            Work(site, host, images, ledger.feed),
+            work,
+            MoveWork(site, host, self._doors, peers, work.undo_create),
             ChangeWork(site, host, images),
             RepairWork(site, host),
             ImageWork(site, host, outgoing, send),
@@ -64,6 +71,7 @@ class CellNode:
     async def running(self) -> AsyncIterator[None]:
         """Entered when open orders are settled and the journal has been compared with the host."""
         async with anyio.create_task_group() as tasks:
+            await tasks.start(self._doors.run)
             await tasks.start(self._desk.run)
             await tasks.start(self._watch.run)
             tasks.start_soon(self._sampler.run)

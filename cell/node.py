@@ -37,6 +37,7 @@ from nano.transports.journal_signer import JournalSigner
 from nano.transports.messages import Hello, ImageSource
 from nano.transports.node_files import write_node_card
 from nano.transports.node_side import NodeSide
+from nano.transports.peer_link import PeerLinks
 from nano.transports.reconnect import keep_linked
 from nano.transports.stream_link import StreamLink
 from nano.transports.trust import FilePinStore, PinnedCore
@@ -118,6 +119,7 @@ async def open_cell(folder: Path, settings: CellSettings) -> AsyncIterator[tuple
                 now=time.monotonic,
                 outgoing=data / "outgoing",
                 send=_sending(identity),
+                peers=_peers(identity, name, settings),
                 upkeep=upkeep,
             )
             async with cell.running():
@@ -150,6 +152,11 @@ async def _open_host(folder: Path, name: str, settings: CellSettings) -> Libvirt
 def _volumes(folder: Path, settings: CellSettings) -> Path:
     wanted = settings.hypervisor.volumes
     return Path(wanted) if wanted else folder / "data" / "volumes"
+
+
+def _peers(identity: NodeIdentity, name: str, settings: CellSettings) -> PeerLinks:
+    hello = Hello(name=name, kind="cell", domain=settings.domain.name, version=nano.__version__)
+    return PeerLinks(identity, hello, settings.cell.address)
 
 
 def _sending(identity: NodeIdentity) -> SendFile:

@@ -97,7 +97,9 @@ class OrderDesk:
             await moved.wait()
 
     def is_removing(self, guest_id: str) -> bool:
-        return any(order.guest_id == guest_id and order.kind == "remove" for order in self._site.open_orders.values())
+        """Or to be undefined, to move to another cell."""
+        kinds = ("remove", "release")
+        return any(order.guest_id == guest_id and order.kind in kinds for order in self._site.open_orders.values())
 
     def ordered(self, guest_id: str, power: Power) -> Order | None:
         """The order being carried out that explains why the guest has this power now."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import anyio
 import msgspec
 
+from nano.cell.doors import Doors
 from nano.cell.handlers import Handler, Tell
 from nano.cell.image_cache import ImageCache
 from nano.domain.errors import DeadlineExceeded, HostError, NanoError, Unknown
@@ -35,8 +36,9 @@ REACHED: dict[str, Power] = {"start": "running", "stop": "stopped", "force_stop"
 
 
 class Work:
-    def __init__(self, site: Site, host: Host, images: ImageCache, feed: Feed) -> None:
+    def __init__(self, site: Site, host: Host, images: ImageCache, feed: Feed, doors: Doors) -> None:
         self._site = site
+        self._doors = doors
         self._host = host
         self._images = images
         self._feed = feed
@@ -73,6 +75,7 @@ class Work:
     async def undo_create(self, order: Order, failed: FailOrder) -> FailOrder:
         """Take back whatever of it is on the host, as far as the host lets us; what can't be is said."""
         guest_id, undone = order.guest_id, list[str]()
+        await self._doors.close(guest_id)
         try:
             if any(domain.guest_id == guest_id for domain in await self._host.domains()):
                 await self._host.destroy(guest_id)
@@ -90,6 +93,7 @@ class Work:
 
     async def _remove(self, order_id: str, guest_id: str) -> CloseOrder:
         undone = []
+        await self._doors.close(guest_id)
         if any(domain.guest_id == guest_id for domain in await self._host.domains()):
             await self._host.destroy(guest_id)
             await self._host.undefine(guest_id)

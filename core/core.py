@@ -21,6 +21,7 @@ from nano.core.image_store import ImageStore
 from nano.core.image_tools import ImageTools, QemuTools
 from nano.core.images import ImageWork, UploadUrl
 from nano.core.inspector import Inspector
+from nano.core.migrate_work import MigrateWork
 from nano.core.past import Past
 from nano.core.probe_work import ProbeWork
 from nano.core.repair_work import RepairWork
@@ -89,6 +90,7 @@ class Core:
         families = (
             GuestWork(steps, source, vault),
             ChangeWork(steps, source),
+            MigrateWork(steps),
             RepairWork(steps),
             SnapshotWork(steps),
             ProbeWork(self.cells),

@@ -151,4 +151,4 @@ def report_of(logged: LoggedFact) -> ReportedFact | None:
     """The fact in Core's terms; None for one that is the cell's own affair (orders)."""
     if _tag.decode(logged.event).type not in _TAGS:
         return None
-    return ReportedFact(id_of(logged.resource), _reported.decode(logged.event))
+    return ReportedFact(id_of(logged.resource), _reported.decode(logged.event), logged.position)

@@ -11,7 +11,7 @@ import anyio
 from nano.core.change_work import Serve, change_order
 from nano.core.guest_steps import GuestSteps, order_id
 from nano.core.vault import Vault
-from nano.core.work import Cancelled, Run, Saga, problem_of
+from nano.core.work import Cancelled, Run, Saga, problem_of, resumed_undo
 from nano.domain.cloud_init import seed_files
 from nano.domain.errors import JournalError, NanoError
 from nano.domain.guest import Guest
@@ -47,7 +47,7 @@ class GuestWork:
         guest = self._steps.guest(run)
         try:
             if run.task.state == "undoing":
-                raise _resumed_undo(run)
+                raise resumed_undo(run)
             await run.within_deadline(lambda: self._make(run, guest))
             await run.record(EndCreate(run.task.id), "end")
         except JournalError:
@@ -128,11 +128,3 @@ class GuestWork:
             await run.record(EndWork(run.task.id), "end")
             return
         await self._steps.plain(run, RemoveDomain(order_id(run), self._steps.guest(run).id))
-
-
-def _resumed_undo(run: Run) -> NanoError:
-    """The error for which a task was already undoing when Core stopped."""
-    problem = run.task.error
-    assert problem is not None
-    kind = Cancelled if problem.code == Cancelled.default_code else NanoError
-    return kind(problem.message, code=problem.code, hint=problem.hint)

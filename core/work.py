@@ -104,6 +104,14 @@ def problem_of(error: NanoError) -> Problem:
     return Problem(error.code, error.message, error.hint)
 
 
+def resumed_undo(run: Run) -> NanoError:
+    """The error for which a task was already undoing when Core stopped."""
+    problem = run.task.error
+    assert problem is not None
+    kind = Cancelled if problem.code == Cancelled.default_code else NanoError
+    return kind(problem.message, code=problem.code, hint=problem.hint)
+
+
 class TaskRunner:
     def __init__(self, ledger: Ledger, zone: Zone, clock: Callable[[], datetime], sagas: Mapping[str, Saga]) -> None:
         self._ledger = ledger

@@ -16,6 +16,7 @@ from nano.domain import guest_change as gx
 from nano.domain import guest_commands as gc
 from nano.domain import guest_devices as gd
 from nano.domain import guest_media as gm
+from nano.domain import guest_migrate as mi
 from nano.domain import guest_repair as gr
 from nano.domain import guest_snapshot as gs
 from nano.domain import image_commands as ic
@@ -126,6 +127,7 @@ COMMANDS: Final[tuple[CommandEntry, ...]] = (
         "guest",
         work=True,
     ),
+    CommandEntry("guest.migrate", mi.MigrateGuest, "POST", "/guests/{guest}/migrate", "operate", "guest", work=True),
     CommandEntry("guest.delete", gc.DeleteGuest, "DELETE", "/guests/{guest}", "operate", "guest", work=True),
     CommandEntry("guest.open_console", gc.OpenConsole, "POST", "/guests/{guest}/console", "operate", "guest"),
     CommandEntry("batch.create", ba.CreateBatch, "POST", "/batches/create", "operate", "task", work=True),

@@ -40,6 +40,7 @@ class Guest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     description: str = ""
     tags: tuple[str, ...] = ()
     notes: str = ""
+    since: int = 0  # position in its cell's journal when it came to it; 0 = it was made there
     protected: bool = False  # it is not deleted, nor is anything of it
     snapshots: tuple[Snapshot, ...] = ()  # oldest first
     snapshot: str = ""  # id of the one it has last come from
@@ -119,6 +120,15 @@ class GuestChanged(Event, frozen=True, kw_only=True, tag="guest.changed"):
     spec: MachineSpec
     pending: tuple[str, ...] = ()
     image_name: str | None = None  # of another image that its system disk comes from
+
+
+class GuestMoved(Event, frozen=True, kw_only=True, tag="guest.moved"):
+    """It is this cell's from here on. ``spec``: what it is made of there. ``since``: what the cell's journal has up to this
+    position is about an earlier stay."""
+
+    cell: str
+    spec: MachineSpec
+    since: int
 
 
 class GuestAgentChanged(Event, frozen=True, tag="guest.agent_changed"):
@@ -210,6 +220,12 @@ def evolve_changed(state: Guest, event: GuestChanged, at: datetime) -> Guest:
     return msgspec.structs.replace(state, spec=event.spec, pending=event.pending, image_name=image_name, changed_at=at)
 
 
+def evolve_moved(state: Guest, event: GuestMoved, at: datetime) -> Guest:
+    """Its new cell has all of it, and says whether its agent answers."""
+    there = msgspec.structs.replace(state, cell=event.cell, spec=event.spec, since=event.since)
+    return msgspec.structs.replace(there, pending=(), agent=False, addresses=(), changed_at=at)
+
+
 def evolve_agent_changed(state: Guest, event: GuestAgentChanged, at: datetime) -> Guest:
     return msgspec.structs.replace(state, agent=event.connected, addresses=event.addresses if event.connected else ())
 
@@ -234,6 +250,7 @@ RULES: Final = Rules(
         GuestVanished: evolve_vanished,
         GuestRedefined: evolve_redefined,
         GuestChanged: evolve_changed,
+        GuestMoved: evolve_moved,
         GuestAgentChanged: evolve_agent_changed,
         GuestConsoleOpened: evolve_console_opened,
     },

@@ -50,6 +50,10 @@ class DomainRemoved(Event, frozen=True, tag="domain.removed"):
     volumes: tuple[str, ...] = ()
 
 
+class DomainReleased(Event, frozen=True, tag="domain.released"):
+    """Undefined because its guest moves to another cell; its volumes are still here."""
+
+
 class DomainRedefined(Event, frozen=True, tag="domain.redefined"):
     pass
 
@@ -138,7 +142,7 @@ def decide_take(model: Model, command: TakeOrder, context: Context) -> list[Emit
             arguments=command.arguments,
         ),
     )
-    if command.kind == "create":
+    if command.kind in ("create", "receive"):
         if domain is not None or command.spec is None:
             raise Conflict(f"Domain {command.guest_id} exists already.", code="domain_exists")
         return [taken, Emitted(resource, DomainRequested(guest_id=command.guest_id, spec=command.spec))]
@@ -206,8 +210,12 @@ def evolve_gone(state: HostDomain, event: DomainDiscarded | DomainRemoved, at: d
     return None
 
 
+def evolve_released(state: HostDomain, event: DomainReleased, at: datetime) -> HostDomain:
+    return msgspec.structs.replace(_off(state, "missing", at), ready=False)
+
+
 def evolve_redefined(state: HostDomain, event: DomainRedefined, at: datetime) -> HostDomain:
-    return _off(state, "stopped", at)
+    return msgspec.structs.replace(_off(state, "stopped", at), ready=True)
 
 
 def evolve_changed(state: HostDomain, event: DomainChanged, at: datetime) -> HostDomain:
@@ -248,6 +256,7 @@ RULES: Final = Rules(
         DomainCreated: evolve_created,
         DomainDiscarded: evolve_gone,
         DomainRemoved: evolve_gone,
+        DomainReleased: evolve_released,
         DomainRedefined: evolve_redefined,
         DomainChanged: evolve_changed,
         DomainVanished: evolve_vanished,

@@ -14,6 +14,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     snapshot_deadline: timedelta = timedelta(minutes=30)  # a large memory is written to disk
     power_deadline: timedelta = timedelta(minutes=5)
     stop_patience_s: float = 120.0  # a guest that ignores the power button this long fails the stop
+    migrate_deadline: timedelta = timedelta(hours=4)  # copying large disks takes most of it
     delete_deadline: timedelta = timedelta(minutes=10)
     batch_deadline: timedelta = timedelta(hours=2)
     batch_items: int = 500  # guests that one request makes, starts, stops or deletes

@@ -2,7 +2,7 @@
 
 Core follows each cell's log and records, in one transaction, what follows from a batch together with the position it has
 read (the tracking), so nothing is taken twice or missed. A fact about a guest that Core does not have, or has on another
-cell, changes nothing.
+cell, changes nothing, and may be read again later: so one about an earlier stay of a guest that came back changes nothing either.
 """
 
 from typing import TYPE_CHECKING, Final
@@ -49,6 +49,7 @@ Reported = (
 class ReportedFact(msgspec.Struct, frozen=True):
     guest_id: str
     event: Reported
+    position: int = 1  # in the cell's journal
 
 
 class RecordReport(Command, frozen=True, kw_only=True, tag="cell.record_report"):
@@ -65,7 +66,7 @@ def decide_report(zone: "Zone", command: RecordReport, context: Context) -> list
     gone: set[str] = set()
     for fact in command.facts:
         guest = zone.get(f"guest/{fact.guest_id}")
-        if not isinstance(guest, Guest) or guest.cell != command.cell:
+        if not isinstance(guest, Guest) or guest.cell != command.cell or fact.position <= guest.since:
             continue
         event = _translate(zone, guest, fact.event, fresh=guest.id in created)
         if event is not None and guest.id not in gone:

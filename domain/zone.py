@@ -22,6 +22,7 @@ from nano.domain import guest_commands as gc
 from nano.domain import guest_devices as gd
 from nano.domain import guest_hold as gh
 from nano.domain import guest_media as gm
+from nano.domain import guest_migrate as mi
 from nano.domain import guest_repair as gr
 from nano.domain import guest_snapshot as gs
 from nano.domain import image as im
@@ -98,7 +99,7 @@ def decide_remove_cell(zone: "Zone", command: ce.RemoveCell, context: Context) -
     cell = ce.cell_named(zone, command.cell)
     if not cell.pool:
         raise Conflict(f"Cell {cell.name} is in no pool.", code="cell_unallocated", hint="Nothing needs to be done.")
-    held = zone.guests_on(cell.name)
+    held = zone.guests_on(cell.name) + mi.incoming(zone, cell.name)
     if held:
         raise Conflict(
             f"Cell {cell.name} still holds {len(held)} guests.",
@@ -133,6 +134,7 @@ ZONE_RULES: Final = Rules.joined(
     gd.RULES,
     gm.RULES,
     ga.RULES,
+    mi.RULES,
     gr.RULES,
     orp.RULES,
     gs.RULES,
@@ -205,7 +207,7 @@ class Zone(Model):
         return any(task.arguments.get(what) == value for task in self.open_tasks.values())
 
     def _candidate(self, cell: ce.Cell) -> Candidate:
-        held = self._on_cell.get(cell.name, {}).values()
+        held = [*self._on_cell.get(cell.name, {}).values(), *mi.incoming(self, cell.name)]
         promised = Need(
             cores=sum(guest.spec.cores for guest in held),
             memory=sum(guest.spec.memory for guest in held),

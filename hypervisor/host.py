@@ -22,6 +22,7 @@ from nano.domain.machine import MachineSpec
 if TYPE_CHECKING:
     from nano.hypervisor.changes import Changes
     from nano.hypervisor.monitor import Monitor
+    from nano.hypervisor.moves import Moves
     from nano.hypervisor.snapshots import Snapshots
 
 Running = Literal["stopped", "running", "paused", "crashed"]
@@ -119,6 +120,9 @@ class Host(Protocol):
 
     @property
     def snapshots(self) -> "Snapshots": ...
+
+    @property
+    def moves(self) -> "Moves": ...
 
     async def domains(self) -> list[DomainView]: ...
 

@@ -41,6 +41,7 @@ from nano.hypervisor.libvirt_api import Connection
 from nano.hypervisor.libvirt_changes import LibvirtChanges
 from nano.hypervisor.libvirt_monitor import LibvirtMonitor
 from nano.hypervisor.libvirt_snapshots import LibvirtSnapshots
+from nano.hypervisor.moves import VolumeMoves
 from nano.hypervisor.own_domains import INACTIVE, OwnDomains, is_active, is_inactive, tolerating
 from nano.hypervisor.qemu_img import QemuImg
 from nano.hypervisor.volumes import Volumes, require_guest_id
@@ -78,6 +79,7 @@ class LibvirtHost:
         self._figures = HostFigures(volumes.folder)
         self._own = OwnDomains(connection)
         self.monitor = LibvirtMonitor(connection, self._own)
+        self.moves = VolumeMoves(volumes, calls, volumes.qemu_img)
         self._settle(place)
 
     def _settle(self, place: Place) -> None:

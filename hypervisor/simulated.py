@@ -35,6 +35,7 @@ from nano.hypervisor.metadata import spec_digest
 from nano.hypervisor.simulated_changes import SimulatedChanges
 from nano.hypervisor.simulated_machine import SimulatedDomain, SimulatedMachine
 from nano.hypervisor.simulated_monitor import SimulatedMonitor
+from nano.hypervisor.simulated_moves import SimulatedMoves
 from nano.hypervisor.simulated_snapshots import SimulatedSnapshots
 from nano.hypervisor.volumes import require_guest_id
 
@@ -53,6 +54,10 @@ class SimulatedHost(SimulatedMachine):
     @property
     def monitor(self) -> SimulatedMonitor:
         return SimulatedMonitor(self)
+
+    @property
+    def moves(self) -> SimulatedMoves:
+        return SimulatedMoves(self)
 
     @property
     def snapshots(self) -> SimulatedSnapshots:

@@ -97,6 +97,7 @@ class SimulatedMachine:
         self.machine: dict[str, SimulatedDomain] = {}
         self.files: dict[str, int] = {}  # volume name -> bytes it takes
         self.sizes: dict[str, int] = {}  # finished volume's name -> bytes its guest sees
+        self.arriving: dict[str, bytes] = {}  # what there is of a volume that comes from another host
         self.foreign: set[str] = set()
         self.calls: collections.deque[tuple[str, str]] = collections.deque(maxlen=CALLS_KEPT)
         self._faults: dict[str, collections.deque[NanoError | anyio.Event]] = collections.defaultdict(collections.deque)
@@ -172,6 +173,7 @@ class SimulatedMachine:
     def drop(self, name: str) -> bool:
         """Whether there was such a volume, finished or not."""
         self.sizes.pop(name, None)
+        self.arriving.pop(name, None)
         return self.files.pop(name, None) is not None
 
     def refuse_foreign(self, guest_id: str) -> None:

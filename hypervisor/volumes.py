@@ -55,7 +55,7 @@ class Volumes:
     def __init__(self, folder: Path, calls: BlockingCalls, qemu_img: QemuImg | None = None) -> None:
         self.folder = folder
         self._calls = calls
-        self._qemu_img = qemu_img or QemuImg()
+        self.qemu_img = qemu_img or QemuImg()
         self._copies = anyio.CapacityLimiter(COPIES_MAX)
         self._blanks: collections.OrderedDict[int, Blank] = collections.OrderedDict()
 
@@ -76,7 +76,7 @@ class Volumes:
         }
         made: list[Path] = []
         try:
-            with _disk_full(self.folder):
+            with disk_full(self.folder):
                 for index, path in await self._calls.run(
                     lambda: _absent(self.folder, paths), what="Looking for volumes"
                 ):
@@ -88,7 +88,7 @@ class Volumes:
                         await self._clone(image, part, spec.disks[0], progress)
                     else:
                         await self._blank(part, spec.disks[index])
-                    await self._calls.run(functools.partial(_settle, part, path), what="Keeping the volume")
+                    await self._calls.run(functools.partial(settle, part, path), what="Keeping the volume")
                     made.append(path)
         except BaseException:
             with anyio.CancelScope(shield=True):
@@ -103,7 +103,7 @@ class Volumes:
         def write() -> None:
             from nano.hypervisor.seed import seed_iso  # few guests have one
 
-            with _disk_full(self.folder):
+            with disk_full(self.folder):
                 _write_secret(path.with_name(path.name + PART), path, seed_iso(texts))
 
         await self._calls.run(write, what="Making the seed")
@@ -128,7 +128,7 @@ class Volumes:
 
         def read() -> dict[int, int]:
             whole = (path for path in self._files(guest_id) if path.suffix == ".qcow2")
-            with _disk_full(self.folder):
+            with disk_full(self.folder):
                 return {int(path.stem.rpartition("_")[2]): _virtual_size(path) for path in whole}
 
         return await self._calls.run(read, what="Reading the sizes of volumes")
@@ -142,7 +142,7 @@ class Volumes:
         """Give the guest this file under a name of its own: a link where that can be, so that whatever becomes of the
         cache's name, what is in a drive stays. Raises DiskFull, HostError."""
         path = self.folder / media_name(require_guest_id(guest_id), require_guest_id(media))
-        with _disk_full(self.folder):
+        with disk_full(self.folder):
             await self._calls.run(lambda: _put(file, path), what="Giving the guest its media", deadline_s=MEDIA_LIMIT_S)
 
     async def drop_media(self, guest_id: str, keep: str) -> list[str]:
@@ -159,16 +159,16 @@ class Volumes:
     async def resize(self, guest_id: str, number: int, size: int) -> None:
         """Grow or cut a volume of a guest that is off. What lies behind the new end is lost."""
         path = self.folder / volume_name(require_guest_id(guest_id), number)
-        with _disk_full(self.folder):
+        with disk_full(self.folder):
             now = await self._calls.run(lambda: _virtual_size(path), what="Reading the size of a volume")
-            await self._qemu_img.resize(path, size, shrink=size < now)
+            await self.qemu_img.resize(path, size, shrink=size < now)
 
     async def copy(self, guest_id: str, number: int, target: Path, progress: Progress) -> None:
         """A volume of a guest that is off, with all that it leans on, as one file."""
         path = self.folder / volume_name(require_guest_id(guest_id), number)
-        with _disk_full(self.folder):
+        with disk_full(self.folder):
             async with self._copies:
-                await self._qemu_img.copy(path, target, progress)
+                await self.qemu_img.copy(path, target, progress)
 
     async def owners(self) -> list[str]:
         return await self._calls.run(lambda: sorted({guest for guest, _ in self._all()}), what="Listing volumes")
@@ -192,20 +192,20 @@ class Volumes:
 
     async def _link(self, image: Path, part: Path, size: int) -> None:
         await self._require_fitting(image, size)
-        await self._qemu_img.link(image, part, size)
+        await self.qemu_img.link(image, part, size)
 
     async def _clone(self, image: Path, part: Path, size: int, progress: Progress) -> None:
         virtual_size = await self._require_fitting(image, size)
         async with self._copies:
-            await self._qemu_img.copy(image, part, progress)
+            await self.qemu_img.copy(image, part, progress)
         if virtual_size < size:
-            await self._qemu_img.resize(part, size)
+            await self.qemu_img.resize(part, size)
 
     async def _require_fitting(self, image: Path, size: int) -> int:
         """The size of the disk in the image, which is whole in itself and fits. Raises HostError."""
         if not image.is_absolute():  # qemu-img takes "nbd:…" or "json:…" for more than a file name
             raise HostError(f"The image {image.name} is not named by an absolute path.", code="image_unreadable")
-        info = await self._qemu_img.info(image)
+        info = await self.qemu_img.info(image)
         if info.refers_elsewhere:
             raise HostError(
                 "The image refers to another file and can't be cloned.",
@@ -227,7 +227,7 @@ class Volumes:
             self._blanks.move_to_end(size)
             await self._calls.run(lambda: _write_blank(part, blank), what="Making a blank volume")
             return
-        await self._qemu_img.create(part, size)
+        await self.qemu_img.create(part, size)
         read = await self._calls.run(lambda: _read_blank(part), what="Reading a blank volume")
         if read is not None:
             self._blanks[size] = read
@@ -245,7 +245,7 @@ def require_guest_id(guest_id: str) -> str:
 
 
 @contextlib.contextmanager
-def _disk_full(folder: Path) -> Iterator[None]:
+def disk_full(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -277,7 +277,7 @@ def _put(file: Path, path: Path) -> None:
         except BaseException:
             part.unlink(missing_ok=True)
             raise
-    _settle(part, path)
+    settle(part, path)
 
 
 def _virtual_size(path: Path) -> int:
@@ -289,7 +289,7 @@ def _virtual_size(path: Path) -> int:
     return int(QCOW2_HEAD.unpack(head)[-1])
 
 
-def _settle(part: Path, path: Path) -> None:
+def settle(part: Path, path: Path) -> None:
     """Give a whole volume its name. link(2) refuses an existing name where rename(2) would replace it."""
     descriptor = os.open(part, os.O_RDONLY)
     try:
@@ -298,7 +298,7 @@ def _settle(part: Path, path: Path) -> None:
         os.close(descriptor)
     os.link(part, path)
     part.unlink()
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def _write_secret(part: Path, path: Path, data: bytes) -> None:
@@ -312,10 +312,10 @@ def _write_secret(part: Path, path: Path, data: bytes) -> None:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -336,7 +336,7 @@ def _remove(paths: list[Path]) -> list[str]:
             path.unlink()
             removed.append(path.name)
     if removed:
-        _sync_folder(paths[0].parent)
+        sync_folder(paths[0].parent)
     return removed
 
 

@@ -123,6 +123,30 @@ class SendDisk(GuestOrder, frozen=True, tag="domain.send_disk"):
     url: str
 
 
+class ReceiveDomain(GuestOrder, frozen=True, tag="domain.receive"):
+    """Open a door for the files of a guest that is to move here, to the cell whose key has this fingerprint, for so long.
+    Answered with the door's address for detail."""
+
+    spec: MachineSpec
+    peer: str
+    patience_s: float
+
+
+class SendDomain(GuestOrder, frozen=True, tag="domain.send"):
+    """Send the files of a guest that is off to the cell at this address, whose key has this fingerprint."""
+
+    address: str
+    peer: str
+
+
+class ReleaseDomain(GuestOrder, frozen=True, tag="domain.release"):
+    """Undefine a guest that is off and moves to another cell; its volumes stay until it is removed."""
+
+
+class AdoptDomain(GuestOrder, frozen=True, tag="domain.adopt"):
+    """Define a guest whose files have arrived here: it is yours from now on."""
+
+
 class RepairDomain(GuestOrder, frozen=True, tag="domain.repair"):
     """Make it what the cell's journal says it is, as far as that is safe."""
 
@@ -139,6 +163,23 @@ class ProbeHost(Message, frozen=True, tag="host.probe"):
 
 class AbilitiesAre(Message, frozen=True, tag="host.abilities"):
     abilities: tuple[Ability, ...]
+
+
+class PutPiece(Message, frozen=True, tag="move.piece"):
+    """The next bytes of a file of the guest that the door is for: ``data``, or so many ``zeros``."""
+
+    number: int
+    offset: int
+    data: bytes = b""
+    zeros: int = 0
+
+
+class KeepFile(Message, frozen=True, tag="move.keep"):
+    """All of the file was sent."""
+
+    number: int
+    length: int
+    sha256: str
 
 
 class AskInspection(Message, frozen=True, tag="inspection.ask"):

@@ -94,7 +94,7 @@ class Mirror:
 def leaning_on(kind: str, before: Row | None, after: Row | None) -> set[str]:
     """Kinds whose rows may be others now that this one is."""
     moved = before is None or after is None or before.get("state") != after.get("state")
-    if kind == "guest" and moved:
+    if kind == "guest" and (moved or (before and after and before.get("cell") != after.get("cell"))):
         return {"cell", "compute_pool"}
     if kind == "cell" and (moved or (before and after and before.get("pool") != after.get("pool"))):
         return {"guest", "compute_pool"}

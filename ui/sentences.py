@@ -186,6 +186,7 @@ TELLERS: Final[dict[str, tuple[str, str, Teller]]] = {
     "guest.protected": ("st-done", "", _plain(N_("Protected from deletion"))),
     "guest.unprotected": ("st-done", "", _plain(N_("May be deleted again"))),
     "guest.changed": ("st-done", "ok", _changed),
+    "guest.moved": ("cell", "ok", _plain(N_("Moved to cell %(cell)s"), "cell")),
     "guest.redefined": ("st-done", "ok", _plain(N_("Was defined again from the journal"))),
     "guest.snapshot_made": ("snapshot", "ok", _snapshot_made),
     "guest.snapshot_restored": ("st-undo", "ok", _plain(N_("Is back at snapshot %(name)s"), "name")),

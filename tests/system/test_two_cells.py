@@ -3,108 +3,26 @@
 Real processes, real libvirtd each, in network namespaces made here.
 """
 
-import json
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from nano.hypervisor import local_libvirtd
-from nano.tools.testbed.lan import SWITCH_ADDRESS, Lan, lan
+from nano.tools.testbed.lan import lan
+from nano.tools.testbed.site import Site
+from nano.tools.testbed.zone import until
 
 pytestmark = pytest.mark.timeout(300)
-
-BIN = Path(sys.executable).parent
-DOMAIN = """
-[domain]
-name = "twocells"
-port = 15811
-"""
-
-
-class Site:
-    """Core in the switch's namespace, a cell in each host's; every program is run as a user would."""
-
-    def __init__(self, folder: Path, network: Lan) -> None:
-        self.folder = folder
-        self.network = network
-        self.cells = {index: network.add_host(index) for index in (1, 2)}
-        self.core_state = folder / "zone"
-        config = self.core_state / "core" / "config"
-        config.mkdir(parents=True)
-        (config / "core.toml").write_text(
-            f'{DOMAIN}\n[listen]\nhost = "{SWITCH_ADDRESS}"\n[placement]\ncpu_percent_busy = 100.0\n'
-        )
-        for index, namespace in self.cells.items():
-            uri = local_libvirtd.start(self.host(index), netns=namespace, hide_kvm=True)
-            config = self.state(index) / "cell" / "config"
-            config.mkdir(parents=True)
-            (config / "cell.toml").write_text(
-                f'{DOMAIN}\n[cell]\nname = "{namespace}"\naddress = "{network.address(namespace)}"\n'
-                f'[hypervisor]\nuri = "{uri}"\nvirt_type = "qemu"\nbridge = "br0"\n'
-            )
-
-    def host(self, index: int) -> Path:
-        return self.folder / f"host{index}"
-
-    def state(self, index: int) -> Path:
-        return self.folder / f"s{index}"
-
-    def run(self, namespace: str, *command: str, check: bool = True) -> str:
-        done = subprocess.run(
-            self.network.inside(namespace, [str(BIN / command[0]), *command[1:]]),
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        if check:
-            assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
-        return done.stdout
-
-    def core(self, verb: str) -> None:
-        self.run(self.network.switch, "nano-core", verb, "--state", str(self.core_state))
-
-    def cell(self, index: int, verb: str) -> None:
-        self.run(self.cells[index], "nano-cell", verb, "--state", str(self.state(index)))
-
-    def ctl(self, *words: str) -> Any:
-        text = self.run(self.network.switch, "nanoctl", "--state", str(self.core_state), *words, "-o", "json")
-        return json.loads(text)
-
-    def row(self, noun: str, name: str) -> dict[str, Any]:
-        row: dict[str, Any] = self.ctl(noun, "show", name)
-        return row
-
-    def stop(self) -> None:
-        self.run(self.network.switch, "nano-core", "halt", "--state", str(self.core_state), check=False)
-        for index, namespace in self.cells.items():
-            self.run(namespace, "nano-cell", "halt", "--state", str(self.state(index)), check=False)
-            for pid in local_libvirtd.guest_processes(self.host(index)):
-                os.kill(pid, 9)
-            local_libvirtd.stop(self.host(index))
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     with lan("ntwo") as network:
-        site = Site(tmp_path, network)
+        site = Site(tmp_path, network, 15811)
         try:
             yield site
         finally:
             site.stop()
-
-
-def until(holds: Callable[[], object], what: str, limit_s: float = 60.0) -> None:
-    deadline = time.monotonic() + limit_s
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {limit_s:.0f} s: {what}"
-        time.sleep(0.05)
 
 
 def test_two_cells(site: Site) -> None:

@@ -102,6 +102,7 @@ WORKS: Final = {
     "snapshot.create": "take a snapshot of it",
     "snapshot.restore": "take it back to a snapshot",
     "snapshot.delete": "delete a snapshot of it",
+    "migrate": "move it to another cell",
 }
 
 
@@ -232,6 +233,7 @@ PHRASES: Final[dict[str, Phrase]] = {
     "guest.paused": _because("is paused"),
     "guest.crashed": _because("crashed"),
     "guest.vanished": _because("is missing on its cell"),
+    "guest.moved": lambda event: f"is on cell {event['cell']} now",
     "guest.redefined": _said("was defined again from the journal"),
     "guest.described": _described,
     "guest.protected": _said("was protected from deletion"),

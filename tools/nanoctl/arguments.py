@@ -71,6 +71,7 @@ HELP: Final[dict[str, str]] = {
     "pool": "compute pool",
     "cell": "cell",
     "guest": "name or id of the guest",
+    "to": "cell it is to move to",
     "orphan": "id of the orphan, as the list has it",
     "snapshot": "name or id of the snapshot",
     "image": "disk image, by name or id",
@@ -117,6 +118,7 @@ SPELLED: Final = {"disks": "disk", "number": "disk", "tags": "tag", "state": "in
 COMPLETES: Final = {
     "pool": "compute_pool",
     "cell": "cell",
+    "to": "cell",
     "guest": "guest",
     "guests": "guest",
     "image": "image",

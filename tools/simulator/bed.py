@@ -33,6 +33,7 @@ from nano.journal.engines.settings import EngineSettings
 from nano.journal.feed import Feed
 from nano.journal.health import NO_UPKEEP
 from nano.journal.ledger import Ledger
+from nano.tools.simulator.doors import MemoryDoors
 from nano.transports.link import Link, Pipe
 from nano.transports.memory_link import FAIR, MemoryNode, Weather, memory_pair
 from nano.transports.messages import Hello, ImageSource, Message, Welcome
@@ -84,6 +85,7 @@ class Bed:
         self.weather: Weather = FAIR
         self.upkeep = NO_UPKEEP  # of Core
         self.send: SendFile = no_way  # how cells send images to Core
+        self.doors = MemoryDoors()
         self._starts = 0
 
     def host(self, name: str, **options: float) -> SimulatedHost:
@@ -132,6 +134,7 @@ class Bed:
                 now=anyio.current_time,
                 outgoing=self.folder / name / "outgoing",
                 send=self.send,
+                peers=self.doors.of(name),
             )
             async with cell.running():
                 yield cell

@@ -33,6 +33,7 @@ from nano.hypervisor.simulated_changes import SimulatedChanges
 from nano.hypervisor.simulated_snapshots import SimulatedSnapshots
 from nano.tools.simulator.host_changes import ConnectedChanges
 from nano.tools.simulator.host_monitor import ConnectedMonitor
+from nano.tools.simulator.host_moves import ConnectedMoves
 from nano.tools.simulator.host_snapshots import ConnectedSnapshots
 
 T = TypeVar("T")
@@ -80,6 +81,10 @@ class HostConnection:
     @property
     def monitor(self) -> Monitor:
         return ConnectedMonitor(self._machine.monitor, self._call)
+
+    @property
+    def moves(self) -> ConnectedMoves:
+        return ConnectedMoves(self._machine.moves, self._call)
 
     @property
     def snapshots(self) -> ConnectedSnapshots:

@@ -32,6 +32,7 @@ from nano.ui.core_api import CoreClient
 from nano.ui.frontend import FrontEnd, Looks, load_looks
 
 if TYPE_CHECKING:
+    from nano.tools.simulator.cell_doors import SimulatedDoors
     from nano.tools.simulator.machine import Process
 
 EPOCH: Final = datetime(2026, 1, 1, tzinfo=UTC)
@@ -71,13 +72,23 @@ async def open_core(process: "Process", ledger: Ledger) -> AsyncIterator[Node]:
 
 
 @asynccontextmanager
-async def open_cell(process: "Process", ledger: Ledger, carry: Callable[["Process"], Carry]) -> AsyncIterator[Node]:
+async def open_cell(
+    process: "Process", ledger: Ledger, carry: Callable[["Process"], Carry], doors: "SimulatedDoors"
+) -> AsyncIterator[Node]:
     machine, site = process.machine, ledger.model
     assert isinstance(site, Site)
     images = ImageCache(machine.folder / IMAGES, fetching(process, carry(process)), files=files_of(process))
     now = asyncio.get_running_loop().time
     cell = CellNode(
-        machine.name, ledger, site, process.host, images, clock=machine.clock, now=now, outgoing=machine.folder / "out"
+        machine.name,
+        ledger,
+        site,
+        process.host,
+        images,
+        clock=machine.clock,
+        now=now,
+        outgoing=machine.folder / "out",
+        peers=doors.of(process),
     )
     async with cell.running():
         yield cell

@@ -18,6 +18,7 @@ from nano.domain import guest_about as ga
 from nano.domain import guest_change as gx
 from nano.domain import guest_commands as gc
 from nano.domain import guest_devices as gd
+from nano.domain import guest_migrate as mi
 from nano.domain.catalogue import BY_COMMAND, COLLECTIONS
 from nano.domain.cell import AddCell, Cell, DisableCell, EnableCell, RemoveCell
 from nano.domain.compute_pool import CreateComputePool, DeleteComputePool, ModifyComputePool
@@ -190,6 +191,7 @@ class Users:
                 gd.ShrinkDisk(guest=guest, number=0, size=48 * MEBI, force=True),
                 gd.RemoveDisk(guest=guest, number=1),
                 gd.AddNic(guest=guest),
+                mi.MigrateGuest(guest=guest, to=random.choice(sorted(self._world.cells))),
                 ga.DescribeGuest(guest=guest, tags=random.choice(((), ("a",), ("a", "b")))),
                 random.choice((ga.ProtectGuest, ga.UnprotectGuest, ga.UnprotectGuest))(guest=guest),
             )

@@ -27,6 +27,7 @@ from nano.domain.zone import Zone
 from nano.http.client import AsyncSignedClient, Signer
 from nano.hypervisor.simulated import SimulatedHost
 from nano.tools.simulator.carrier import Carrier, Served, Weather
+from nano.tools.simulator.cell_doors import SimulatedDoors
 from nano.tools.simulator.disk import SimulatedDisk
 from nano.tools.simulator.images import carried, put_images
 from nano.tools.simulator.invariants import look
@@ -71,7 +72,7 @@ class World:
         self.frontend = self._machine("frontend", Office, functools.partial(open_frontend, find=self._find_core))
         names = [f"cell-{number}" for number in range(1, cells + 1)]
         put_images(self.core.disk, Random(f"{seed}/images"))  # noqa: S311
-        open_with_images = functools.partial(open_cell, carry=self._image_carry)
+        open_with_images = functools.partial(open_cell, carry=self._image_carry, doors=SimulatedDoors(self))
         self.cells = {name: self._machine(name, Site, open_with_images) for name in names}
         self.machines = {"core": self.core, "frontend": self.frontend, **self.cells}
 
@@ -155,13 +156,19 @@ class World:
 
     def partition(self, name: str) -> None:
         self.partitioned.add(name)
-        if name in self.wires:
-            self.wires[name].hold()
+        for wire in self._wires_of(name):
+            wire.hold()
 
     def reunite(self, name: str) -> None:
         self.partitioned.discard(name)
-        if name in self.wires:
-            self.wires[name].release()
+        for wire in self._wires_of(name):
+            wire.release()
+
+    def _wires_of(self, name: str) -> list[Wire]:
+        """Its link to Core, and those to other cells (``cell_doors`` names them "one>two:door/number")."""
+        return [
+            wire for key, wire in self.wires.items() if key == name or key.startswith(f"{name}>") or f">{name}:" in key
+        ]
 
     def _on_up(self, _: Machine, process: Process) -> None:
         if isinstance(process.node, Core):

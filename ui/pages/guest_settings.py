@@ -22,7 +22,7 @@ Form = Mapping[str, str]
 DISK_RATES: Final = ("read_bytes", "write_bytes")
 DISK_OPERATIONS: Final = ("read_operations", "write_operations")
 NETWORK_RATES: Final = ("receive_bytes", "send_bytes")
-PANELS: Final = ("about", "size", "limits", "disks", "nics", "media", "reset", "delete")
+PANELS: Final = ("about", "size", "limits", "disks", "nics", "media", "reset", "cell", "delete")
 
 
 class Ask(NamedTuple):
@@ -106,6 +106,10 @@ def _reset(guest: Row, form: Form) -> Ask:
     return Ask("POST", "/reset", {"image": form.get("image", "")})
 
 
+def _migrate(guest: Row, form: Form) -> Ask:  # noqa: ARG001
+    return Ask("POST", "/migrate", {"to": form.get("to", "")})
+
+
 def _number(form: Form) -> int:
     return whole_in(form.get("number", ""), "number", 99, 0)
 
@@ -122,6 +126,7 @@ PARTS: Final[dict[str, Part]] = {
     "media-insert": Part("media", _insert, N_("Media is being put into the drive of %(name)s")),
     "media-eject": Part("media", lambda *_: Ask("DELETE", "/media"), N_("The drive of %(name)s is being emptied")),
     "reset": Part("reset", _reset, N_("%(name)s is being given a new system disk")),
+    "migrate": Part("cell", _migrate, N_("%(name)s is being moved")),
     "protect": Part("delete", lambda *_: Ask("POST", "/protect"), N_("%(name)s is protected")),
     "unprotect": Part("delete", lambda *_: Ask("POST", "/unprotect"), N_("%(name)s is not protected any more")),
 }
@@ -169,9 +174,16 @@ def settings(portal: Portal, guest: Row) -> dict[str, Any]:
         "images": _ready(portal, "image"),
         "media": _ready(portal, "media"),
         "cell": portal.mirror.get("cell", guest["cell"]),
+        "cells": _others(portal, guest),
         "problem": problem,
         "problem_in": "",
     }
+
+
+def _others(portal: Portal, guest: Row) -> list[Row]:
+    """Cells that it could move to."""
+    cells = (cell for cell in portal.mirror.all("cell") if cell["pool"] == guest["pool"] and cell["enabled"])
+    return sorted((cell for cell in cells if cell["name"] != guest["cell"]), key=lambda one: str(one["name"]))
 
 
 def _ready(portal: Portal, kind: str) -> list[Row]:
@@ -206,5 +218,6 @@ def _shown(guest: Row) -> dict[str, dict[str, str]]:
         },
         "disk-add": {"size": "", "size_unit": "GiB"},
         "disk-grow": {},
+        "migrate": {"to": ""},
         "reset": {"image": guest["image_id"], "name": ""},
     }

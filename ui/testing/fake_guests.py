@@ -36,10 +36,10 @@ def changed(row: Row, method: str, verb: str, body: Row, params: Mapping[str, st
             return {**row, "more_macs": [mac for mac in nics if mac != params["mac"]]}
         case "POST", "snapshots":
             return {**row, "snapshots": _taken(row, body)}
-        case "POST", "media":
-            return {**row, "media": body["media"]}
-        case "DELETE", "media":
-            return {**row, "media": ""}
+        case "POST" | "DELETE", "media":
+            return {**row, "media": body.get("media", "")}
+        case "POST", "migrate":
+            return {**row, "cell": body["to"]}
         case "POST", "reset":
             return {**row, "image_id": body["image"]}
     return None

@@ -26,6 +26,7 @@ def test_a_row_that_changed_state_moves_lists_and_those_that_lean_on_it() -> Non
     )
     assert mirror.apply("guest/g1", guest("stopped", task="t1"), 6) == ({"guest.g1", "guest"}, set())
     assert mirror.apply("guest/g1", guest("stopped", task="t1"), 7) == (set(), set())
+    assert mirror.apply("guest/g1", guest("stopped", cell="c2"), 8)[1] == {"cell", "compute_pool"}, "both count it"
     assert mirror.apply("guest/g1", None, 8)[0] == {"guest.g1", "guest", "guest.list"}
     assert mirror.rows["guest"] == {}
     assert mirror.position == 8

@@ -1,0 +1,222 @@
+"""Moving a guest between cells: the orders of both ends (decision 41).
+
+    destination   receive (open a door) ─────────────── adopt (define)
+    source                            send ─ release (undefine) ───── remove
+
+The source lets go of the guest before the destination takes it up, so it is never defined on both. Invariant: an adoption that
+failed is over only when the host has nothing of it, because Core then gives the guest back.
+"""
+
+import hashlib
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
+from typing import Final
+
+import anyio
+import anyio.to_thread
+
+from nano.cell.doors import PIECE_BYTES, ZEROS_MAX, Doors
+from nano.cell.handlers import Handler, Tell
+from nano.domain.errors import HostError, NanoError, Unknown, Unreachable
+from nano.domain.host_domain import (
+    CloseOrder,
+    DomainCreated,
+    DomainReleased,
+    FailOrder,
+    HostDomain,
+    TakeOrder,
+)
+from nano.domain.order import Order
+from nano.domain.site import Site
+from nano.hypervisor.host import DOMAIN_WRONG_STATE, Host
+from nano.transports.link import Link
+from nano.transports.messages import (
+    AdoptDomain,
+    GuestOrder,
+    KeepFile,
+    PutPiece,
+    ReceiveDomain,
+    ReleaseDomain,
+    SendDomain,
+)
+from nano.transports.peer_link import Peers
+
+log = logging.getLogger("nano.cell")
+
+REPLY_S: Final = 120.0  # for one piece; keeping a file is checked by qemu-img first
+KEEP_S: Final = 3600.0
+TRIES_MAX: Final = 5  # to reach the destination without a byte more getting there
+TRY_AGAIN_S: Final = 2.0
+
+Discard = Callable[[Order, FailOrder], Awaitable[FailOrder]]
+
+
+class MoveWork:
+    """``discard`` takes back whatever of a guest that was being made is on the host."""
+
+    def __init__(self, site: Site, host: Host, doors: Doors, peers: Peers, discard: Discard) -> None:
+        self._site = site
+        self._host = host
+        self._doors = doors
+        self._peers = peers
+        self._discard = discard
+
+    def handlers(self) -> Mapping[type[GuestOrder], Handler]:
+        return {
+            ReceiveDomain: Handler("receive", self.receive, take=_take_receive, undo=self._discard),
+            SendDomain: Handler("send", self.send, undo=self.tidy),
+            ReleaseDomain: Handler("release", self.release, resume=self.resume_release, undo=self.keep_it),
+            AdoptDomain: Handler("adopt", self.adopt, resume=self.resume_adopt, undo=self.let_it_be),
+        }
+
+    # ---- destination
+
+    async def receive(self, order: ReceiveDomain, tell: Tell) -> CloseOrder:  # noqa: ARG002
+        address = await self._doors.open(order.guest_id, order.spec, order.peer, order.patience_s)
+        return CloseOrder(id=order.command_id, detail=address)
+
+    async def adopt(self, order: AdoptDomain, tell: Tell) -> CloseOrder:  # noqa: ARG002
+        await self._doors.close(order.guest_id)
+        return await self._adopt(order.command_id, order.guest_id)
+
+    async def resume_adopt(self, order: Order) -> CloseOrder:
+        return await self._adopt(order.id, order.guest_id)
+
+    async def _adopt(self, order_id: str, guest_id: str) -> CloseOrder:
+        spec = self._domain(guest_id).spec
+        here = await self._host.changes.volume_sizes(guest_id)
+        if missing := [number for number in spec.volume_numbers if number not in here]:
+            raise HostError(f"Volume {missing[0]} of guest {spec.name} has not arrived.", code="volumes_missing")
+        await self._host.define(guest_id, spec)
+        return CloseOrder(id=order_id, events=(DomainCreated(),))
+
+    async def let_it_be(self, order: Order, failed: FailOrder) -> FailOrder:
+        """Not over before the host has nothing of it: the source may define it again then."""
+        while True:
+            try:
+                await self._host.undefine(order.guest_id)
+                return failed
+            except NanoError as error:
+                log.error("adoption not taken back guest=%s code=%s", order.guest_id, error.code)
+            await anyio.sleep(TRY_AGAIN_S)
+
+    # ---- source
+
+    async def send(self, order: SendDomain, tell: Tell) -> CloseOrder:
+        guest_id, spec = order.guest_id, self._domain(order.guest_id).spec
+        await self._require_off(guest_id)
+        lengths = await self._host.moves.lengths(guest_id, spec, lambda percent: tell(percent // 10, "make disk whole"))
+        sending = _Sending(self._host, guest_id, lengths, tell)
+        fruitless = 0
+        while not sending.done:
+            before = sending.sent
+            try:
+                async with AsyncExitStack() as stack:
+                    link = await stack.enter_async_context(self._peers.reaching(order.address, order.peer))
+                    await sending.go_on(link)
+            except Unreachable as error:
+                fruitless = 0 if sending.sent > before else fruitless + 1
+                log.info("sending interrupted guest=%s sent=%d reason=%s", guest_id, sending.sent, error.message)
+                if fruitless >= TRIES_MAX:
+                    raise
+                await anyio.sleep(TRY_AGAIN_S)
+        await self._host.moves.forget(guest_id, spec)
+        return CloseOrder(id=order.command_id)
+
+    async def tidy(self, order: Order, failed: FailOrder) -> FailOrder:
+        domain = self._site.get(f"domain/{order.guest_id}")
+        if isinstance(domain, HostDomain):
+            try:
+                await self._host.moves.forget(order.guest_id, domain.spec)
+            except NanoError as error:
+                log.warning("copies of disks not removed guest=%s code=%s", order.guest_id, error.code)
+        return failed
+
+    async def release(self, order: ReleaseDomain, tell: Tell) -> CloseOrder:  # noqa: ARG002
+        await self._require_off(order.guest_id)
+        return await self._release(order.command_id, order.guest_id)
+
+    async def resume_release(self, order: Order) -> CloseOrder:
+        return await self._release(order.id, order.guest_id)
+
+    async def _release(self, order_id: str, guest_id: str) -> CloseOrder:
+        await self._host.undefine(guest_id)
+        return CloseOrder(id=order_id, events=(DomainReleased(),))
+
+    async def keep_it(self, order: Order, failed: FailOrder) -> FailOrder:
+        """Defined as it was. Where the host does not let us, its domain is missing, and can be defined again."""
+        try:
+            await self._host.define(order.guest_id, self._domain(order.guest_id).spec)
+        except NanoError as error:
+            log.error("domain not defined again guest=%s code=%s", order.guest_id, error.code)
+        return failed
+
+    async def _require_off(self, guest_id: str) -> None:
+        for domain in await self._host.domains():
+            if domain.guest_id == guest_id and domain.state in ("running", "paused"):
+                raise HostError(f"The guest is {domain.state}.", code=DOMAIN_WRONG_STATE, hint="Stop it first.")
+
+    def _domain(self, guest_id: str) -> HostDomain:
+        domain = self._site.get(f"domain/{guest_id}")
+        if not isinstance(domain, HostDomain):
+            raise Unknown(f"This cell has no domain {guest_id}.", code="unknown_domain")
+        return domain
+
+
+class _Sending:
+    """The files of one guest on their way; it goes on over another link where the last one was lost."""
+
+    def __init__(self, host: Host, guest_id: str, lengths: Mapping[int, int], tell: Tell) -> None:
+        self.sent = 0
+        self._host = host
+        self._guest_id = guest_id
+        self._left = dict(lengths)
+        self._total = max(1, sum(lengths.values()))
+        self._tell = tell
+        self._offset = 0  # in the first file that is left
+        self._digest = hashlib.sha256()
+
+    @property
+    def done(self) -> bool:
+        return not self._left
+
+    async def go_on(self, link: Link) -> None:
+        """Raises what the destination refuses it with, and Unreachable."""
+        while self._left:
+            number, length = next(iter(self._left.items()))
+            async for piece in self._pieces(number, length):
+                await link.request(piece, timeout_s=REPLY_S)
+                self._took(piece)
+            await link.request(KeepFile(number, length, self._digest.hexdigest()), timeout_s=KEEP_S)
+            del self._left[number]
+            self._offset, self._digest = 0, hashlib.sha256()
+
+    async def _pieces(self, number: int, length: int) -> AsyncIterator[PutPiece]:
+        while self._offset < length:
+            at, zeros = self._offset, 0
+            data = b""
+            while at + zeros < length and zeros <= ZEROS_MAX - PIECE_BYTES:
+                count = min(PIECE_BYTES, length - at - zeros)
+                data = await self._host.moves.read(self._guest_id, number, at + zeros, count)
+                if len(data) != count:
+                    raise HostError("A disk became shorter while it was sent.", code="volume_failed")
+                if any(data):
+                    break
+                zeros, data = zeros + count, b""
+            yield PutPiece(number, at, zeros=zeros) if zeros else PutPiece(number, at, data)
+
+    def _took(self, piece: PutPiece) -> None:
+        self._digest.update(piece.data)
+        left = piece.zeros
+        while left > 0:
+            self._digest.update(bytes(min(left, PIECE_BYTES)))
+            left -= PIECE_BYTES
+        moved = len(piece.data) + piece.zeros
+        self._offset += moved
+        self.sent += moved
+        self._tell(min(99, self.sent * 100 // self._total), "copy disks")
+
+
+def _take_receive(order: ReceiveDomain) -> TakeOrder:
+    return TakeOrder(id=order.command_id, kind="receive", guest_id=order.guest_id, spec=order.spec)

@@ -1,0 +1,158 @@
+"""Migrating a guest: moving it with its disks to another cell of its pool (features M42, B01; decision 41).
+
+    prepare ─▶ copy ─▶ switch ─▶ clear
+    (turns back at any moment) │ (turns back only when a cell says that it could not)
+
+The guest is the source cell's until ``guest.moved``, and the destination's from there on; what either says of it counts only
+then. The destination's room is promised to it from the decision on (``incoming``).
+"""
+
+from typing import TYPE_CHECKING, Final, Literal
+
+import msgspec
+
+from nano.domain.ability import needed
+from nano.domain.cell import CellDebtRecorded
+from nano.domain.errors import Conflict
+from nano.domain.facts import Command, Context, Emitted, Rules
+from nano.domain.guest import Guest, GuestMoved, GuestVanished, GuestWorkEnded
+from nano.domain.guest_hold import require_power, take_hold
+from nano.domain.guest_makeup import choose_cell
+from nano.domain.limits import LIMITS
+from nano.domain.machine import MachineSpec
+from nano.domain.placement import Need
+from nano.domain.task import Problem, Task, TaskEnded, end_step, open_task
+
+if TYPE_CHECKING:
+    from nano.domain.zone import Zone
+
+PREPARE, COPY, SWITCH, CLEAR = "prepare destination", "copy to destination", "switch over", "clear source"
+KIND: Final = "guest.migrate"
+
+
+class MigrateGuest(Command, frozen=True, kw_only=True, tag="guest.migrate"):
+    """Move a stopped guest with its disks to another cell of its pool."""
+
+    guest: str
+    to: str
+
+
+class SwitchGuest(Command, frozen=True, tag="guest.switch"):
+    """The source has let go of it; ``since``: where the destination's journal is. ``back``: the destination could not take
+    it, and has nothing of it."""
+
+    task: str
+    since: int = 0
+    back: bool = False
+
+
+class EndMigration(Command, frozen=True, kw_only=True, tag="guest.end_migration"):
+    """``debt``: the source could not be asked to remove its volumes, and owes it."""
+
+    task: str
+    debt: bool = False
+
+
+class AbandonMigration(Command, frozen=True, kw_only=True, tag="guest.abandon_migration"):
+    """``debt``: the destination could not be asked to remove what it has, and owes it."""
+
+    task: str
+    error: Problem
+    undone: tuple[str, ...]
+    cancelled: bool = False
+    debt: bool = False
+
+
+def source_of(task: Task) -> str:
+    return task.arguments["from"]
+
+
+def destination_of(task: Task) -> str:
+    return task.arguments["to"]
+
+
+def spec_there(spec: MachineSpec) -> MachineSpec:
+    """What it is made of at the destination: a linked system disk arrives whole."""
+    return msgspec.structs.replace(spec, linked=False)
+
+
+def incoming(zone: "Zone", cell: str) -> list[Guest]:
+    """Guests on their way to this cell."""
+    moving = (task for task in zone.open_tasks.values() if task.kind == KIND and destination_of(task) == cell)
+    guests = (zone.get(task.resource) for task in moving)
+    return [guest for guest in guests if isinstance(guest, Guest) and guest.cell != cell]
+
+
+def decide_migrate(zone: "Zone", command: MigrateGuest, context: Context) -> list[Emitted]:
+    guest = zone.find_guest(command.guest)
+    if not guest.task:
+        if guest.cell == command.to:
+            raise Conflict(f"Guest {guest.name} is on cell {guest.cell} already.", code="no_change")
+        require_power(guest, ("stopped", "crashed"), "migrated")
+        if guest.snapshots:
+            raise Conflict(
+                f"Guest {guest.name} has {len(guest.snapshots)} snapshots, which can't move with it.",
+                code="guest_has_snapshots",
+                hint="Delete them first.",
+            )
+        if guest.spec.media:
+            raise Conflict(
+                f"Guest {guest.name} has a medium in its drive.",
+                code="guest_has_media",
+                hint="Eject it first; it can be inserted again at the destination.",
+            )
+        spec = guest.spec
+        need = Need(cores=spec.cores, memory=spec.memory, disk=spec.disk_total, abilities=needed(spec))
+        choose_cell(zone, guest.pool, need, command.to)
+    plan = (PREPARE, COPY, SWITCH, CLEAR)
+    before = msgspec.json.encode(guest.spec).decode()
+    arguments = {"from": guest.cell, "to": command.to, "spec": before, "since": str(guest.since)}
+    return take_hold(zone, guest, "migrate", context, plan=plan, limit=LIMITS.migrate_deadline, arguments=arguments)
+
+
+def decide_switch(zone: "Zone", command: SwitchGuest, context: Context) -> list[Emitted]:
+    task = open_task(zone, command.task)
+    guest = zone.get(task.resource)
+    cell = source_of(task) if command.back else destination_of(task)
+    if not isinstance(guest, Guest) or guest.cell == cell:
+        return []  # so it is
+    if not command.back:
+        return [Emitted(task.resource, GuestMoved(cell=cell, spec=spec_there(guest.spec), since=command.since))]
+    before = msgspec.json.decode(task.arguments["spec"], type=MachineSpec)
+    vanished = GuestVanished("given back by its destination; to be defined again")
+    moved = GuestMoved(cell=cell, spec=before, since=int(task.arguments["since"]))
+    return [Emitted(task.resource, moved), Emitted(task.resource, vanished)]
+
+
+def decide_end(zone: "Zone", command: EndMigration, context: Context) -> list[Emitted]:
+    task = open_task(zone, command.task)
+    steps = [event for name in task.plan for event in end_step(task, name)]
+    owed = _owed(task, source_of(task)) if command.debt else []
+    return [*steps, Emitted(task.resource, GuestWorkEnded(task.id)), *owed, _ended(task, TaskEnded("done"))]
+
+
+def decide_abandon(zone: "Zone", command: AbandonMigration, context: Context) -> list[Emitted]:
+    task = open_task(zone, command.task)
+    outcome: Literal["failed", "cancelled"] = "cancelled" if command.cancelled else "failed"
+    freed = Emitted(task.resource, GuestWorkEnded(task.id, error=command.error.message))
+    owed = _owed(task, destination_of(task)) if command.debt else []
+    return [freed, *owed, _ended(task, TaskEnded(outcome, error=command.error, undone=command.undone))]
+
+
+def _owed(task: Task, cell: str) -> list[Emitted]:
+    return [Emitted(f"cell/{cell}", CellDebtRecorded(guest_id=task.resource.removeprefix("guest/")))]
+
+
+def _ended(task: Task, event: TaskEnded) -> Emitted:
+    return Emitted(f"task/{task.id}", event)
+
+
+RULES: Final = Rules(
+    decide={
+        MigrateGuest: decide_migrate,
+        SwitchGuest: decide_switch,
+        EndMigration: decide_end,
+        AbandonMigration: decide_abandon,
+    },
+    evolve={},
+)

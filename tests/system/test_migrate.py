@@ -1,0 +1,62 @@
+"""A guest moves between two hosts that know nothing of each other but a network: its disks, its system, its identity."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import libvirt
+import libvirt_qemu  # type: ignore[import-untyped]
+import pytest
+
+from nano.hypervisor import local_libvirtd
+from nano.tools.guest_image.builder import cache_folder, ensure_image
+from nano.tools.testbed.lan import lan
+from nano.tools.testbed.site import Site
+from nano.tools.testbed.zone import until
+
+pytestmark = pytest.mark.timeout(280)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with lan("nmig") as network:
+        site = Site(tmp_path_factory.mktemp("site"), network, 15821)
+        try:
+            yield site
+        finally:
+            site.stop()
+
+
+class Agent:
+    """The guest's agent, on the host where it runs."""
+
+    def __init__(self, folder: Path, guest_id: str) -> None:
+        self._connection = libvirt.open(local_libvirtd.uri_of(folder))
+        self._domain = self._connection.lookupByUUIDString(guest_id)
+
+    def ask(self, execute: str, **arguments: Any) -> Any:
+        command = json.dumps({"execute": execute, "arguments": arguments})
+        return json.loads(libvirt_qemu.qemuAgentCommand(self._domain, command, 20, 0))["return"]
+
+
+def test_a_stopped_guest_moves_with_its_disks_and_starts_there(site: Site) -> None:
+    one, two = site.up()
+    image = ensure_image(cache_folder(), lambda *_: None)
+    site.ctl("image", "register", "tiny", str(image), "--wait")
+    words = ("--cell", one, "--memory", "128MiB", "--disk", "256MiB", "--disk", "8MiB", "--image", "tiny", "--linked")
+    site.ctl("guest", "create", "web", *words, "--wait")
+    before = site.row("guest", "web")
+    files = site.volumes(1)
+
+    site.ctl("guest", "migrate", "web", "--to", two, "--wait")
+
+    after = site.row("guest", "web")
+    assert (after["cell"], after["state"], after["mac"]) == (two, "stopped", before["mac"])
+    assert site.volumes(1) == set(), "nothing is left"
+    assert site.volumes(2) == files
+    site.ctl("guest", "start", "web", "--wait")
+    until(lambda: site.row("guest", "web")["agent"], "its system has booted on the other host", 120)
+    assert Agent(site.host(2), after["id"]).ask("guest-ping") == {}
+    assert site.ctl("drift") == []
+    assert site.ctl("orphans") == []
