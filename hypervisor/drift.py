@@ -12,6 +12,7 @@ from nano.domain.ability import NETWORK_LIMITS, needed
 from nano.domain.errors import HostError
 from nano.domain.inspection import Deviation, Repair, Where
 from nano.domain.machine import DiskLimits, MachineSpec, NetworkLimits
+from nano.domain.naming import format_size
 from nano.hypervisor.domain_xml import volume_name
 from nano.hypervisor.host import DOMAIN_MISSING
 from nano.hypervisor.shape import Difference, DiskShape, NicShape, Shape, differences
@@ -101,7 +102,8 @@ def _words(difference: Difference, now: Shape, wanted: Shape) -> tuple[str, str]
     if field == "priority":
         return f"shares {wanted.shares}, quota {wanted.quota}", f"shares {now.shares}, quota {now.quota}"
     place = {"cores_max": "cores_most", "memory_max": "memory_most"}.get(field, field)
-    return str(getattr(wanted, place)), str(getattr(now, place))
+    told = format_size if place.startswith("memory") else str
+    return told(getattr(wanted, place)), told(getattr(now, place))
 
 
 def _limits(limits: DiskLimits | NetworkLimits) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from nano.ui import ability_words, guest_words, sentences, vocabulary
+from nano.ui import ability_words, drift_words, guest_words, sentences, vocabulary
 from nano.ui.formats import Formats, short
 from nano.ui.statics import Statics
 from nano.ui.words import Words
@@ -59,6 +59,8 @@ class Renderer:
             "field_words": lambda fields: guest_words.fields(fields, words),
             "priority_word": lambda priority: guest_words.priority(priority, words),
             "limit_words": lambda guest: guest_words.limits(guest, words, formats),
+            "drift_words": drift_words,
+            "mendable": drift_words.MENDABLE,
             "abilities_told": lambda cell: ability_words.tell(cell.get("abilities", ()), words),
             "ability_missing": lambda cell, name: ability_words.missing(cell, name, words),
             "score_reason": lambda score: sentences.score_reason(score, words),

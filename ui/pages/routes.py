@@ -9,6 +9,7 @@ from nano.ui.pages import (
     cells,
     create,
     dashboard,
+    drift,
     guest_settings,
     guest_snapshots,
     guests,
@@ -66,4 +67,7 @@ PAGES: Final[list[BaseRoute]] = [
     Route("/tasks/{task}/cancel", tasks.cancel, methods=["POST"]),
     Route("/journal", journal.journal),
     Route("/alarms", alarms.alarms),
+    Route("/drift", drift.drift),
+    Route("/drift/repair/{guest}", drift.repair, methods=["POST"]),
+    Route("/drift/remove", drift.remove, methods=["POST"]),
 ]

@@ -11,6 +11,7 @@ from nano.domain.alarm import Finding, alarms_of
 from nano.ui.ability_words import ABILITIES
 from nano.ui.testing.fake_batches import demo_batches
 from nano.ui.testing.fake_core import FakeCore
+from nano.ui.testing.fake_drift import drift_row, orphan_row
 from nano.ui.testing.fake_guests import guest_row, text_of
 
 GIB, MIB = 1 << 30, 1 << 20
@@ -95,7 +96,21 @@ def demo_core(pace_s: float = 1.2, now: datetime | None = None) -> FakeCore:
     _health(core, now)
     core.settle()
     core.measure(measurements(core, dice, 0))
+    _drift(core)
     return core
+
+
+def _drift(core: FakeCore) -> None:
+    guests = {row["name"]: row for row in core.rows["guest"].values()}
+    core.found.drift = [
+        drift_row(guests["db-primary"], "priority", "shares 2000, quota 0", "shares 77, quota 0", "at_once"),
+        drift_row(guests["db-primary"], "memory", "32 GiB", "16 GiB", "next_start", "running"),
+        drift_row(
+            guests["web-1"], "network_limits", "send_bytes 1048576", "no limit: its kernel lacks sch_sfq", "not_here"
+        ),
+    ]
+    stray = "3f0c0000-0000-4000-8000-00000000000f"
+    core.found.orphans = [orphan_row(CELLS[0][0], "volume", f"{stray}_0.qcow2", stray, "no journal has its guest")]
 
 
 CANNOT = {

@@ -23,6 +23,7 @@ from nano.ui.mirror import COLLECTIONS
 from nano.ui.mirror import KEY_OF as KEY
 from nano.ui.testing.fake_batches import begin_batch
 from nano.ui.testing.fake_display import serve_display, serve_screen
+from nano.ui.testing.fake_drift import FakeDrift
 from nano.ui.testing.fake_guests import SAID, changed, guest_row, text_of, work
 from nano.ui.testing.fake_images import image_row
 from nano.ui.testing.fake_past import FakePast, problem, settle
@@ -55,6 +56,7 @@ class FakeCore:
         self._past = FakePast(self.facts, self._then)
         self._work: list[tuple[Row, str]] = []
         self._given = anyio.Event()
+        self.found = FakeDrift(self)
         v2 = "/api/v2"
         self.app = Starlette(
             routes=[
@@ -62,6 +64,7 @@ class FakeCore:
                 Route(v2 + "/placement", self._placement),
                 Route(v2 + "/journal", self._journal),
                 Route(v2 + "/zone", self._zone),
+                *self.found.routes(v2),
                 Route(v2 + "/batches/{action}", self._batch, methods=["POST"]),
                 Route(v2 + "/{collection}", self._list),
                 Route(v2 + "/{collection}", self._make, methods=["POST"]),
@@ -142,8 +145,6 @@ class FakeCore:
     def _found(self, kind: str, key: str) -> Row | None:
         return self._row(kind, key) or next((row for row in self.rows[kind].values() if row.get("name") == key), None)
 
-    # ------------------------------------------------------------------ work
-
     def task(self, kind: str, resource: str, name: str, steps: list[str], actor: str = "admin") -> Row:
         now = datetime.now(UTC)
         row = {
@@ -199,8 +200,6 @@ class FakeCore:
         task |= {"state": state, "ended_at": text_of(datetime.now(UTC)), "progress": percent}
         self.put("task", task, "task.ended", outcome=state)
 
-    # ------------------------------------------------------------------ routes
-
     async def refusal(self, request: Request) -> Response | None:
         body, path = await request.body(), request.url.path.removeprefix("/api/v2")
         told = orjson.loads(body) if body else None
@@ -252,20 +251,20 @@ class FakeCore:
             row = image_row(body["name"], id=key, created_at=now)
             task = self.task("image.register", f"image/{key}", body["name"], ["inspect"])
             self.put(kind, row | {"task": task["id"]}, "image.requested", path=body["path"])
-            return await self._accepted(task, "ready")
+            return await self.accepted(task, "ready")
         plan = ["make domain", *(["start"] if body["start"] else [])]
         task = self.task("guest.create", f"guest/{key}", body["name"], plan)
         cell = next(iter(self.rows["cell"]), "")
         self.put(kind, guest_row(body["name"], "creating", cell, id=key, cores=body["cores"], memory=body["memory"],
                                  disks=body["disks"], image_id=body["image"], task=task["id"], created_at=now),
                  "guest.requested", spec=body, cell=cell)  # fmt: skip
-        return await self._accepted(task, "running" if body["start"] else "stopped")
+        return await self.accepted(task, "running" if body["start"] else "stopped")
 
     async def _batch(self, request: Request) -> Response:
         begun = await begin_batch(self, request)
-        return begun if isinstance(begun, Response) else await self._accepted(*begun)
+        return begun if isinstance(begun, Response) else await self.accepted(*begun)
 
-    async def _accepted(self, task: Row, outcome: str) -> Response:
+    async def accepted(self, task: Row, outcome: str) -> Response:
         self._work.append((task, outcome))
         self._given.set()
         return JSONResponse({"task": task, "resource": task["resource"], "position": len(self.facts)}, 202)
@@ -284,7 +283,7 @@ class FakeCore:
         elif kind == "guest":
             task = self.task("guest.delete", f"guest/{row['id']}", row["name"], ["remove domain"])
             self.put(kind, row | {"state": "deleting", "task": task["id"]}, "guest.work_started", action="delete")
-            return await self._accepted(task, "deleted")
+            return await self.accepted(task, "deleted")
         else:
             self.drop(kind, key, f"{kind}.deleted")
         return JSONResponse({"resource": f"{kind}/{key}", "position": len(self.facts), "row": self._row(kind, key)})
@@ -307,7 +306,7 @@ class FakeCore:
         kind = work(request.method, verb)
         task = self.task(kind, f"guest/{row['id']}", row["name"], ["change"])
         self.put("guest", after | {"task": task["id"]}, "guest.work_started", action=kind.partition(".")[2])
-        return await self._accepted(task, str(row["state"]))
+        return await self.accepted(task, str(row["state"]))
 
     async def _act(self, request: Request) -> Response:
         if refused := await self.refusal(request):
@@ -322,7 +321,7 @@ class FakeCore:
                 f"guest.{verb.replace('-', '_')}", f"guest/{row['id']}", row["name"], [PLAN.get(verb, verb)]
             )
             self.put(kind, row | {"task": task["id"]}, "guest.work_started", action=verb.replace("-", "_"))
-            return await self._accepted(task, AFTER.get(verb) or str(row["state"]))
+            return await self.accepted(task, AFTER.get(verb) or str(row["state"]))
         if kind == "task":
             self.put(kind, row | {"state": "cancelling"}, "task.cancel_requested", by="admin")
             row["state"] = "cancelling"
