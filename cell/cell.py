@@ -7,6 +7,7 @@ from pathlib import Path
 
 import anyio
 
+from nano.cell.agent_work import AgentWork
 from nano.cell.change_work import ChangeWork
 from nano.cell.doors import Doors
 from nano.cell.image_cache import ImageCache
@@ -57,6 +58,7 @@ class CellNode:
             MoveWork(site, host, self._doors, peers, work.undo_create),
             ChangeWork(site, host, images),
             RepairWork(site, host),
+            AgentWork(host),
             ImageWork(site, host, outgoing, send),
             SnapshotWork(site, host),
         )

@@ -19,6 +19,7 @@ from nano.journal.health import NodeHealth
 from nano.transports.link import Link, Pipe
 from nano.transports.messages import (
     AbilitiesAre,
+    AskInside,
     AskInspection,
     AskProgress,
     AskScreen,
@@ -26,6 +27,7 @@ from nano.transports.messages import (
     FollowLog,
     HealthIs,
     Heartbeat,
+    InsideIs,
     InspectionIs,
     KeepImages,
     LogBatch,
@@ -39,6 +41,7 @@ from nano.transports.messages import (
 )
 
 RECEIVE_MAX = 64 << 10
+AGENTS_AT_ONCE = 2  # a silent one keeps a thread of the hypervisor's for seconds
 
 
 class SocketPipe:
@@ -75,6 +78,7 @@ class CellOffer:
         self._host = host
         self._health = health
         self._inspector = inspector
+        self._agents = anyio.CapacityLimiter(AGENTS_AT_ONCE)
 
     async def on_request(self, link: Link, message: Message) -> Message:  # noqa: ARG002
         if isinstance(message, Ping):
@@ -87,6 +91,9 @@ class CellOffer:
         if isinstance(message, ProbeHost):
             await self._host.probe()
             return AbilitiesAre(self._host.capabilities.abilities)
+        if isinstance(message, AskInside):
+            async with self._agents:
+                return InsideIs(await self._host.insider.inside(message.guest_id))
         if isinstance(message, AskInspection):
             return InspectionIs(await self._inspector.look())
         if isinstance(message, KeepImages):

@@ -21,17 +21,29 @@ from nano.core.work import RECORD_AGAIN_S
 from nano.domain.cell import Cell, CellAdded, CellRemoved, LoseCell, MeetCell, SettleDebt
 from nano.domain.errors import JournalError, NanoError, Unreachable
 from nano.domain.facts import Change, id_of
+from nano.domain.inside import Inside
 from nano.domain.zone import Zone
 from nano.journal.ledger import Ledger
 from nano.transports.handshake import AcceptedLink
 from nano.transports.link import Link, Pipe
-from nano.transports.messages import AskScreen, FollowLog, Message, Ok, OpenConsole, RemoveDomain, ScreenIs
+from nano.transports.messages import (
+    AskInside,
+    AskScreen,
+    FollowLog,
+    InsideIs,
+    Message,
+    Ok,
+    OpenConsole,
+    RemoveDomain,
+    ScreenIs,
+)
 from nano.transports.unwrap import plain_errors
 
 log = logging.getLogger("nano.core")
 
 CONSOLE_TIMEOUT_S = 10.0
 SCREEN_TIMEOUT_S = 10.0
+INSIDE_TIMEOUT_S = 30.0
 DEBT_TIMEOUT_S = 60.0
 DEBT_PAUSE_S = 30.0  # between attempts to settle what could not be settled
 CELL_PAUSE_S = 2.0  # before an order is sent again to a cell that could not record it
@@ -228,6 +240,12 @@ class CellDesk:
         answer = await self.tell(cell, AskScreen(guest_id), timeout_s=SCREEN_TIMEOUT_S)
         assert isinstance(answer, ScreenIs)
         return answer.png
+
+    async def inside(self, cell: str, guest_id: str) -> Inside:
+        """Raises Unreachable, HostError, DeadlineExceeded."""
+        answer = await self.tell(cell, AskInside(guest_id), timeout_s=INSIDE_TIMEOUT_S)
+        assert isinstance(answer, InsideIs)
+        return answer.inside
 
     # ------------------------------------------------------------------ waiting
 

@@ -22,6 +22,7 @@ from nano.core.image_tools import ImageTools, QemuTools
 from nano.core.images import ImageWork, UploadUrl
 from nano.core.inspector import Inspector
 from nano.core.migrate_work import MigrateWork
+from nano.core.password_work import PasswordWork
 from nano.core.past import Past
 from nano.core.probe_work import ProbeWork
 from nano.core.repair_work import RepairWork
@@ -33,6 +34,8 @@ from nano.core.vault import Vault
 from nano.core.work import ACTOR, TaskRunner
 from nano.domain.facts import Change, Command, Emitted
 from nano.domain.guest_hold import require_power
+from nano.domain.guest_password import require_agent
+from nano.domain.inside import Inside
 from nano.domain.placement import Need, Verdict
 from nano.domain.zone import FoundZone, StockTemplates, Zone
 from nano.journal.health import NO_UPKEEP, Upkeep
@@ -92,6 +95,7 @@ class Core:
             ChangeWork(steps, source),
             MigrateWork(steps),
             RepairWork(steps),
+            PasswordWork(steps, vault),
             SnapshotWork(steps),
             ProbeWork(self.cells),
             BatchWork(zone, ledger.feed),
@@ -146,6 +150,17 @@ class Core:
         guest = self.zone.find_guest(guest_id)
         require_power(guest, ("running", "paused"), "looked at")
         return await self._screens.look(guest.id)
+
+    async def inside(self, guest_id: str) -> Inside:
+        """What its agent says of its system. Raises Unknown, Conflict, Unreachable, HostError."""
+        guest = self.zone.find_guest(guest_id)
+        require_agent(guest)
+        return await self.cells.inside(guest.cell, guest.id)
+
+    def password(self, guest_id: str) -> tuple[str, str]:
+        """Account and password that were last set in it. Raises Unknown, Failure."""
+        guest = self.zone.find_guest(guest_id)
+        return guest.admin, self._vault.open_password(guest.password)
 
     async def _take_screen(self, guest_id: str) -> bytes:
         return await self.cells.screenshot(self.zone.find_guest(guest_id).cell, guest_id)

@@ -22,12 +22,17 @@ from nano.domain import cloud_init as ci
 from nano.domain.errors import Failure, JournalError
 from nano.domain.facts import Command
 from nano.domain.guest_makeup import GuestMakeup
+from nano.domain.guest_password import SetPassword, check
 
 KEY_BYTES: Final = 32
 SALT_LENGTH: Final = 16
 NONCE_BYTES: Final = 12
 FORM: Final = "v1:"
 _PURPOSE: Final = b"nano cloud-init"
+_PASSWORD: Final = b"nano guest password"
+MADE_UP: Final = 16  # letters of a password that nobody gave: over 80 bits
+LETTERS: Final = "abcdefghjkmnpqrstuvwxyzABCDEFGHJKMNPQRSTUVWXYZ23456789"  # none that look alike
+CLASSES: Final = ("abcdefghjkmnpqrstuvwxyz", "ABCDEFGHJKMNPQRSTUVWXYZ", "23456789")  # a system may want one of each
 
 
 class Vault:
@@ -36,7 +41,9 @@ class Vault:
         self._key = key
 
     def seal(self, command: Command, command_id: str) -> Command:
-        """The command without a secret in clear. Raises Invalid when what it asks of cloud-init can't be used."""
+        """The command without a secret in clear. Raises Invalid when what it asks for can't be used."""
+        if isinstance(command, SetPassword):
+            return self._seal_password(command, command_id)
         if not isinstance(command, GuestMakeup) or command.cloud_init is None:
             return command
         told = command.cloud_init
@@ -44,7 +51,7 @@ class Vault:
         if not told.password and not told.user_data:
             return command
         passwd = sha512_crypt(told.password, self._salt(command_id, told.password)) if told.password else ""
-        sealed = self._encrypt(msgspec.json.encode(ci.Secrets(passwd, told.user_data)), command_id)
+        sealed = self._encrypt(msgspec.json.encode(ci.Secrets(passwd, told.user_data)), command_id, _PURPOSE)
         hidden = msgspec.structs.replace(told, password="", user_data="", sealed=sealed)
         return msgspec.structs.replace(command, cloud_init=hidden)
 
@@ -52,20 +59,41 @@ class Vault:
         """Raises Failure when they were sealed with another key."""
         if not told.sealed:
             return ci.Secrets()
-        raw = base64.b64decode(told.sealed.removeprefix(FORM))
+        return msgspec.json.decode(self._decrypt(told.sealed, _PURPOSE), type=ci.Secrets)
+
+    def open_password(self, sealed: str) -> str:
+        """Raises Failure when it was sealed with another key."""
+        return self._decrypt(sealed, _PASSWORD).decode()
+
+    def _seal_password(self, command: SetPassword, command_id: str) -> SetPassword:
+        check(command)
+        password = command.password or self._made_up(command_id, command.guest)
+        sealed = self._encrypt(password.encode(), command_id, _PASSWORD)
+        return msgspec.structs.replace(command, password="", sealed=sealed)
+
+    def _made_up(self, command_id: str, guest: str) -> str:
+        """One letter of each class, the rest of any."""
+        drawn = self._derived(b"password", command_id, guest.encode("utf-8", "surrogatepass"))
+        sets = (*CLASSES, *[LETTERS] * (MADE_UP - len(CLASSES)))
+        return "".join(
+            letters[int.from_bytes(drawn[place * 2 : place * 2 + 2], "big") % len(letters)]
+            for place, letters in enumerate(sets)
+        )
+
+    def _decrypt(self, sealed: str, purpose: bytes) -> bytes:
+        raw = base64.b64decode(sealed.removeprefix(FORM))
         try:
-            plain = AESGCM(self._key).decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], _PURPOSE)
+            return AESGCM(self._key).decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], purpose)
         except InvalidTag:
             raise Failure(
-                "The guest's password and user-data were encrypted with another key.",
+                "The guest's secrets were encrypted with another key.",
                 code="secrets_key_changed",
-                hint="Put config/secrets.key of this Core back, or create the guest anew.",
+                hint="Put config/secrets.key of this Core back, or give the guest new ones.",
             ) from None
-        return msgspec.json.decode(plain, type=ci.Secrets)
 
-    def _encrypt(self, plain: bytes, command_id: str) -> str:
+    def _encrypt(self, plain: bytes, command_id: str, purpose: bytes) -> str:
         nonce = self._derived(b"nonce", command_id, plain)[:NONCE_BYTES]
-        return FORM + base64.b64encode(nonce + AESGCM(self._key).encrypt(nonce, plain, _PURPOSE)).decode()
+        return FORM + base64.b64encode(nonce + AESGCM(self._key).encrypt(nonce, plain, purpose)).decode()
 
     def _salt(self, command_id: str, password: str) -> str:
         drawn = self._derived(b"salt", command_id, password.encode("utf-8", "surrogatepass"))

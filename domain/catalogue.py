@@ -17,6 +17,7 @@ from nano.domain import guest_commands as gc
 from nano.domain import guest_devices as gd
 from nano.domain import guest_media as gm
 from nano.domain import guest_migrate as mi
+from nano.domain import guest_password as gp
 from nano.domain import guest_repair as gr
 from nano.domain import guest_snapshot as gs
 from nano.domain import image_commands as ic
@@ -105,6 +106,8 @@ COMMANDS: Final[tuple[CommandEntry, ...]] = (
     CommandEntry("guest.nic.remove", gd.RemoveNic, "DELETE", "/guests/{guest}/nics", "operate", "guest", work=True),
     CommandEntry("guest.media.insert", gm.InsertMedia, "POST", "/guests/{guest}/media", "operate", "guest", work=True),
     CommandEntry("guest.media.eject", gm.EjectMedia, "DELETE", "/guests/{guest}/media", "operate", "guest", work=True),
+    CommandEntry("guest.password", gp.SetPassword, "POST", "/guests/{guest}/password", "operate", "guest", work=True),
+    CommandEntry("guest.show_password", gp.ShowPassword, "POST", "/guests/{guest}/password/show", "operate", "guest"),
     CommandEntry("guest.reset", gd.ResetGuest, "POST", "/guests/{guest}/reset", "operate", "guest", work=True),
     CommandEntry(
         "guest.snapshot.create", gs.CreateSnapshot, "POST", "/guests/{guest}/snapshots", "operate", "guest", work=True
@@ -183,6 +186,7 @@ QUERIES: Final[tuple[QueryEntry, ...]] = (
         "Show what a running guest's screen shows, as PNG.",
         right="operate",
     ),
+    QueryEntry("guest.inside", "/guests/{guest}/inside", "", "Show what a running guest's agent says of its system."),
     QueryEntry("guest.history", "/guests/{guest}/history", "guest", "Tell a guest's history.", parameters=(*_LIST, AT)),
     QueryEntry(
         "guest.snapshot.list",

@@ -42,6 +42,8 @@ class Guest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     notes: str = ""
     since: int = 0  # position in its cell's journal when it came to it; 0 = it was made there
     protected: bool = False  # it is not deleted, nor is anything of it
+    admin: str = ""  # the account whose password was last set by Nano
+    password: str = ""  # that password, sealed with Core's key
     snapshots: tuple[Snapshot, ...] = ()  # oldest first
     snapshot: str = ""  # id of the one it has last come from
 
@@ -217,7 +219,12 @@ def evolve_redefined(state: Guest, event: GuestRedefined, at: datetime) -> Guest
 
 def evolve_changed(state: Guest, event: GuestChanged, at: datetime) -> Guest:
     image_name = state.image_name if event.image_name is None else event.image_name
-    return msgspec.structs.replace(state, spec=event.spec, pending=event.pending, image_name=image_name, changed_at=at)
+    changed = msgspec.structs.replace(
+        state, spec=event.spec, pending=event.pending, image_name=image_name, changed_at=at
+    )
+    if event.spec.volume_numbers[0] == state.spec.volume_numbers[0]:
+        return changed
+    return msgspec.structs.replace(changed, admin="", password="")  # another system disk has other passwords
 
 
 def evolve_moved(state: Guest, event: GuestMoved, at: datetime) -> Guest:

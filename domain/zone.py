@@ -23,6 +23,7 @@ from nano.domain import guest_devices as gd
 from nano.domain import guest_hold as gh
 from nano.domain import guest_media as gm
 from nano.domain import guest_migrate as mi
+from nano.domain import guest_password as gp
 from nano.domain import guest_repair as gr
 from nano.domain import guest_snapshot as gs
 from nano.domain import image as im
@@ -133,6 +134,7 @@ ZONE_RULES: Final = Rules.joined(
     gx.RULES,
     gd.RULES,
     gm.RULES,
+    gp.RULES,
     ga.RULES,
     mi.RULES,
     gr.RULES,

@@ -11,12 +11,12 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 
-from nano.domain.catalogue import COMMANDS, QUERIES, QueryEntry
+from nano.domain.catalogue import COMMANDS, QUERIES, CommandEntry, QueryEntry
 from nano.domain.errors import DeadlineExceeded, Invalid, NanoError, TooLarge
 from nano.http.answers import Answer, Receive, Request, Send, json_answer, send_answer
 from nano.http.bodies import BodyReader, ClientGone, refuse_body
@@ -36,6 +36,7 @@ from nano.http.routing import PREFIX, Handler, Route, Routes
 from nano.http.screenshot import make_screenshot
 from nano.http.signing import Headers
 from nano.http.snapshots import make_snapshots
+from nano.http.telling import make_inside, make_show_password
 from nano.http.transfers import transfer_routes
 from nano.http.verifier import Verifier
 
@@ -178,8 +179,13 @@ class Api:
             "zone.show": overview.zone,
             "usage.show": overview.usage,
             "guest.screenshot": make_screenshot(self.core),
+            "guest.inside": make_inside(self.core),
             "drift.list": overview.drift,
             "orphans.list": overview.orphans,
+        }
+        telling: dict[str, Callable[[CommandEntry], Handler]] = {
+            "guest.open_console": self.consoles.make_handler,
+            "guest.show_password": partial(make_show_password, self.core),
         }
         routes = [
             Route("openapi.show", "GET", f"{PREFIX}/openapi.json", "read", openapi),
@@ -188,8 +194,7 @@ class Api:
             Route("health.show", "GET", f"{PREFIX}/health", None, overview.health),
         ]
         for command in COMMANDS:
-            made = self.consoles.make_handler(command) if command.name == "guest.open_console" else None
-            handler = made or make_command(self.core, command)
+            handler = telling[command.name](command) if command.name in telling else make_command(self.core, command)
             routes.append(Route(command.name, command.method, PREFIX + command.path, command.right, handler))
         for query in QUERIES:
             path = PREFIX + query.path

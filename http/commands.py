@@ -38,7 +38,7 @@ class DryRun(msgspec.Struct, frozen=True):
 
 
 def make_command(core: "Core", entry: CommandEntry) -> Handler:
-    """The handler of one entry; ``guest.open_console`` has its own, in ``console.py``."""
+    """The handler of one entry; those that tell a secret have their own (``console.py``, ``telling.py``)."""
 
     async def handle(request: Request) -> Answer:
         command, dry = read_command(entry, request)

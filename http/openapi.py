@@ -11,6 +11,7 @@ import msgspec
 
 from nano.domain.catalogue import AT, COLLECTIONS, COMMANDS, QUERIES, RIGHTS_OF_ROLE, CommandEntry, QueryEntry, Right
 from nano.domain.image import WORDS, Collection
+from nano.domain.inside import Inside
 from nano.domain.placement import Verdict
 from nano.http.console import ConsoleToken
 from nano.http.events import ChangeEvent
@@ -18,6 +19,7 @@ from nano.http.lists import ROWS
 from nano.http.overview import DriftList, Health, OrphanList, ZoneRow
 from nano.http.problems import CONTENT_TYPE, ProblemDocument
 from nano.http.routing import PREFIX
+from nano.http.telling import Credential
 from nano.http.transfers import UPLOADABLE, Received
 from nano.projections.rows import SnapshotRow
 from nano.projections.table import PAGE_DEFAULT, PAGE_MAX
@@ -27,6 +29,7 @@ _OBJECT: Final[dict[str, Any]] = {"type": "object"}
 _TEXT: Final[dict[str, Any]] = {"type": "string"}
 _POSITION: Final[dict[str, Any]] = {"type": "integer", "minimum": 0}
 _INTEGERS: Final = ("limit", "cores", "memory", "disk")
+TOLD: Final[dict[str, type]] = {"guest.open_console": ConsoleToken, "guest.show_password": Credential}
 _ERRORS: Final = (400, 401, 403, 404, 405, 409, 412, 413, 422, 503)
 
 
@@ -34,7 +37,7 @@ _ERRORS: Final = (400, 401, 403, 404, 405, 409, 412, 413, 422, 503)
 def describe(version: str) -> bytes:
     """The document as JSON."""
     told = (ZoneRow, DriftList, OrphanList, Health)
-    others = (Verdict, Received, ConsoleToken, *told, ProblemDocument, ChangeEvent)
+    others = (Verdict, Received, Inside, *TOLD.values(), *told, ProblemDocument, ChangeEvent)
     types = [*ROWS.values(), *others, *(entry.command for entry in COMMANDS)]
     _, schemas = msgspec.json.schema_components(types, ref_template=_REF)
     for entry in COMMANDS:
@@ -173,6 +176,8 @@ def _query_schema(entry: QueryEntry) -> dict[str, Any]:
         return _ref(ZoneRow)
     if entry.name == "placement.explain":
         return _ref(Verdict)
+    if entry.name == "guest.inside":
+        return _ref(Inside)
     if entry.name == "guest.screenshot":
         return {"type": "string", "format": "binary"}
     if entry.name in ("drift.list", "orphans.list"):
@@ -221,8 +226,8 @@ def _command(entry: CommandEntry, schemas: dict[str, Any]) -> dict[str, Any]:
 
 
 def _command_schema(entry: CommandEntry) -> dict[str, Any]:
-    if entry.name == "guest.open_console":
-        return _ref(ConsoleToken)
+    if entry.name in TOLD:
+        return _ref(TOLD[entry.name])
     properties: dict[str, Any] = {"resource": _TEXT, "position": _POSITION}
     if entry.work:
         properties["task"] = _ref(ROWS["task"])

@@ -21,6 +21,7 @@ from nano.domain.machine import MachineSpec
 
 if TYPE_CHECKING:
     from nano.hypervisor.changes import Changes
+    from nano.hypervisor.insider import Insider
     from nano.hypervisor.monitor import Monitor
     from nano.hypervisor.moves import Moves
     from nano.hypervisor.snapshots import Snapshots
@@ -114,6 +115,9 @@ class Host(Protocol):
 
     @property
     def changes(self) -> "Changes": ...
+
+    @property
+    def insider(self) -> "Insider": ...
 
     @property
     def monitor(self) -> "Monitor": ...

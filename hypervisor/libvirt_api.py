@@ -29,12 +29,13 @@ KEEPALIVE_COUNT: Final = 6  # half a minute: on a busy machine libvirtd may be s
 TEXT_MAX: Final = 500
 
 UNSUPPORTED: Final = "hypervisor_unsupported"
+AGENT_SILENT: Final = "agent_unresponsive"
 _CODES: Final[dict[int, str]] = {
     libvirt.VIR_ERR_NO_DOMAIN: DOMAIN_MISSING,
     libvirt.VIR_ERR_OPERATION_INVALID: DOMAIN_WRONG_STATE,
     libvirt.VIR_ERR_OPERATION_TIMEOUT: "hypervisor_busy",
-    libvirt.VIR_ERR_AGENT_UNRESPONSIVE: "agent_unresponsive",
-    libvirt.VIR_ERR_AGENT_UNSYNCED: "agent_unresponsive",
+    libvirt.VIR_ERR_AGENT_UNRESPONSIVE: AGENT_SILENT,
+    libvirt.VIR_ERR_AGENT_UNSYNCED: AGENT_SILENT,
     libvirt.VIR_ERR_NO_CONNECT: HYPERVISOR_UNREACHABLE,
     libvirt.VIR_ERR_INVALID_CONN: HYPERVISOR_UNREACHABLE,
     libvirt.VIR_ERR_RPC: HYPERVISOR_UNREACHABLE,

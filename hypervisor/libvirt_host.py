@@ -39,6 +39,7 @@ from nano.hypervisor.host import (
 from nano.hypervisor.host_figures import HostFigures, guest_sample, memory_total
 from nano.hypervisor.libvirt_api import Connection
 from nano.hypervisor.libvirt_changes import LibvirtChanges
+from nano.hypervisor.libvirt_insider import LibvirtInsider
 from nano.hypervisor.libvirt_monitor import LibvirtMonitor
 from nano.hypervisor.libvirt_snapshots import LibvirtSnapshots
 from nano.hypervisor.moves import VolumeMoves
@@ -78,6 +79,7 @@ class LibvirtHost:
         self._look = look
         self._figures = HostFigures(volumes.folder)
         self._own = OwnDomains(connection)
+        self.insider = LibvirtInsider(connection, self._own)
         self.monitor = LibvirtMonitor(connection, self._own)
         self.moves = VolumeMoves(volumes, calls, volumes.qemu_img)
         self._settle(place)

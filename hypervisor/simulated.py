@@ -33,6 +33,7 @@ from nano.hypervisor.host import (
 )
 from nano.hypervisor.metadata import spec_digest
 from nano.hypervisor.simulated_changes import SimulatedChanges
+from nano.hypervisor.simulated_insider import SimulatedInsider
 from nano.hypervisor.simulated_machine import SimulatedDomain, SimulatedMachine
 from nano.hypervisor.simulated_monitor import SimulatedMonitor
 from nano.hypervisor.simulated_moves import SimulatedMoves
@@ -50,6 +51,10 @@ class SimulatedHost(SimulatedMachine):
     @property
     def changes(self) -> Changes:
         return Changes(SimulatedChanges(self), self.capabilities.why_not)
+
+    @property
+    def insider(self) -> SimulatedInsider:
+        return SimulatedInsider(self)
 
     @property
     def monitor(self) -> SimulatedMonitor:

@@ -56,6 +56,7 @@ class SimulatedDomain:
     boots: int = 0  # counts starts and restarts; what is due for an earlier one is void
     note: str = ""
     content: str = ""
+    passwords: dict[str, str] = dataclasses.field(default_factory=dict)  # that its agent has set, by account
     snapshots: dict[str, SimulatedSnapshot] = dataclasses.field(default_factory=dict)
 
 

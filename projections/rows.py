@@ -41,7 +41,7 @@ class GuestRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ``linked`` one has a system disk that leans on its image.
     ``pending`` names the fields that take effect at its next start; ``cores_max`` and ``memory_max`` (0 = none) how far it can
     grow while it runs; a ``protected`` one is not deleted, nor its disks; ``media`` is the id of the image in its drive;
-    ``template`` named the hardware it was made with."""
+    ``template`` named the hardware it was made with; ``admin`` is the account whose password Nano can tell."""
 
     id: str
     name: str
@@ -71,6 +71,7 @@ class GuestRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     tags: tuple[str, ...]
     notes: str
     protected: bool
+    admin: str
     snapshots: tuple[SnapshotRow, ...]
     agent: bool
     addresses: tuple[str, ...]
@@ -230,6 +231,7 @@ def guest_row(guest: Guest, version: int, cell: Cell | None) -> GuestRow:
         tags=guest.tags,
         notes=guest.notes,
         protected=guest.protected,
+        admin=guest.admin,
         snapshots=snapshot_rows(guest),
         agent=guest.agent,
         addresses=guest.addresses,

@@ -12,6 +12,7 @@ from nano.domain.ability import Ability
 from nano.domain.alarm import Alarm
 from nano.domain.backup_state import BackupState
 from nano.domain.facts import Event
+from nano.domain.inside import Inside
 from nano.domain.inspection import Inspection
 from nano.domain.machine import MachineSpec
 from nano.domain.snapshot import Snapshot
@@ -114,6 +115,13 @@ class ChangeDomain(GuestOrder, frozen=True, tag="domain.change"):
     spec: MachineSpec
     source: ImageSource | None = None
     media: ImageSource | None = None
+
+
+class SetGuestPassword(GuestOrder, frozen=True, tag="domain.password"):
+    """Have its agent set the password of an account. The password is in clear here and nowhere else; never journaled."""
+
+    user: str
+    password: str
 
 
 class SendDisk(GuestOrder, frozen=True, tag="domain.send_disk"):
@@ -237,6 +245,16 @@ class AskScreen(Message, frozen=True, tag="screen.ask"):
     """What the guest's first screen shows now."""
 
     guest_id: str
+
+
+class AskInside(Message, frozen=True, tag="inside.ask"):
+    """What the guest's agent says of its system."""
+
+    guest_id: str
+
+
+class InsideIs(Message, frozen=True, tag="inside.is"):
+    inside: Inside
 
 
 class ScreenIs(Message, frozen=True, tag="screen.is"):

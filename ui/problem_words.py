@@ -53,6 +53,16 @@ PROBLEMS: Final = {
         N_("Choose one between its first entry and now, as a position or as a time like 2026-11-21T03:10:53Z."),
     ),
     "invalid_number": (N_("This is not a number that can be used."), N_("Use digits, within the limits shown.")),
+    "agent_silent": (
+        N_("No guest agent answers in this guest."),
+        N_("Install qemu-guest-agent in it; after a start it takes some seconds."),
+    ),
+    "agent_refused": (
+        N_("The guest agent did not set the password."),
+        N_("See that the account exists, and that the guest's rules for passwords allow this one."),
+    ),
+    "password_unknown": (N_("No password of this guest is known."), N_("Set one first.")),
+    "invalid_password": (N_("This password can't be used."), N_("Use up to 128 letters of one line.")),
     "guest_running": (N_("The guest is running."), N_("Stop it first.")),
     "guest_not_running": (N_("The guest is not running."), N_("Start it first.")),
     "pool_not_empty": (N_("The pool still has cells."), N_("Remove its cells first.")),

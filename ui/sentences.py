@@ -192,6 +192,8 @@ TELLERS: Final[dict[str, tuple[str, str, Teller]]] = {
     "guest.snapshot_restored": ("st-undo", "ok", _plain(N_("Is back at snapshot %(name)s"), "name")),
     "guest.snapshot_deleted": ("trash", "", _plain(N_("Snapshot %(name)s was deleted"), "name")),
     "guest.agent_changed": ("agent", "", _agent),
+    "guest.password_set": ("agent", "", _plain(N_("The password of %(user)s was set"), "user")),
+    "guest.password_told": ("agent", "", _plain(N_("%(by)s had its password shown"), "by")),
     "guest.console_opened": ("console", "", _plain(N_("%(by)s opened its console"), "by")),
     "compute_pool.created": ("plus", "ok", _plain(N_("Created"))),
     "compute_pool.modified": ("settings", "", _modified),

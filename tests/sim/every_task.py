@@ -22,6 +22,7 @@ from nano.domain.cell_probe import ProbeCell
 from nano.domain.cloud_init import CloudInit
 from nano.domain.facts import Command
 from nano.domain.guest import Guest
+from nano.domain.guest_password import SetPassword
 from nano.domain.guest_repair import RepairGuest
 from nano.domain.image_commands import BuildImage
 from nano.domain.machine import MEBI
@@ -79,6 +80,13 @@ async def stopped(stage: Stage) -> None:
 
 async def running(stage: Stage) -> None:
     await stage.must(CREATE, gd.AddNic(guest="web"))
+
+
+async def listening(stage: Stage) -> None:
+    await running(stage)
+    with anyio.fail_after(10):
+        while not stage.guest.agent:
+            await stage.core.feed.wait_for(stage.core.feed.position + 1)
 
 
 async def with_media(stage: Stage) -> None:
@@ -140,6 +148,7 @@ EVERY: Final[dict[str, Kind]] = {
     "guest.nic.remove": Kind(running, lambda stage: gd.RemoveNic(guest="web", mac=stage.guest.spec.more_macs[0])),
     "guest.media.insert": Kind(running, lambda _: gm.InsertMedia(guest="web", media="cd")),
     "guest.media.eject": Kind(with_media, lambda _: gm.EjectMedia(guest="web")),
+    "guest.password": Kind(listening, lambda _: SetPassword(guest="web", password="Secret1")),
     "guest.reset": Kind(stopped, lambda _: gd.ResetGuest(guest="web", image="img")),
     "guest.snapshot.create": Kind(running, lambda _: gs.CreateSnapshot(guest="web", name="now")),
     "guest.snapshot.restore": Kind(with_snapshot, lambda _: gs.RestoreSnapshot(guest="web", snapshot="before")),

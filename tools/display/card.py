@@ -28,6 +28,7 @@ ONLY_IF_SAID: Final = frozenset(
         "tags",
         "notes",
         "protected",
+        "admin",
         "pending",
         "cores_max",
         "memory_max",

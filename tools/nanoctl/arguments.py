@@ -96,6 +96,8 @@ HELP: Final[dict[str, str]] = {
     "hardware": "virtual hardware, such as disk=virtio or display=qxl",
     "force": "also when it is running; to shrink: also if that loses data",
     "description": "a line that says what it is for",
+    "user": "account inside the guest; without it the one that administers such a system",
+    "password": "the password; @FILE reads a file, - standard input; without it one is made up",
     "notes": "notes of any length up to 4000 characters",
     "tags": "a tag; again for each further one, and empty for none",
     "tag": "only those with this tag",

@@ -43,6 +43,9 @@ EXAMPLES: Final[dict[str, tuple[str, str]]] = {
         "guest media insert web --media virtio-win --no-wait",
     ),
     "guest media eject": ("guest media eject web", "guest media eject web -o json"),
+    "guest password": ("guest password web", "guest password web --user ann --password @secret.txt"),
+    "guest show-password": ("guest show-password web", "guest show-password web -o json"),
+    "guest inside": ("guest inside web", "guest inside web -o json"),
     "guest reset": ("guest reset web --image debian12", "guest reset web --image debian12 --no-wait"),
     "guest snapshot list": ("guest snapshot list web", "guest snapshot list web -o json"),
     "guest snapshot create": (

@@ -46,6 +46,8 @@ _WAIT: Final = Argument("wait", ("--wait",), "wait until the work is done (the d
 _FILE: Final = Argument("file", (), "file on this machine", "FILE", completes="file", required=True)
 _RUNS: Final = {  # what carries a command out that is more than one request
     "guest.open_console": "console:run",
+    "guest.password": "inside:set_password",
+    "guest.show_password": "inside:show_password",
     "image.upload": "uploads:upload",
     "media.upload": "uploads:upload",
 }
@@ -84,7 +86,7 @@ def _command(entry: CommandEntry) -> Verb:
     extras += (_DRY, _KEY) if "{" not in entry.path else (_DRY, _VERSION, _KEY)
     run = f"{_RUN}.{_RUNS.get(entry.name, 'commands:run')}"
     summary = entry.summary.partition(". ")[0].rstrip(".").replace("``", "") + "."
-    arguments = arguments_of(entry.command, entry.path)
+    arguments = tuple(argument for argument in arguments_of(entry.command, entry.path) if argument.field != "sealed")
     if name == "upload":
         arguments = tuple(argument for argument in arguments if argument.field != "size")
         extras = (_FILE, *extras)
@@ -98,6 +100,7 @@ _READERS: Final = {
     "history": "history:run",
     "explain": "placement:run",
     "screenshot": "screenshot:run",
+    "inside": "inside:inside",
     "snapshot list": "snapshots:run",
 }
 

@@ -27,11 +27,13 @@ from nano.hypervisor.host import (
     HostSample,
     Progress,
 )
+from nano.hypervisor.insider import Insider
 from nano.hypervisor.monitor import Monitor
 from nano.hypervisor.simulated import SimulatedHost
 from nano.hypervisor.simulated_changes import SimulatedChanges
 from nano.hypervisor.simulated_snapshots import SimulatedSnapshots
 from nano.tools.simulator.host_changes import ConnectedChanges
+from nano.tools.simulator.host_insider import ConnectedInsider
 from nano.tools.simulator.host_monitor import ConnectedMonitor
 from nano.tools.simulator.host_moves import ConnectedMoves
 from nano.tools.simulator.host_snapshots import ConnectedSnapshots
@@ -77,6 +79,10 @@ class HostConnection:
     @property
     def changes(self) -> Changes:
         return Changes(ConnectedChanges(SimulatedChanges(self._machine), self._call), self.capabilities.why_not)
+
+    @property
+    def insider(self) -> Insider:
+        return ConnectedInsider(self._machine.insider, self._call)
 
     @property
     def monitor(self) -> Monitor:

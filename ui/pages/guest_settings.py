@@ -22,7 +22,7 @@ Form = Mapping[str, str]
 DISK_RATES: Final = ("read_bytes", "write_bytes")
 DISK_OPERATIONS: Final = ("read_operations", "write_operations")
 NETWORK_RATES: Final = ("receive_bytes", "send_bytes")
-PANELS: Final = ("about", "size", "limits", "disks", "nics", "media", "reset", "cell", "delete")
+PANELS: Final = ("about", "size", "limits", "disks", "nics", "media", "password", "reset", "cell", "delete")
 
 
 class Ask(NamedTuple):
@@ -100,6 +100,11 @@ def _insert(guest: Row, form: Form) -> Ask:  # noqa: ARG001
     return Ask("POST", "/media", {"media": form.get("media", "")})
 
 
+def _password(guest: Row, form: Form) -> Ask:  # noqa: ARG001
+    given = {"user": form.get("user", "").strip(), "password": form.get("password", "")}
+    return Ask("POST", "/password", {name: value for name, value in given.items() if value})
+
+
 def _reset(guest: Row, form: Form) -> Ask:
     if form.get("name", "").strip() != guest["name"]:
         raise Invalid("The name you typed is another one.", code="name_not_repeated", field="name")
@@ -125,6 +130,7 @@ PARTS: Final[dict[str, Part]] = {
     "nic-remove": Part("nics", _remove_nic, N_("A network interface of %(name)s is being removed")),
     "media-insert": Part("media", _insert, N_("Media is being put into the drive of %(name)s")),
     "media-eject": Part("media", lambda *_: Ask("DELETE", "/media"), N_("The drive of %(name)s is being emptied")),
+    "password": Part("password", _password, N_("The password of %(name)s is being set")),
     "reset": Part("reset", _reset, N_("%(name)s is being given a new system disk")),
     "migrate": Part("cell", _migrate, N_("%(name)s is being moved")),
     "protect": Part("delete", lambda *_: Ask("POST", "/protect"), N_("%(name)s is protected")),
@@ -200,6 +206,7 @@ def _shown(guest: Row) -> dict[str, dict[str, str]]:
             "tags": ", ".join(guest["tags"]),
             "notes": guest["notes"],
         },
+        "password": {"user": guest["admin"]},
         "size": {
             "name": guest["name"],
             "cores": str(guest["cores"]),

@@ -17,15 +17,15 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route, WebSocketRoute
-from starlette.websockets import WebSocket
 
 from nano.ui.mirror import COLLECTIONS
 from nano.ui.mirror import KEY_OF as KEY
 from nano.ui.testing.fake_batches import begin_batch
-from nano.ui.testing.fake_display import serve_display, serve_screen
+from nano.ui.testing.fake_display import display_of
 from nano.ui.testing.fake_drift import FakeDrift
 from nano.ui.testing.fake_guests import SAID, changed, guest_row, text_of, work
 from nano.ui.testing.fake_images import image_row
+from nano.ui.testing.fake_inside import inside_routes
 from nano.ui.testing.fake_past import FakePast, problem, settle
 
 Row = dict[str, Any]
@@ -72,10 +72,10 @@ class FakeCore:
                 Route(v2 + "/{collection}/{key}", self._change, methods=["PATCH", "DELETE"]),
                 Route(v2 + "/{collection}/{key}/history", self._history),
                 Route(v2 + "/guests/{key}/console", self._console, methods=["POST"]),
-                Route(v2 + "/guests/{key}/screenshot", serve_screen),
+                *inside_routes(v2 + "/guests/{key}"),
                 Route(v2 + "/guests/{key}/{verb:path}", self._change_guest, methods=["POST", "PATCH", "DELETE"]),
                 Route(v2 + "/{collection}/{key}/{verb}", self._act, methods=["POST"]),
-                WebSocketRoute(v2 + "/console/{token}", self._display),
+                WebSocketRoute(v2 + "/console/{token}", display_of(self.tokens)),
             ]
         )
 
@@ -371,12 +371,6 @@ class FakeCore:
         self.tokens[token := uuid.uuid4().hex] = request.path_params["key"]
         expires = text_of(datetime.now(UTC) + timedelta(seconds=30))
         return JSONResponse({"token": token, "path": f"/api/v2/console/{token}", "expires_at": expires})
-
-    async def _display(self, socket: WebSocket) -> None:
-        if self.tokens.pop(socket.path_params["token"], None) is None:
-            await socket.close(1008, "unknown token")
-            return
-        await serve_display(socket)
 
     async def _events(self, request: Request) -> Response:
         after = self.followed_after = int(request.headers.get("last-event-id", "0"))

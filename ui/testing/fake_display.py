@@ -1,6 +1,7 @@
 """A display that is not one: just enough of the RFB protocol (RFC 6143) that a VNC client connects and sees colours."""
 
 import struct
+from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,6 +19,18 @@ async def serve_screen(request: Request) -> Response:
         return Response(status_code=304, headers=headers)
     rows = b"".join(bytes((200 - y % 180, 90, 40 + y % 200)) * WIDTH for y in range(HEIGHT))
     return Response(png(WIDTH, HEIGHT, rows), 200, headers, "image/png")
+
+
+def display_of(tokens: dict[str, str]) -> Callable[[WebSocket], Awaitable[None]]:
+    """What is behind a token, once."""
+
+    async def serve(socket: WebSocket) -> None:
+        if tokens.pop(socket.path_params["token"], None) is None:
+            await socket.close(1008, "unknown token")
+        else:
+            await serve_display(socket)
+
+    return serve
 
 
 async def serve_display(socket: WebSocket) -> None:

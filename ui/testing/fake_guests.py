@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 Row = dict[str, Any]
+GIVEN = {"migrate": ("cell", "to"), "password": ("admin", "user"), "reset": ("image_id", "image")}
 SAID = ("description", "protect", "unprotect")  # answered at once, without a task
 
 
@@ -38,10 +39,9 @@ def changed(row: Row, method: str, verb: str, body: Row, params: Mapping[str, st
             return {**row, "snapshots": _taken(row, body)}
         case "POST" | "DELETE", "media":
             return {**row, "media": body.get("media", "")}
-        case "POST", "migrate":
-            return {**row, "cell": body["to"]}
-        case "POST", "reset":
-            return {**row, "image_id": body["image"]}
+        case "POST", "migrate" | "password" | "reset":
+            field, given = GIVEN[verb]
+            return {**row, field: body.get(given, "root")}
     return None
 
 
@@ -99,5 +99,6 @@ def guest_row(name: str, state: str, cell: str, **changes: Any) -> Row:
         "priority": "high", "more_macs": [], "media": "", "pending": [], "cores_max": 0, "memory_max": 0, "description": "",
         "disk_limits": {"read_bytes": 0, "write_bytes": 0, "read_operations": 0, "write_operations": 0},
         "network_limits": {"receive_bytes": 0, "send_bytes": 0}, "tags": [], "notes": "", "protected": False, "snapshots": [],
+        "admin": "",
         "agent": False, "addresses": [], "task": "", "note": "", "created_at": now, "changed_at": now, "version": 1,
     } | changes  # fmt: skip

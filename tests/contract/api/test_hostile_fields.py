@@ -88,6 +88,8 @@ NOT_HERE: Final = {  # commands for which the bed has nothing in the right state
     "guest.snapshot.restore": "unknown_snapshot",
     "guest.snapshot.delete": "unknown_snapshot",
     "guest.open_console": "guest_stopped",
+    "guest.password": "guest_stopped",
+    "guest.show_password": "password_unknown",
     "image.finish_upload": "upload_not_open",
     "media.finish_upload": "unknown_media",
     "media.edit": "unknown_media",

@@ -66,6 +66,7 @@ def test_rows_of_the_fake_core_are_rows_of_core() -> None:
         ("nic-add", {}, ("POST", "/nics", None)),
         ("media-insert", {"media": "disc"}, ("POST", "/media", {"media": "disc"})),
         ("media-eject", {}, ("DELETE", "/media", None)),
+        ("password", {"user": "ann", "password": ""}, ("POST", "/password", {"user": "ann"})),
         ("protect", {}, ("POST", "/protect", None)),
         ("unprotect", {}, ("POST", "/unprotect", None)),
         ("reset", {"name": "web-1", "image": "img"}, ("POST", "/reset", {"image": "img"})),

@@ -13,6 +13,7 @@ from nano.domain.batch import CreateBatch
 from nano.domain.cloud_init import CloudInit
 from nano.domain.errors import Failure, Invalid, JournalError
 from nano.domain.guest_commands import CreateGuest, StartGuest
+from nano.domain.guest_password import SetPassword
 from nano.domain.machine import MEBI
 
 VAULT = Vault(bytes(range(32)))
@@ -104,3 +105,28 @@ def test_the_key_is_made_once_and_is_for_this_user_alone(tmp_path: Path) -> None
     with pytest.raises(JournalError) as refused:
         open_vault(path)
     assert refused.value.code == "secrets_key_damaged"
+
+
+def test_a_password_that_nobody_gave_is_made_up_and_the_same_for_the_same_request() -> None:
+    def made(command_id: str, guest: str = "web") -> str:
+        command = VAULT.seal(SetPassword(guest=guest), command_id)
+        assert isinstance(command, SetPassword)
+        return VAULT.open_password(command.sealed)
+
+    first = made("k")
+    assert first == made("k")
+    assert len({first, made("l"), made("k", "db")}) == 3
+    assert len(first) == 16
+    assert any(map(str.isdigit, first))
+    assert any(map(str.isupper, first))
+    assert any(map(str.islower, first))
+
+
+def test_a_sealed_password_opens_with_its_key_and_for_its_purpose_alone() -> None:
+    command = VAULT.seal(SetPassword(guest="web", password=PASSWORD), "k")
+    assert isinstance(command, SetPassword)
+    assert (command.password, VAULT.open_password(command.sealed)) == ("", PASSWORD)
+    with pytest.raises(Failure):
+        Vault(bytes(32)).open_password(command.sealed)
+    with pytest.raises(Failure):
+        VAULT.open(CloudInit(sealed=command.sealed))
