@@ -199,12 +199,11 @@ def evolve_step_started(state: Task, event: TaskStepStarted, at: datetime) -> Ta
 
 
 def evolve_step_ended(state: Task, event: TaskStepEnded, at: datetime) -> Task:
-    replace = msgspec.structs.replace
     steps = [
-        replace(step, state=event.outcome, ended_at=at, detail=event.detail) if step.name == event.name else step
+        Step(step.name, event.outcome, step.started_at, at, event.detail) if step.name == event.name else step
         for step in state.steps
     ]
-    return replace(state, steps=tuple(steps))
+    return msgspec.structs.replace(state, steps=tuple(steps))
 
 
 def evolve_cancel_requested(state: Task, event: TaskCancelRequested, at: datetime) -> Task:
@@ -230,9 +229,7 @@ def _close_open(
     steps: tuple[Step, ...], outcome: Literal["done", "failed"], at: datetime, detail: str
 ) -> tuple[Step, ...]:
     closed = [
-        msgspec.structs.replace(step, state=outcome, ended_at=at, detail=detail or step.detail)
-        if step.state == "running"
-        else step
+        Step(step.name, outcome, step.started_at, at, detail or step.detail) if step.state == "running" else step
         for step in steps
     ]
     return tuple(closed)

@@ -34,6 +34,7 @@ from nano.journal.mark import Mark, read_mark
 from nano.journal.owner import Owner, check_owner, journal_id, read_owner, write_owner
 from nano.journal.reader import READ_BYTES, L, read_lines
 from nano.journal.refusing import disk_refusal
+from nano.journal.sealed import SealedTexts
 from nano.journal.segments import (
     SEGMENT_BYTES_MAX,
     Block,
@@ -124,7 +125,8 @@ class CommitLog:
     ) -> Generator[list[Line[Any]], None, None]:
         """Every line, in lists, checked: chain, positions, time, epoch, seals. When it ends, the log is ready for appends.
 
-        With an anchor only the lines after it are read. Raises JournalDamaged (file and byte) and JournalError; then
+        With an anchor only the lines after it are read. A segment that is all what this node sealed is not followed line by
+        line (``sealed``). Raises JournalDamaged (file and byte) and JournalError; then
         no line was changed and the lock is let go.
         """
         try:
@@ -205,6 +207,8 @@ class CommitLog:
         self.segments = list_segments(self.disk, self._commits)
         if anchor is not None:
             self.position, self.hash, self.time, self.epoch = anchor[:4]
+        from_start = [segment for segment in self.segments[:-1] if segment.first > self.position]
+        sealed = SealedTexts(self.disk, from_start, self.signer)
         for segment in self.segments:
             newest = segment is self.segments[-1]
             self._batch_at = 0
@@ -215,8 +219,9 @@ class CommitLog:
                 segment.unread = self._batch_at = anchor.offset
             elif segment.first != self.position + 1:
                 raise damaged(segment.path, 0, f"it should start at position {self.position + 1}")
-            scan = SegmentScan(self.disk, segment.path, self.hash, start=segment.unread)
-            yield from self._replay_segment(segment, scan, decoder)
+            text = sealed.take(segment)
+            scan = SegmentScan(self.disk, segment.path, self.hash, start=segment.unread, sealed=text)
+            yield from self._replay_segment(segment, scan, decoder, as_sealed=text is not None)
             self.hash = scan.hash
             segment.size = scan.end
             if newest:
@@ -230,22 +235,25 @@ class CommitLog:
         self._block = None
 
     def _replay_segment(
-        self, segment: Segment, scan: SegmentScan, decoder: msgspec.json.Decoder[Line[Any]]
+        self, segment: Segment, scan: SegmentScan, decoder: msgspec.json.Decoder[Line[Any]], *, as_sealed: bool
     ) -> Iterator[list[Line[Any]]]:
+        """``as_sealed``: these lines were found in order when they were written, so each block's first is enough."""
         for block in scan.blocks():
             self._block = block
             lines = decode_block(decoder, block)
             position, epoch, time = self.position + 1, self.epoch, self.time
-            for number, line in enumerate(lines):
+            for number, line in enumerate((lines[0],) if as_sealed else lines):
                 if line.position != position or line.epoch < epoch or line.time < time:
                     raise self.damage(number, "position, epoch or time is out of order")
                 position += len(line.events)
-                epoch = line.epoch
-                time = line.time
+                epoch, time = line.epoch, line.time
+            if as_sealed:
+                position, epoch, time = lines[-1].last + 1, lines[-1].epoch, lines[-1].time
+            else:
+                begins = next((number for number in reversed(range(len(lines))) if not lines[number].joined), None)
+                if begins is not None:
+                    self._batch_at = block.offset_of(begins)
             segment.note(lines[0].position, block.offset)
-            begins = next((number for number in reversed(range(len(lines))) if not lines[number].joined), None)
-            if begins is not None:
-                self._batch_at = block.offset_of(begins)
             self.position, self.epoch, self.time = position - 1, epoch, time
             yield lines
 

@@ -8,8 +8,13 @@ It does not buffer, retry or interpret.
 
 import fcntl
 import os
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Protocol
+from threading import Thread
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
 
 
 class Disk(Protocol):
@@ -69,6 +74,11 @@ class Disk(Protocol):
 
     def lock(self, path: Path) -> int:
         """A handle that holds the exclusive lock until closed. Raises BlockingIOError when another holder is alive."""
+        ...
+
+    def ahead(self, reading: Callable[[], T]) -> Callable[[], T]:
+        """Begin some reading that is wanted soon; what is called for its outcome, once. Where there is nothing to win by
+        beginning, it is only done then."""
         ...
 
 
@@ -156,6 +166,18 @@ class RealDisk:
             os.close(handle)
             raise
         return handle
+
+    def ahead(self, reading: Callable[[], T]) -> Callable[[], T]:
+        begun: Future[T] = Future()
+
+        def read() -> None:
+            try:
+                begun.set_result(reading())
+            except BaseException as error:  # noqa: BLE001 (raised where the outcome is asked for)
+                begun.set_exception(error)
+
+        Thread(target=read, name="journal-ahead", daemon=True).start()
+        return begun.result
 
 
 def append_all(disk: Disk, handle: int, data: bytes) -> None:

@@ -65,13 +65,13 @@ class Folded:
         model = self.model
         states, evolve, ends = model.states, model.rules.evolve, model.rules.last
         for lines in blocks:
-            for number, line in enumerate(lines):
+            for line in lines:
                 at = line.time
                 for entry in line.events:
-                    resource = entry.resource
-                    version = versions.get(resource, 0) + 1
-                    if entry.version != version and damage is not None:
-                        raise damage(number, f"{resource} should have version {version}")
+                    resource, version = entry.resource, entry.version
+                    if version - 1 != versions.get(resource, 0) and damage is not None:
+                        number = next(number for number, one in enumerate(lines) if one is line)
+                        raise damage(number, f"{resource} should have version {versions.get(resource, 0) + 1}")
                     versions[resource] = version
                     # as Model.apply does it, but without the indexes: they are made once, at the end
                     event = entry.event

@@ -9,17 +9,18 @@ Scanning checks the chain byte by byte and names file and byte of the first thin
 """
 
 from array import array
+from collections import deque
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from nano.domain.errors import JournalDamaged
 from nano.journal.archive import SCAN_BYTES, is_archive, read_text
 from nano.journal.disk import Disk, replace_file
-from nano.journal.line import HASH_TAIL, NO_HASH, Line, check_chain
+from nano.journal.line import HASH_END, HASH_TAIL, NO_HASH, Line, check_chain
 from nano.journal.small_files import UNREADABLE, checked, with_check
 from nano.journal.torn import is_torn_batch
 
@@ -36,6 +37,10 @@ class Signer(Protocol):
     key_id: str  # says which public key verifies the signature
 
     def sign(self, data: bytes) -> bytes: ...
+
+    def is_signed(self, signature: bytes, data: bytes) -> bool:
+        """Whether the signature is this key's, of this data."""
+        ...
 
 
 class Seal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -116,13 +121,27 @@ def _begins(disk: Disk, path: Path) -> int:
         raise damaged(path, 0, f"it does not say where the journal begins ({error})") from error
 
 
-class Block(NamedTuple):
+class Block:
     """Some whole lines of a segment that follow one another. ``data`` is their text, newlines included."""
 
-    path: Path
-    offset: int
-    data: bytes
-    lines: list[bytes]
+    __slots__ = ("_lines", "data", "offset", "path")
+
+    def __init__(self, path: Path, offset: int, data: bytes) -> None:
+        self.path = path
+        self.offset = offset
+        self.data = data
+        self._lines: list[bytes] = []
+
+    @property
+    def lines(self) -> list[bytes]:
+        """Without their newlines. Split when somebody asks: decoding them does not need it."""
+        if not self._lines:
+            self._lines = self.data[:-1].split(b"\n")
+        return self._lines
+
+    def until(self, number: int) -> "Block":
+        """Its lines before this one."""
+        return Block(self.path, self.offset, self.data[: self.offset_of(number) - self.offset])
 
     def offset_of(self, number: int) -> int:
         return self.offset + sum(map(len, self.lines[:number])) + number
@@ -132,12 +151,22 @@ class SegmentScan:
     """Reads one segment and checks that each line follows the one before.
 
     After ``blocks()`` has ended: ``hash`` of the last whole line, ``end`` = offset after it, ``torn`` = the bytes
-    beyond it. ``start`` is the offset of the first line to read.
+    beyond it. ``start`` is the offset of the first line to read. ``sealed`` is the segment's text in pieces where all of it
+    is known to be what its node sealed (``sealed``): then its lines follow one another, and it is not read again.
     """
 
-    def __init__(self, disk: Disk, path: Path, previous: bytes = NO_HASH, *, start: int = 0) -> None:
+    def __init__(
+        self,
+        disk: Disk,
+        path: Path,
+        previous: bytes = NO_HASH,
+        *,
+        start: int = 0,
+        sealed: deque[bytes] | None = None,
+    ) -> None:
         self._disk = disk
         self._path = path
+        self._sealed = sealed
         self.hash = previous
         self.end = start
         self.torn = b""
@@ -146,13 +175,14 @@ class SegmentScan:
         """Blocks of about BLOCK_BYTES. Raises JournalDamaged at the first line that does not follow, after what is whole
         before it was given."""
         for text in self._texts():
-            lines = text.split(b"\n")
-            lines.pop()
-            block = Block(self._path, self.end, text, lines)
-            self.hash, followed = check_chain(self.hash, lines)
-            if followed < len(lines):
-                yield from self._until(block, followed)
-                return
+            block = Block(self._path, self.end, text)
+            if self._sealed is not None and self.end:
+                self.hash = text[-HASH_END:-3]
+            else:
+                self.hash, followed = check_chain(self.hash, block.lines)
+                if followed < len(block.lines):
+                    yield from self._until(block, followed)
+                    return
             self.end += len(text)
             yield block
         # a torn write leaves less than a line, or zeros: a whole line and then another byte than newline was changed later
@@ -161,9 +191,7 @@ class SegmentScan:
 
     def _texts(self) -> Iterator[bytes]:
         """Whole lines; what comes after the last newline stays in ``torn``."""
-        read_to = self.end
-        while data := read_text(self._disk, self._path, read_to, SCAN_BYTES):
-            read_to += len(data)
+        for data in self._pieces():
             start = 0
             while end := data.find(b"\n", start + BLOCK_BYTES) + 1 or data.rfind(b"\n", start) + 1:
                 text, self.torn = self.torn + data[start:end], b""
@@ -171,11 +199,20 @@ class SegmentScan:
                 start = end
             self.torn += data[start:]
 
+    def _pieces(self) -> Iterator[bytes]:
+        while self._sealed:
+            yield self._sealed.popleft()
+        if self._sealed is None:
+            read_to = self.end
+            while data := read_text(self._disk, self._path, read_to, SCAN_BYTES):
+                read_to += len(data)
+                yield data
+
     def _until(self, block: Block, followed: int) -> Iterator[Block]:
         """What is whole of a block that breaks off. Raises JournalDamaged unless a torn batch explains the rest."""
         wrong = block.offset_of(followed)
         if followed:
-            yield Block(block.path, block.offset, block.data[: wrong - block.offset], block.lines[:followed])
+            yield block.until(followed)
         rest = b"" if is_archive(block.path) else self._disk.read(block.path, wrong)  # an archive was whole when made
         if not rest or not is_torn_batch(rest, wrong):
             raise damaged(block.path, wrong, "the line does not follow the one before it")

@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,19 @@ def ticking(start: datetime = datetime(2026, 11, 21, tzinfo=UTC)) -> Callable[[]
 def numbered() -> Callable[[], str]:
     ids = count(1)
     return lambda: f"id-{next(ids)}"
+
+
+class Key:
+    """A node's key, as far as a journal sees it. No secret."""
+
+    def __init__(self, key_id: str = "mine") -> None:
+        self.key_id = key_id
+
+    def sign(self, data: bytes) -> bytes:
+        return sha256(self.key_id.encode() + data).digest()
+
+    def is_signed(self, signature: bytes, data: bytes) -> bool:
+        return signature == self.sign(data)
 
 
 class BadDisk(RealDisk):

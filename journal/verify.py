@@ -221,8 +221,7 @@ class _Verification:
             scan = SegmentScan(self._disk, segment.path, previous)
             for block in scan.blocks():
                 if len(block.lines) >= left:
-                    data = block.data[: block.offset_of(left) - block.offset]
-                    yield Block(block.path, block.offset, data, block.lines[:left])
+                    yield block.until(left)
                     return
                 yield block
                 left -= len(block.lines)

@@ -16,9 +16,11 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from typing import Literal
+from typing import Literal, TypeVar
 
 from nano.tools.simulator.inode import Inode
+
+T = TypeVar("T")
 
 Operation = Literal[
     "open", "append", "fdatasync", "overwrite", "truncate", "read", "rename", "remove", "sync_folder", "lock"
@@ -260,6 +262,9 @@ class DiskSession:
         handle = next(self._numbers)
         self._handles[handle] = path
         return handle
+
+    def ahead(self, reading: Callable[[], T]) -> Callable[[], T]:
+        return reading  # nothing is done at the same time as anything else here
 
     def _begin(self, operation: str) -> None:
         if not self.alive:

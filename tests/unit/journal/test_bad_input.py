@@ -17,23 +17,13 @@ from nano.journal.feed import Feed
 from nano.journal.ledger import Ledger
 from nano.journal.owner import read_owner
 from nano.journal.snapshots import SnapshotSettings
-from nano.journal.testing import Count, Counters, Make, numbered, ticking
+from nano.journal.testing import Count, Counters, Key, Make, numbered, ticking
 from nano.journal.verify import verify
 
 pytestmark = pytest.mark.anyio
 
 DISK = RealDisk()
 NAMES = ("a", "b")
-
-
-class Key:
-    """A node's key, as far as a journal sees it."""
-
-    def __init__(self, key_id: str) -> None:
-        self.key_id = key_id
-
-    def sign(self, data: bytes) -> bytes:
-        return f"{self.key_id} signs".encode() + data
 
 
 def ledger_on(folder: Path, key: str = "mine", snapshots: SnapshotSettings | None = None) -> Ledger:

@@ -23,7 +23,7 @@ from nano.journal.feed import Feed
 from nano.journal.ledger import Ledger
 from nano.journal.snapshots import SnapshotSettings, list_snapshots
 from nano.journal.store import EventStore
-from nano.journal.testing import Count, CountAll, Counters, Make, numbered, ticking
+from nano.journal.testing import Count, CountAll, Counters, Key, Make, numbered, ticking
 from nano.journal.verify import verify
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
@@ -44,11 +44,7 @@ KINDS = {
 }
 
 
-class Signer:
-    key_id = "the key of this test"
-
-    def sign(self, data: bytes) -> bytes:
-        return data[:16]
+KEY = Key("the key of this test")
 
 
 class NoSync(RealDisk):
@@ -63,12 +59,12 @@ class NoSync(RealDisk):
 
 def is_signed(signature: bytes, data: bytes, key_id: str) -> bool:
     """Like a node's: another key is not judged."""
-    return key_id != Signer.key_id or signature == Signer().sign(data)
+    return key_id != KEY.key_id or KEY.is_signed(signature, data)
 
 
 def ledger_on(folder: Path, snapshots: SnapshotSettings) -> Ledger:
     clock = ticking()
-    log = CommitLog(folder, clock=clock, disk=NoSync(), segment_bytes_max=1500, signer=Signer())
+    log = CommitLog(folder, clock=clock, disk=NoSync(), segment_bytes_max=1500, signer=KEY)
     return Ledger(log, Counters(), clock=clock, new_id=numbered(), feed=Feed(), snapshots=snapshots)
 
 

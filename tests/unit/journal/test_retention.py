@@ -22,7 +22,7 @@ from nano.journal.retention import Retention
 from nano.journal.segments import HORIZON, Seal
 from nano.journal.snapshots import SnapshotSettings
 from nano.journal.store import EventStore
-from nano.journal.testing import BadDisk, Count, Counters, Make, Remove, numbered, ticking
+from nano.journal.testing import BadDisk, Count, Counters, Key, Make, Remove, numbered, ticking
 from nano.journal.verify import verify
 
 pytestmark = pytest.mark.anyio
@@ -34,15 +34,8 @@ SOME = SnapshotSettings(every_events=10, at_stop_events=1_000)
 SMALL = Limits(days=0, size=1)
 
 
-class Key:
-    key_id = "mine"
-
-    def sign(self, data: bytes) -> bytes:
-        return b"signed " + data
-
-
 def is_signed(signature: bytes, data: bytes, key: str) -> bool:
-    return signature == b"signed " + data
+    return Key(key).is_signed(signature, data)
 
 
 def ledger_on(node: Path, snapshots: SnapshotSettings = NONE, limits: Limits = SMALL) -> Ledger:
