@@ -24,6 +24,8 @@ COMMANDS_MAX: Final = 100_000
 KEY_FILE: Final = "receipts.key"
 _KEY_BYTES: Final = 32
 _MASK: Final = (1 << 64) - 1
+_pack: Final = msgspec.msgpack.Encoder().encode
+_unpack: Final = msgspec.msgpack.Decoder(list[tuple[str, str, int]]).decode
 
 
 class Receipt(msgspec.Struct, frozen=True):
@@ -40,7 +42,9 @@ class Receipts:
         self._max = commands_max
         self._known: dict[str, int] = {}  # command id -> position << 64 | digest: one object instead of three
         self._order: deque[str] = deque()
-        self._late: deque[list[tuple[str, str, int]]] = deque()  # of lines that are replayed: id, digest, position
+        self._late: deque[tuple[int, bytes]] = (
+            deque()
+        )  # of lines that are replayed: how many; id, digest, position, packed
         self._late_count = 0
         self._encode = msgspec.json.Encoder(order="sorted").encode
 
@@ -73,17 +77,19 @@ class Receipts:
 
     def replay(self, lines: list[Line[Any]]) -> None:
         """Take note of many lines of a log; ``replayed`` says that there are no more. Of a long log nearly all commands are
-        forgotten again, so those that the last ones will displace anyhow are never looked at closely."""
+        forgotten again, so those that the last ones will displace anyhow are never looked at closely; and until then they
+        are packed, because many small objects that live on would drive what is decoded next from the processor's cache."""
         late = self._late
-        late.append([(line.command, line.digest, line.position) for line in lines if line.command])
-        self._late_count += len(late[-1])
-        while self._late_count - len(late[0]) >= self._max:
-            self._late_count -= len(late.popleft())
+        noted = [(line.command, line.digest, line.position) for line in lines if line.command]
+        late.append((len(noted), _pack(noted)))
+        self._late_count += len(noted)
+        while self._late_count - late[0][0] >= self._max:
+            self._late_count -= late.popleft()[0]
 
     def replayed(self) -> None:
         """Remember what was noted."""
         known, order = self._known, self._order
-        for command_id, digest, position in chain.from_iterable(self._late):
+        for command_id, digest, position in chain.from_iterable(_unpack(packed) for _, packed in self._late):
             if command_id not in known:
                 if len(order) >= self._max:
                     del known[order.popleft()]

@@ -4,9 +4,9 @@ A finished segment's seal holds SHA-256 of its text, its last position and hash,
 that digest under the node's own signature is, to the byte, what this node followed line by line when it wrote it. One digest of
 64 MiB costs a fifth of 200,000 digests of lines, and is made by another thread while the segment before is folded.
 
-Invariant: only a text that was read once, had the digest and stands under a signature of *this* node's key is given, and that very
-text is what is folded; so at most two segments are in memory. Whatever else is found (no seal, another key, another digest, a
-disk that fails) is no verdict: that segment is read line by line, which names the first byte that is wrong.
+Invariant: only a text that was read once, had the digest and stands under a signature of *this* node's key is given, and
+that very text is what is folded; so at most two segments are in memory. Whatever else is found (no seal, another key, another
+digest, a disk that fails) is no verdict: that segment is read line by line, which names the first byte that is wrong.
 """
 
 from collections import deque
@@ -51,7 +51,12 @@ class SealedTexts:
 def _whole(disk: Disk, segment: Segment, signer: Signer) -> Text | None:
     try:
         seal = read_seal(disk, seal_path(segment.path))
-        if seal is None or seal.first != segment.first or seal.size > 2 * SEGMENT_BYTES_MAX or seal.key != signer.key_id:
+        if (
+            seal is None
+            or seal.first != segment.first
+            or seal.size > 2 * SEGMENT_BYTES_MAX
+            or seal.key != signer.key_id
+        ):
             return None
         if not signer.is_signed(bytes.fromhex(seal.signature), seal.signed_bytes()):
             return None

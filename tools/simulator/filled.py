@@ -26,6 +26,7 @@ from nano.journal.line import Body, encode_line, format_time, line_decoder
 from nano.journal.mark import Mark, mark_text
 from nano.journal.receipts import Receipts, receipts_key
 from nano.journal.resource_files import resource_path
+from nano.journal.segments import Signer
 from nano.journal.snapshots import Snapshots, SnapshotSettings
 from nano.journal.workers import THREADS
 from nano.tools.simulator.bed import numbered_ids
@@ -38,11 +39,13 @@ class FilledJournal:
     """Use it in this order: made, ``fill``, ``close``; ``snapshot`` where wanted, or one each time that so many events came,
     as on a node. ``node`` is the node's folder."""
 
-    def __init__(self, node: Path, *, guests: int, cells: int, snapshots_every: int = 0) -> None:
+    def __init__(
+        self, node: Path, *, guests: int, cells: int, snapshots_every: int = 0, signer: Signer | None = None
+    ) -> None:
         self._snapshots_every, self._snapshot_at = snapshots_every, 0
         self.zone = Zone()
         self.stall_ms = 0.0
-        self._log = CommitLog(node / "data" / "journal", clock=lambda: datetime.now(UTC))
+        self._log = CommitLog(node / "data" / "journal", clock=lambda: datetime.now(UTC), signer=signer)
         self._decoder = line_decoder(self.zone.rules.event_types())
         self._folded = Folded(self.zone)
         self._new_id = numbered_ids(1)

@@ -19,7 +19,7 @@ from nano.journal.commit_log import CommitLog
 from nano.journal.feed import Feed
 from nano.journal.ledger import Ledger
 from nano.journal.snapshots import SnapshotSettings
-from nano.journal.testing import Count, CountAll, Counters, Key, Make, numbered, ticking
+from nano.journal.testing import Count, CountAll, Counters, Make, numbered, ticking
 from nano.journal.verify import verify
 
 pytestmark = pytest.mark.anyio

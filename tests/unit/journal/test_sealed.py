@@ -1,6 +1,5 @@
 """Segments that are known whole by digest and signature: what counts as such, and that nothing else does."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +34,13 @@ async def journal(tmp_path: Path) -> Path:
     async with Ledger.open(
         log, Counters(), clock=ticking(), new_id=numbered(), feed=Feed(), snapshots=snapshots
     ) as ledger:
-        for command in [Make("a"), *(Count("a", step) for step in range(40))]:
+        for command in [Make("a"), *(Count("a", step) for step in range(1, 41))]:
             await ledger.execute(command, actor="admin", command_id="")
     return folder
 
 
 @pytest.fixture
-def followed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
+def followed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """The lines that were followed one by one."""
     lines: list[bytes] = []
 
@@ -51,7 +50,7 @@ def followed(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bytes]]:
 
     monkeypatch.setattr(segments_module, "check_chain", seen)
     monkeypatch.setattr(segments_module, "BLOCK_BYTES", 300)
-    yield lines
+    return lines
 
 
 def replay(folder: Path, key: Key | None = MINE) -> list[Any]:
@@ -84,8 +83,12 @@ async def test_archived_segments_too(journal: Path, followed: list[bytes]) -> No
     assert len(followed) == at_once
 
 
-@pytest.mark.parametrize("case", ["no seal", "another key", "no signature", "another signature", "unreadable signature"])
-async def test_without_its_own_nodes_signature_it_is_read_line_by_line(journal: Path, followed: list[bytes], case: str) -> None:
+@pytest.mark.parametrize(
+    "case", ["no seal", "another key", "no signature", "another signature", "unreadable signature"]
+)
+async def test_without_its_own_nodes_signature_it_is_read_line_by_line(
+    journal: Path, followed: list[bytes], case: str
+) -> None:
     for path in sealed(journal):
         seal = read_seal(DISK, seal_path(path))
         assert seal
@@ -122,7 +125,7 @@ async def test_a_text_whose_chain_was_made_anew_is_refused_although_every_line_f
     body["actor"] = msgspec.Raw(b'"nobody"')
     edited, _ = encode_line(before, body)  # type: ignore[arg-type]
     path.write_bytes(b"".join([*lines, edited]))
-    with pytest.raises(JournalDamaged, match="seal|follow"):
+    with pytest.raises(JournalDamaged, match=r"seal|follow"):
         replay(journal)
 
 

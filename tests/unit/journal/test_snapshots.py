@@ -24,7 +24,7 @@ from nano.journal.feed import Feed
 from nano.journal.ledger import Ledger
 from nano.journal.snapshot_text import TRAILER
 from nano.journal.snapshots import SnapshotSettings, list_snapshots
-from nano.journal.testing import Count, CountAll, Counters, Key, Make, Remove, numbered, ticking
+from nano.journal.testing import Count, CountAll, Counters, Make, Remove, numbered, ticking
 from nano.journal.verify import verify
 
 pytestmark = pytest.mark.anyio
