@@ -11,7 +11,7 @@ from nano.cell.image_cache import ImageCache
 from nano.cell.inspector import Inspector
 from nano.cell.orders import OrderDesk
 from nano.cell.sampler import Sampler
-from nano.domain.errors import Unknown
+from nano.domain.errors import Conflict, Unknown
 from nano.domain.facts import Change
 from nano.hypervisor.host import Host
 from nano.journal.feed import Feed
@@ -103,7 +103,7 @@ class CellOffer:
 
     def on_follow(self, link: Link, message: Message) -> AsyncIterator[Message]:  # noqa: ARG002
         if isinstance(message, FollowLog):
-            return self._log(message.after, health=message.health)
+            return self._log(message.after, message.mark, health=message.health)
         if isinstance(message, AskProgress):
             return self._desk.progress(message.command_id)
         raise Unknown(f"A cell has nothing to follow for {type(message).__name__}.", code="unknown_order")
@@ -114,8 +114,15 @@ class CellOffer:
         opened: socket.socket = await self._host.console(message.guest_id)
         return Ok(), SocketPipe(await SocketStream.from_socket(opened))
 
-    async def _log(self, after: int, *, health: bool) -> AsyncIterator[Message]:
-        """Facts above ``after``, each new heartbeat and, where asked for, how the node is; in the order they come."""
+    async def _log(self, after: int, mark: str, *, health: bool) -> AsyncIterator[Message]:
+        """Facts above ``after``, each new heartbeat and, where asked for, how the node is; in the order they come.
+        Raises Conflict(journal_diverged)."""
+        if mark and await self._feed.mark(after) != mark:
+            raise Conflict(
+                f"Its journal is not the one that was read: {_how(after, self._feed.position)}.",
+                code="journal_diverged",
+                hint="It was restored to an earlier moment, or replaced. Stop this node, and restore its newest backup.",
+            )
         moved = anyio.Event()
 
         def wake(_: object = None) -> None:
@@ -134,7 +141,8 @@ class CellOffer:
                     if self._feed.position > after:
                         batch = await anext(changes)
                         after = batch[-1].fact.position
-                        yield LogBatch(self._feed.position, [_logged(change) for change in batch])
+                        facts = [_logged(change) for change in batch]
+                        yield LogBatch(self._feed.position, facts, await self._feed.mark(after))
                     elif self._sampler.latest is not beat and self._sampler.latest is not None:
                         beat = self._sampler.latest
                         yield beat
@@ -150,6 +158,12 @@ class CellOffer:
 
     def _how_it_is(self) -> HealthIs:
         return HealthIs(tuple(self._health.alarms.values()), self._health.backup)
+
+
+def _how(read: int, head: int) -> str:
+    if head < read:
+        return f"it ends at {head}, and was read up to {read}"
+    return f"at {read}, up to where it was read, it says something else"
 
 
 def _logged(change: Change) -> LoggedFact:

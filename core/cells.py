@@ -19,7 +19,7 @@ from nano.core.image_sharing import ImageSharing
 from nano.core.usage import UsageBoard
 from nano.core.work import RECORD_AGAIN_S
 from nano.domain.cell import Cell, CellAdded, CellRemoved, LoseCell, MeetCell, SettleDebt
-from nano.domain.errors import JournalError, NanoError, Unreachable
+from nano.domain.errors import Conflict, JournalError, NanoError, Unreachable
 from nano.domain.facts import Change, id_of
 from nano.domain.inside import Inside
 from nano.domain.zone import Zone
@@ -119,13 +119,21 @@ class CellDesk:
 
     async def _follow(self, cell: Cell, link: Link) -> None:
         follower = self._following[cell.name] = Follower(cell.name, self._ledger, self._usage, self._alarms)
-        with plain_errors():
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._settle_debts, cell, link)
-                tasks.start_soon(self._images.keep_told, cell.name, link)
-                async with link.follow(FollowLog(after=follower.reached, health=True)) as messages:
-                    await follower.read(messages, self._wake)
-                tasks.cancel_scope.cancel()
+        asked = FollowLog(after=follower.reached, health=True, mark=follower.mark)
+        try:
+            with plain_errors():
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._settle_debts, cell, link)
+                    tasks.start_soon(self._images.keep_told, cell.name, link)
+                    async with link.follow(asked) as messages:
+                        await follower.read(messages, self._wake)
+                    tasks.cancel_scope.cancel()
+        except Conflict as error:
+            if error.code != "journal_diverged":
+                raise
+            log.error("cell diverged name=%s reason=%s", cell.name, error.message)
+            await follower.refused(error)
+            await link.closed.wait()  # asked again it would say the same
 
     async def _settle_debts(self, cell: Cell, link: Link) -> None:
         """As long as the link is there: a debt may be made while it is, and an attempt may fail."""
@@ -207,7 +215,7 @@ class CellDesk:
                 await anyio.sleep(CELL_PAUSE_S)
                 continue
             assert isinstance(answer, Ok)
-            await self._until(lambda position=answer.position: self._following[cell].reached >= position)  # type: ignore[misc]
+            await self._until(lambda position=answer.position: self._following[cell].has(position))  # type: ignore[misc]
             return answer
 
     async def tell(self, cell: str, message: Message, *, timeout_s: float) -> Message:
@@ -250,8 +258,11 @@ class CellDesk:
     # ------------------------------------------------------------------ waiting
 
     async def _link_of(self, cell: str) -> AcceptedLink:
-        await self._until(lambda: cell in self._links and self._links[cell].approved)
+        await self._until(lambda: cell in self._links and self._links[cell].approved and not self._is_diverged(cell))
         return self._links[cell]
+
+    def _is_diverged(self, cell: str) -> bool:
+        return cell in self._following and self._following[cell].diverged
 
     async def _until(self, holds: Callable[[], bool]) -> None:
         while not holds():

@@ -14,9 +14,11 @@ import msgspec
 from nano.core.alarms import AlarmDesk
 from nano.core.usage import UsageBoard
 from nano.domain.cell import DescribeCell, FaultCell
+from nano.domain.errors import Conflict
 from nano.domain.facts import id_of
 from nano.domain.report import RecordReport, Reported, ReportedFact
 from nano.journal.ledger import Ledger
+from nano.journal.line import Tracked
 from nano.transports.messages import HealthIs, Heartbeat, LogBatch, LoggedFact, Message
 
 ACTOR: Final = "core"
@@ -34,11 +36,13 @@ _reported: msgspec.json.Decoder[Reported] = msgspec.json.Decoder(Reported)
 
 
 class Follower:
-    """``reached`` is the position of the cell's journal up to which everything is recorded here."""
+    """``reached`` is the position of the cell's journal up to which everything is recorded here, ``mark`` what it said there.
+    ``diverged``: its journal is no longer the one that was read, so nothing of it is taken in, and it gets no orders."""
 
     def __init__(self, cell: str, ledger: Ledger, usage: UsageBoard, alarms: AlarmDesk) -> None:
         self.cell = cell
-        self.reached = ledger.tracking(f"cell/{cell}")
+        self.reached, self.mark = ledger.read_of(f"cell/{cell}")
+        self.diverged = False
         self._ledger = ledger
         self._usage = usage
         self._alarms = alarms
@@ -61,13 +65,29 @@ class Follower:
         elif isinstance(message, HealthIs):
             self._alarms.heard(self.cell, message)
 
+    def has(self, position: int) -> bool:
+        """Whether what the cell's journal says up to there is recorded here."""
+        return self.reached >= position and not self.diverged
+
+    async def refused(self, error: Conflict) -> None:
+        """The cell says that what was read of its journal is not in it."""
+        self.diverged = True
+        await self._fault(error.message)
+
+    async def _fault(self, error: str) -> None:
+        await self._ledger.execute(FaultCell(self.cell, error), actor=ACTOR, command_id="")
+
     async def _batch(self, batch: LogBatch) -> None:
-        if batch.head < self.reached:
-            error = (
+        if self.diverged:
+            return
+        if batch.head < self.reached:  # as a cell says it that was never told a mark
+            self.diverged = True
+            await self._fault(
                 f"Its journal ends at {batch.head}, but Core has read it up to {self.reached}: it was replaced or cut."
             )
-            await self._ledger.execute(FaultCell(self.cell, error), actor=ACTOR, command_id="")
             return
+        if not batch.facts:
+            await self._fault("")
         facts = tuple(fact for logged in batch.facts if (fact := report_of(logged)) is not None)
         position = batch.facts[-1].position if batch.facts else self.reached
         if facts:
@@ -77,7 +97,7 @@ class Follower:
                 actor=upstream,
                 command_id="",
                 cause=f"{upstream}@{position}",
-                tracking=(upstream, position),
+                tracking=Tracked(upstream, position, batch.mark),
             )
         self.reached = max(self.reached, position)
 
@@ -134,7 +154,7 @@ def joined(messages: Iterable[Message]) -> Iterator[Message]:
     batch: LogBatch | None = None
     for message in messages:
         if batch is not None and isinstance(message, LogBatch) and batch.facts and message.facts:
-            batch = LogBatch(message.head, [*batch.facts, *message.facts])
+            batch = LogBatch(message.head, [*batch.facts, *message.facts], message.mark)
             continue
         if batch is not None:
             yield batch

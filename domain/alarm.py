@@ -121,7 +121,11 @@ KINDS: Final[Mapping[str, Kind]] = {
         "Cell %(cell)s has not answered since %(since)s.",
         "Look at the server, its network and nano-cell on it; the cell comes back by itself.",
     ),
-    "cell_fault": Kind("critical", "Cell %(cell)s: %(reason)s", "Look at this cell's history and at its log."),
+    "cell_fault": Kind(
+        "critical",
+        "Cell %(cell)s: %(reason)s",
+        "It is not the journal that Core has read: restore this cell's newest backup, or Core to the same moment.",
+    ),
     "cell_debts": Kind(
         "warning",
         "Cell %(cell)s may still have parts of guests whose creation was given up: %(count)s.",

@@ -28,6 +28,10 @@ Listener = Callable[[list[Change]], None]
 
 
 class History(Protocol):
+    async def mark_at(self, position: int) -> str:
+        """Hash of the line that ends with this position; "" when none does."""
+        ...
+
     async def transactions(self, after: int, last: int, limit: int) -> list[Fact]:
         """Durable facts above ``after`` up to ``last``: ``limit`` of them, and more where a transaction would be cut."""
         ...
@@ -45,10 +49,13 @@ class Feed:
         self._moved = anyio.Event()
         self._closed = False
         self._history: History | None = None
+        self._mark = (0, "")
 
-    def attach(self, history: History, position: int) -> None:
+    def attach(self, history: History, position: int, line_hash: bytes) -> None:
+        """``line_hash`` is that of the line which ends with the position."""
         self._history = history
         self.position = position
+        self._mark = position, line_hash.decode()
         self._closed = False
 
     def add_listener(self, listener: Listener) -> None:
@@ -62,9 +69,9 @@ class Feed:
     def remove_listener(self, listener: Listener) -> None:
         self._listeners.remove(listener)
 
-    def publish(self, changes: list[Change], wide: Sequence[tuple[int, int]] = ()) -> None:
+    def publish(self, changes: list[Change], wide: Sequence[tuple[int, int]] = (), line_hash: bytes = b"") -> None:
         """Called by the ledger when these changes are durable. ``wide`` has the first and last position of each
-        transaction with more than one event."""
+        transaction with more than one event; ``line_hash`` is that of the last line."""
         if not changes:
             return
         assert changes[0].fact.position == self.position + 1, "the feed has no gaps"
@@ -74,12 +81,22 @@ class Feed:
             del self._ring[: len(self._ring) - self._ring_max]
             del self._wide[: bisect_left(self._wide, (self._ring[0].fact.position, 0))]
         self.position = changes[-1].fact.position
+        self._mark = self.position, line_hash.decode()
         for listener in self._listeners:
             try:
                 listener(changes)
             except Exception:
                 log.exception("feed.listener_failed listener=%r position=%d", listener, self.position)
         self._wake()
+
+    async def mark(self, position: int) -> str:
+        """What says that a journal is this one up to a position: the hash of the line that ends there; "" when none does.
+        Raises JournalError when the disk can't be read."""
+        if position == self._mark[0]:
+            return self._mark[1]
+        if not 0 < position < self.position or self._history is None:
+            return ""
+        return await self._history.mark_at(position)
 
     async def wait_for(self, position: int) -> None:
         """Return when the feed has reached ``position``; raises anyio.ClosedResourceError when it ends before."""

@@ -19,6 +19,9 @@ from nano.journal.line import BEGINNING, Entry, Line
 from nano.journal.reader import facts_of
 from nano.journal.receipts import Receipts
 
+Read = tuple[int, str]
+"""How far of another node's journal was read, and the mark there (``Tracked``)."""
+
 
 class Capture(msgspec.Struct, frozen=True, kw_only=True):
     """All of it at one position: dictionaries of its own, states shared (they are frozen).
@@ -32,7 +35,7 @@ class Capture(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int
     states: dict[str, State]
     versions: dict[str, int]
-    tracking: dict[str, int]
+    tracking: dict[str, Read]
     memory: dict[str, list[str]]
     receipts: dict[str, int]
 
@@ -45,7 +48,7 @@ class Folded:
     def __init__(self, model: Model) -> None:
         self.model = model
         self.versions: dict[str, int] = {}
-        self.tracking: dict[str, int] = {}
+        self.tracking: dict[str, Read] = {}
         self.time = BEGINNING
         self.epoch = 0  # of the last line
 
@@ -84,7 +87,7 @@ class Folded:
                         if kind in ends:
                             model.over(after)
                 if line.tracking is not None:
-                    self.tracking[line.tracking.upstream] = line.tracking.position
+                    self.tracking[line.tracking.upstream] = line.tracking.position, line.tracking.mark
             receipts.replay(lines)
             self.time, self.epoch = lines[-1].time, lines[-1].epoch
         receipts.replayed()
@@ -100,7 +103,7 @@ class Folded:
         for entry in line.events:
             self.versions[entry.resource] = entry.version
         if line.tracking is not None:
-            self.tracking[line.tracking.upstream] = line.tracking.position
+            self.tracking[line.tracking.upstream] = line.tracking.position, line.tracking.mark
         self.receipts.remember(line.command, line.digest, line.position)
         self.time, self.epoch = line.time, line.epoch
         return changes

@@ -63,6 +63,11 @@ class LogHistory:
             raise self._log.refusal(error, "read") from error
         return block[0]
 
+    async def mark_at(self, position: int) -> str:
+        """See ``feed.History``. Raises Invalid(before_horizon), JournalError."""
+        line = await self.line_at(position)
+        return line.hash if line.last == position else ""
+
     async def transactions(self, after: int, last: int, limit: int) -> list[Fact]:
         """Facts above ``after`` up to ``last`` of whole transactions: ``limit`` of them, more where one would be cut. Raises
         Invalid(before_horizon) when some of them are gone: who follows must not miss any."""

@@ -28,7 +28,7 @@ from nano.domain.facts import Change, Command, Context, Emitted, Fact, Model
 from nano.journal.append_stats import AppendStats
 from nano.journal.engine import Batch, GroupCommit, fresh
 from nano.journal.feed import Feed
-from nano.journal.folded import Capture, Folded
+from nano.journal.folded import Capture, Folded, Read
 from nano.journal.history import LogHistory
 from nano.journal.line import Body, Line, Tracked, encode_line, format_time, line_decoder
 from nano.journal.log import Log
@@ -70,7 +70,7 @@ class Ledger:
         self.snapshots = Snapshots(log, model, snapshots, workers)
         self._folded = Folded(model)
         self._versions = self._folded.versions
-        self._seen: dict[str, int] = {}  # positions of others that had no outcome here, and so no line
+        self._seen: dict[str, Read] = {}  # positions of others that had no outcome here, and so no line
         self._staged = 0
         self._hash = log.hash
         self._engine: GroupCommit | None = None
@@ -108,7 +108,7 @@ class Ledger:
         await self.workers.run(self._open_and_fold)
         self.journals.expect(self._versions)
         self.journals.start()
-        self.feed.attach(self.history, self.log.position)
+        self.feed.attach(self.history, self.log.position, self.log.hash)
         self._engine = GroupCommit(self.log, self._durable, self._failed, self.stats, self.workers)
         self.snapshots.moved(self.log.position, self._capture)
 
@@ -133,14 +133,14 @@ class Ledger:
         command_id: str,
         cause: str = "",
         expect: tuple[str, int] | None = None,
-        tracking: tuple[str, int] | None = None,
+        tracking: Tracked | None = None,
     ) -> Receipt:
         """Carry out one command; returns when its events are durable and published.
 
         ``command_id`` is the idempotency key ("" = none): a repeated one gets the first receipt with ``repeated``.
-        ``expect`` = (resource, version) it must still have. ``tracking`` = (upstream, position) that is recorded
-        together with the outcome; a position that was recorded already makes the command a repeated one. Where there is
-        no outcome nothing is written, so that position is known until a restart, and may then be followed again.
+        ``expect`` = (resource, version) it must still have. ``tracking`` is recorded together with the outcome; a position
+        that was recorded already makes the command a repeated one. Where there is no outcome nothing is written, so that
+        position is known until a restart, and may then be followed again.
         Raises any Refusal of the model, Stale, Conflict(idempotency_key_reused), DiskFull, JournalError.
         """
         engine = self._ready()
@@ -155,7 +155,7 @@ class Ledger:
                 if known > self.feed.position:
                     await engine.join()
                 return await self._receipt_of(known)
-        if tracking is not None and tracking[1] <= self.tracking(tracking[0]):
+        if tracking is not None and tracking.position <= self.tracking(tracking.upstream):
             return Receipt(self.feed.position, repeated=True)
         if expect is not None:
             self._expect(*expect)
@@ -197,7 +197,10 @@ class Ledger:
 
     def tracking(self, upstream: str) -> int:
         """The last position of that node's journal which was taken in here; 0 when none was."""
-        return max(self._folded.tracking.get(upstream, 0), self._seen.get(upstream, 0))
+        return self.read_of(upstream)[0]
+
+    def read_of(self, upstream: str) -> Read:
+        return max(self._folded.tracking.get(upstream, (0, "")), self._seen.get(upstream, (0, "")))
 
     async def facts(self, after: int = 0, limit: int = 1_000, resource: str | None = None) -> list[Fact]:
         """Durable facts above ``after``: a position, or a version when a resource is named."""
@@ -242,13 +245,13 @@ class Ledger:
         command_id: str,
         cause: str,
         digest: str,
-        tracking: tuple[str, int] | None,
+        tracking: Tracked | None,
     ) -> Receipt:
         at = self._now()
         emitted = self.model.decide(command, Context(at, actor, command_id, self._new_id, cause))
         if not emitted:
             if tracking is not None:
-                self._seen[tracking[0]] = tracking[1]
+                self._seen[tracking.upstream] = tracking.position, tracking.mark
             return Receipt(self._staged)
         first = self._staged + 1
         body = Body(
@@ -260,7 +263,7 @@ class Ledger:
             cause,
             digest,
             self._folded.address(emitted),
-            Tracked(*tracking) if tracking is not None else None,
+            tracking,
             joined=bool(engine.waiting.lines),
         )
         text, line_hash = encode_line(self._hash, body)
@@ -305,7 +308,7 @@ class Ledger:
     # ------------------------------------------------------------------ outcome of a batch
 
     def _durable(self, batch: Batch) -> None:
-        self.feed.publish(batch.changes, batch.wide)
+        self.feed.publish(batch.changes, batch.wide, batch.digest)
         self.journals.moved()
         self.snapshots.moved(batch.last, self._capture)
 

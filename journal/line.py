@@ -2,7 +2,7 @@
 
     {"position":17,"time":"2026-11-21T03:10:53.123456Z","epoch":1,"actor":"admin","command":"<command id>","cause":"",
      "digest":"<16 hex>","events":[{"resource":"guest/…","version":3,"event":{"type":"guest.started",…}}],
-     "tracking":{"upstream":"cell/…","position":44},"joined":true,"hash":"<64 hex>"}
+     "tracking":{"upstream":"cell/…","position":44,"mark":"<64 hex>"},"joined":true,"hash":"<64 hex>"}
 
 (on one line, without spaces). ``position`` is that of the first event; a line without events (only tracking) carries
 the position its next event would have. ``hash`` is SHA-256 of the previous line's hash (hex text, 64 zeros before the
@@ -33,11 +33,13 @@ HASH_END: Final = 64 + 3
 """Bytes from the hash's first digit to the end of its line, newline included."""
 
 
-class Tracked(msgspec.Struct, frozen=True, gc=False):
-    """How far of another node's journal had been read when this line was written."""
+class Tracked(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """How far of another node's journal had been read when this line was written. ``mark`` is the hash of the line that ends
+    there, where the other node told it: so it is noticed when that journal is no longer the one that was read."""
 
     upstream: str
     position: int
+    mark: str = ""
 
 
 class Entry(msgspec.Struct, Generic[E], frozen=True, gc=False):

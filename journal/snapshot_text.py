@@ -29,7 +29,7 @@ import zstandard
 
 import nano
 from nano.domain.facts import Model, State, kind_of
-from nano.journal.folded import Capture
+from nano.journal.folded import Capture, Read
 from nano.journal.line import format_time
 from nano.journal.small_files import UNREADABLE
 
@@ -100,7 +100,7 @@ class SnapshotText:
         fields: list[tuple[str, Any, Any]] = [
             ("states", list[runs] | None, None),
             ("versions", dict[str, int] | None, None),
-            ("tracking", dict[str, int] | None, None),
+            ("tracking", dict[str, Read | int] | None, None),
             ("memory", dict[str, list[str]] | None, None),
             ("receipts", list[tuple[str, int, str]] | None, None),
         ]
@@ -163,7 +163,7 @@ class SnapshotText:
             raise Unusable("its header does not read back")
         states, versions = iter(capture.states.items()), iter(capture.versions.items())
         receipts = iter(capture.receipts.items())
-        tracking: dict[str, int] = {}
+        tracking: dict[str, Read] = {}
         memory: dict[str, list[str]] = {}
         for text in texts:
             part = self._decode(text)
@@ -174,7 +174,7 @@ class SnapshotText:
             )
             if not same:
                 raise Unusable("it does not read back as what was captured")
-            tracking |= part.tracking or {}
+            tracking |= _tracking(part)
             memory |= part.memory or {}
         if tracking != capture.tracking or memory != capture.memory or any(map(tuple, (states, versions, receipts))):
             raise Unusable("it does not read back as what was captured")
@@ -196,7 +196,7 @@ class SnapshotText:
         header = self.header(next(texts, b""))
         states: dict[str, State] = {}
         versions: dict[str, int] = {}
-        tracking: dict[str, int] = {}
+        tracking: dict[str, Read] = {}
         memory: dict[str, list[str]] = {}
         receipts: dict[str, int] = {}
         for text in texts:
@@ -209,7 +209,7 @@ class SnapshotText:
             else:
                 states.update((name, share(name, state)) for name, state in self._states(part))
                 versions.update(item for item in (part.versions or {}).items() if item[0] in states)
-            tracking |= part.tracking or {}
+            tracking |= _tracking(part)
             memory |= part.memory or {}
             receipts.update(_receipts(part))
         return Capture(
@@ -322,6 +322,11 @@ def _runs(states: list[tuple[str, State]]) -> list[dict[str, dict[str, State]]]:
             last = kind
         runs[-1][kind][resource] = state
     return runs
+
+
+def _tracking(part: Any) -> dict[str, Read]:
+    """Older ones have a position without a mark."""
+    return {name: (read, "") if isinstance(read, int) else read for name, read in (part.tracking or {}).items()}
 
 
 def _receipts(part: Any) -> Iterator[tuple[str, int]]:

@@ -263,10 +263,12 @@ class ScreenIs(Message, frozen=True, tag="screen.is"):
 
 class FollowLog(Message, frozen=True, tag="log.follow"):
     """Send every fact after this position of your journal, then those to come, with heartbeats between, and with
-    ``health`` also how you are (an older Core does not ask, and would not understand)."""
+    ``health`` also how you are (an older Core does not ask, and would not understand). ``mark`` is what was told with that
+    position: where it is another now, this is no longer the journal that was read, and it is refused (``journal_diverged``)."""
 
     after: int
     health: bool = False
+    mark: str = ""
 
 
 class LoggedFact(msgspec.Struct, frozen=True):
@@ -280,10 +282,12 @@ class LoggedFact(msgspec.Struct, frozen=True):
 
 
 class LogBatch(Message, frozen=True, tag="log.batch"):
-    """Facts of whole transactions, in order. ``head`` is the sender's last position when this was sent."""
+    """Facts of whole transactions, in order. ``head`` is the sender's last position when this was sent; ``mark`` is the hash of
+    the line that ends with the last of the facts (none from an older sender)."""
 
     head: int
     facts: list[LoggedFact]
+    mark: str = ""
 
 
 class GuestRates(msgspec.Struct, frozen=True):

@@ -33,6 +33,10 @@ def _plain(message: str, *fields: str) -> Teller:
     return tell_it
 
 
+def _fault(event: Mapping[str, Any], words: Words, formats: Formats) -> str:
+    return _reason(N_("Reported a fault") if event.get("error") else N_("Is well again"))(event, words, formats)
+
+
 def _reason(message: str) -> Teller:
     """The message, and the reason the cell gave, if any."""
 
@@ -206,7 +210,7 @@ TELLERS: Final[dict[str, tuple[str, str, Teller]]] = {
     "cell.enabled": ("st-running", "ok", _plain(N_("Enabled"))),
     "cell.disabled": ("st-paused", "warn", _plain(N_("Disabled: takes no new guests"))),
     "cell.removed": ("trash", "", _plain(N_("Removed from pool %(pool)s"), "pool")),
-    "cell.faulted": ("st-crashed", "bad", _reason(N_("Reported a fault"))),
+    "cell.faulted": ("st-crashed", "bad", _fault),
     "cell.debt_recorded": ("st-undo", "warn", _plain(N_("Owes the removal of what is left of a guest"))),
     "cell.debt_settled": ("st-done", "ok", _plain(N_("Removed what was left of a guest"))),
     "image.requested": ("plus", "", _image_requested),

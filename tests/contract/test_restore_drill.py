@@ -23,7 +23,9 @@ from nano.cell.settings import CellIdentitySettings, CellSettings
 from nano.core.core import Core
 from nano.core.node import open_core, utc_now
 from nano.core.settings import CoreSettings, ListenSettings
+from nano.domain.host_domain import CloseOrder, TakeOrder
 from nano.domain.settings import DomainSettings
+from nano.domain.site import Site
 from nano.http.app import make_app
 from nano.http.client import AsyncSignedClient, Signer
 from nano.http.credentials import load_or_make_credentials
@@ -31,6 +33,9 @@ from nano.http.server import run_server
 from nano.hypervisor.simulated import SimulatedHost
 from nano.journal.backup import list_backups, read_manifest
 from nano.journal.backup_schedule import BackupSettings
+from nano.journal.commit_log import CommitLog
+from nano.journal.feed import Feed
+from nano.journal.ledger import Ledger
 from nano.tools.nano_frontend import core_finder, read_key
 from nano.tools.replay.main import main as nano_replay
 from nano.tools.simulator.bed import ended
@@ -201,8 +206,9 @@ async def test_a_zone_that_lost_every_state_folder_comes_back(drill: Drill, capf
         await browser.http.aclose()
 
 
-async def test_a_cell_that_is_older_than_what_core_has_read_of_it_is_an_alarm(drill: Drill) -> None:
-    """Restored to different moments: Core says so instead of missing facts without a word."""
+@pytest.mark.parametrize("gone_on", [False, True], ids=["shorter", "longer again"])
+async def test_a_cell_that_is_older_than_what_core_has_read_of_it_is_an_alarm(drill: Drill, gone_on: bool) -> None:
+    """Restored to different moments: Core says so instead of missing facts without a word, and that ends when both fit again."""
     async with zone(drill) as running:
         await _fill(running)
         (home,) = {row["cell"] for row in (await running.get("/guests"))["items"] if row["name"] == "stopped"}
@@ -210,15 +216,37 @@ async def test_a_cell_that_is_older_than_what_core_has_read_of_it_is_an_alarm(dr
         for _ in range(5):  # more than a start of the cell will find out by itself
             await running.do("POST", "/guests/stopped/start")
             await running.do("POST", "/guests/stopped/force-stop")
+    read, newest = running.core.ledger.tracking(f"cell/{home}"), drill.state / "newest"
     folder = drill.state / home
-    shutil.rmtree(folder / "data")
+    folder.joinpath("data").rename(newest)
     assert _replay("--backup", drill.backups / home, "restore", folder) == 0
+    if gone_on:
+        await _go_on(folder, read + 3)
     async with zone(drill) as running:
         with anyio.fail_after(30):
             while not (found := (await running.get("/alarms?code=cell_fault"))["items"]):
                 await running.core.feed.wait_for(running.core.feed.position + 1)
         assert found[0]["resource"] == f"cell/{home}"
-        assert "it was replaced or cut" in found[0]["message"]
+        assert "is not the one that was read" in found[0]["message"]
+        assert ("it says something else" in found[0]["message"]) == gone_on
+        assert running.core.ledger.tracking(f"cell/{home}") == read
+    shutil.rmtree(folder / "data")
+    newest.rename(folder / "data")
+    async with zone(drill) as running:
+        with anyio.fail_after(30):
+            while (await running.get("/alarms?code=cell_fault"))["items"]:
+                await running.core.feed.wait_for(running.core.feed.position + 1)
+        await running.do("POST", "/guests/stopped/start")
+
+
+async def _go_on(folder: Path, position: int) -> None:
+    """The restored cell at work by itself, until its journal is that long."""
+    log = CommitLog(folder / "data" / "journal", clock=utc_now)
+    async with Ledger.open(log, Site(), clock=utc_now, new_id=str, feed=Feed()) as ledger:
+        while ledger.position < position:
+            order = f"by-itself-{ledger.position}"
+            await ledger.execute(TakeOrder(id=order, kind="remove", guest_id=order), actor="core", command_id=order)
+            await ledger.execute(CloseOrder(id=order), actor="cell", command_id="")
 
 
 async def _fill(running: Running) -> None:
@@ -235,7 +263,9 @@ async def _fill(running: Running) -> None:
 
 def _heard(core: Core, cell: str) -> bool:
     row = core.zone.get(f"cell/{cell}")
-    return row is not None and (not getattr(row, "pool", "") or cell in core.usage.loads)
+    if row is None or not getattr(row, "pool", "") or getattr(row, "error", ""):
+        return row is not None  # of these it hears no heartbeats
+    return cell in core.usage.loads
 
 
 def _replay(*words: object) -> int:

@@ -265,6 +265,7 @@ class _Chain:
 
 
 def redact_line(redactor: Redactor, line: "Line[msgspec.Raw]") -> Body:
+    # without its mark: the lines of the other node are other ones in a bundle as well
     tracking = line.tracking and Tracked(redactor.resource(line.tracking.upstream), line.tracking.position)
     return Body(
         position=line.position,

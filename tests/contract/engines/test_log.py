@@ -15,7 +15,7 @@ import pytest
 from nano.domain.errors import Conflict, JournalError, Stale, Unknown
 from nano.journal.engines.opening import journal_disk
 from nano.journal.engines.settings import EngineSettings
-from nano.journal.line import Line
+from nano.journal.line import Line, Tracked
 from nano.journal.reader import JournalReader
 from nano.journal.snapshots import SnapshotSettings
 from nano.journal.testing import Count, CountAll, Counters, Remove, make_counters, values
@@ -109,12 +109,12 @@ async def test_a_command_id_is_carried_out_once(place: Any) -> None:
 async def test_tracking_is_recorded_with_its_outcome(place: Any) -> None:
     async with place.opened() as ledger:
         await make_counters(ledger, "a")
-        await ledger.execute(Count("a"), actor="cell", command_id="", tracking=("cell/1", 7))
+        await ledger.execute(Count("a"), actor="cell", command_id="", tracking=Tracked("cell/1", 7))
     async with place.opened() as ledger:
         assert ledger.tracking("cell/1") == 7
-        again = await ledger.execute(Count("a"), actor="cell", command_id="", tracking=("cell/1", 7))
+        again = await ledger.execute(Count("a"), actor="cell", command_id="", tracking=Tracked("cell/1", 7))
         assert again.repeated
-        await ledger.execute(Count("a"), actor="cell", command_id="", tracking=("cell/1", 8))
+        await ledger.execute(Count("a"), actor="cell", command_id="", tracking=Tracked("cell/1", 8))
         assert (values(ledger), ledger.tracking("cell/1")) == ({"a": 2}, 8)
 
 

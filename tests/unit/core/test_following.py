@@ -12,9 +12,9 @@ from nano.core.alarms import AlarmDesk
 from nano.core.following import Follower, joined
 from nano.core.usage import UsageBoard
 from nano.domain.cell import FaultCell
-from nano.domain.errors import JournalError
-from nano.domain.report import RecordReport
+from nano.domain.errors import Conflict, JournalError
 from nano.journal.ledger import Ledger
+from nano.journal.line import Tracked
 from nano.transports.messages import LogBatch, LoggedFact, Message, Ok
 
 pytestmark = pytest.mark.anyio
@@ -28,7 +28,7 @@ def batch(first: int, count: int = 1, *, head: int = 0) -> LogBatch:
         )
         for position in range(first, first + count)
     ]
-    return LogBatch(head or first + count - 1, facts)
+    return LogBatch(head or first + count - 1, facts, f"mark-{first + count - 1}")
 
 
 class SlowLedger:
@@ -40,8 +40,8 @@ class SlowLedger:
         self.done: list[tuple[Any, Any]] = []
         self.error: JournalError | None = None
 
-    def tracking(self, upstream: str) -> int:
-        return 0
+    def read_of(self, upstream: str) -> tuple[int, str]:
+        return 0, ""
 
     async def execute(self, command: object, *, tracking: object = None, **_: object) -> None:
         self.begun.release()
@@ -88,7 +88,10 @@ async def test_what_comes_while_a_report_is_written_is_one_report() -> None:
         ledger.disk.release()
         await anyio.wait_all_tasks_blocked()
         assert ledger.reports() == [["1"], ["2", "3", "4"]]
-        assert [tracking for _, tracking in ledger.done] == [("cell/one", 1), ("cell/one", 4)]
+        assert [tracking for _, tracking in ledger.done] == [
+            Tracked("cell/one", 1, "mark-1"),
+            Tracked("cell/one", 4, "mark-4"),
+        ]
         assert (reading.reached, moves) == (4, 2)
         sent.close()
 
@@ -123,10 +126,30 @@ async def test_a_journal_that_was_cut_is_a_fault_also_when_more_has_come() -> No
     async def cut() -> AsyncIterator[Message]:
         yield LogBatch(5, [])
         yield batch(6, 1)
+        yield batch(7, 10)
 
     await reading.read(cut(), lambda: None)
-    assert [type(command) for command, _ in ledger.done] == [FaultCell, FaultCell]
-    assert not any(isinstance(command, RecordReport) for command, _ in ledger.done)
+    assert [type(command) for command, _ in ledger.done] == [FaultCell], "and nothing of it was taken in"
+    assert not reading.has(10), "whatever the cell says now is not recorded"
+
+
+async def test_what_the_cell_refuses_is_a_fault_that_ends_when_it_is_followed_again() -> None:
+    ledger = SlowLedger()
+    ledger.disk = anyio.Semaphore(10)
+    reading = follower(ledger)
+    reading.reached = 10
+    await reading.refused(Conflict("It says something else.", code="journal_diverged"))
+    assert not reading.has(10)
+
+    async def followed() -> AsyncIterator[Message]:
+        yield LogBatch(12, [])
+
+    again = follower(ledger)
+    await again.read(followed(), lambda: None)
+    assert [command for command, _ in ledger.done] == [
+        FaultCell("one", "It says something else."),
+        FaultCell("one", ""),
+    ]
 
 
 async def test_what_could_not_be_recorded_ends_the_reading() -> None:

@@ -23,6 +23,9 @@ class ListHistory:
     def __init__(self) -> None:
         self.asked: list[int] = []
 
+    async def mark_at(self, position: int) -> str:
+        return f"read-{position}"
+
     async def transactions(self, after: int, last: int, limit: int) -> list[Fact]:
         self.asked.append(after)
         return [change(position).fact for position in range(after + 1, min(after + limit, last) + 1)]
@@ -30,7 +33,7 @@ class ListHistory:
 
 def made(ring_max: int = 100, position: int = 0) -> tuple[Feed, ListHistory]:
     feed, history = Feed(ring_max), ListHistory()
-    feed.attach(history, position)
+    feed.attach(history, position, b"attached")
     return feed, history
 
 
@@ -165,3 +168,11 @@ async def test_positions_have_no_gaps() -> None:
     feed, _ = made()
     with pytest.raises(AssertionError):
         feed.publish([change(2)])
+
+
+async def test_the_mark_of_a_position_says_which_journal_it_is() -> None:
+    feed, _ = made(position=40)
+    assert await feed.mark(40) == "attached"
+    assert await feed.mark(7) == "read-7"
+    feed.publish([change(41), change(42)], [(41, 42)], b"published")
+    assert [await feed.mark(position) for position in (42, 40, 0, 43)] == ["published", "read-40", "", ""]

@@ -9,6 +9,7 @@ from nano.domain.errors import Conflict, JournalError, Stale, Unknown
 from nano.domain.facts import Change
 from nano.journal.feed import Feed
 from nano.journal.ledger import Receipt
+from nano.journal.line import Tracked
 from nano.journal.reader import JournalReader
 from nano.journal.testing import BadDisk, Count, CountAll, Make, Remove, Spoil, make_counters, opened, values
 
@@ -209,9 +210,9 @@ async def test_tracking_is_recorded_once_and_survives(tmp_path: Path) -> None:
     async with opened(tmp_path) as ledger:
         await make_counters(ledger, "a")
         for _ in range(2):  # the link sends it twice
-            await ledger.execute(Count("a"), actor="core", command_id="", tracking=("cell/one", 7))
+            await ledger.execute(Count("a"), actor="core", command_id="", tracking=Tracked("cell/one", 7))
         assert (ledger.tracking("cell/one"), ledger.tracking("cell/two")) == (7, 0)
-        await ledger.execute(Count("a", 0), actor="core", command_id="", tracking=("cell/one", 9))
+        await ledger.execute(Count("a", 0), actor="core", command_id="", tracking=Tracked("cell/one", 9))
         assert ledger.tracking("cell/one") == 9
     async with opened(tmp_path) as ledger:
         assert ledger.tracking("cell/one") == 7

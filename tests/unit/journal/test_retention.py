@@ -16,6 +16,7 @@ from nano.journal.disk import RealDisk
 from nano.journal.feed import Feed
 from nano.journal.horizon import NEVER, NEXT, Horizon, Limits, read_horizon
 from nano.journal.ledger import Ledger
+from nano.journal.line import Tracked
 from nano.journal.reader import JournalReader
 from nano.journal.resource_journals import rebuild_resource_journals
 from nano.journal.retention import Retention
@@ -47,7 +48,9 @@ def ledger_on(node: Path, snapshots: SnapshotSettings = NONE, limits: Limits = S
 async def do(ledger: Ledger, rounds: int = 30) -> None:
     for number, name in enumerate(("old", "a", "b"), 1):
         if ledger.version(f"counter/{name}") == 0:
-            await ledger.execute(Make(name), actor="admin", command_id=f"make-{name}", tracking=("cell/x", number))
+            await ledger.execute(
+                Make(name), actor="admin", command_id=f"make-{name}", tracking=Tracked("cell/x", number)
+            )
     if ledger.model.get("counter/old") is not None:
         await ledger.execute(Remove("old"), actor="admin", command_id="")
     for step in range(rounds):

@@ -22,6 +22,7 @@ from nano.journal.commit_log import CommitLog
 from nano.journal.disk import Disk, RealDisk
 from nano.journal.feed import Feed
 from nano.journal.ledger import Ledger
+from nano.journal.line import Tracked
 from nano.journal.snapshot_text import TRAILER
 from nano.journal.snapshots import SnapshotSettings, list_snapshots
 from nano.journal.testing import Count, CountAll, Counters, Make, Remove, numbered, ticking
@@ -81,7 +82,7 @@ async def made(folder: Path, **options: Any) -> list[Any]:
     async with opened(folder, **options) as ledger:
         await do(ledger, *(Make(f"n{number}") for number in range(20)), tag="a")
         await do(ledger, CountAll(2), Remove("n3"), Count("n4", 7), tag="b")
-        await ledger.execute(Count("n5"), actor="cell", command_id="", tracking=("cell/x", 44))
+        await ledger.execute(Count("n5"), actor="cell", command_id="", tracking=Tracked("cell/x", 44))
         return everything(ledger)
 
 
@@ -310,7 +311,10 @@ async def play(folder: Path, script: list[tuple[list[Command], SnapshotSettings]
             async def one(index: int, command: Command, ledger: Ledger = ledger, number: int = number) -> None:
                 try:
                     await ledger.execute(
-                        command, actor="admin", command_id=f"{number}.{index}", tracking=("up", number * 100 + index)
+                        command,
+                        actor="admin",
+                        command_id=f"{number}.{index}",
+                        tracking=Tracked("up", number * 100 + index),
                     )
                 except NanoError:
                     return

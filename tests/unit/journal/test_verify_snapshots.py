@@ -11,6 +11,7 @@ from nano.journal.commit_log import CommitLog
 from nano.journal.feed import Feed
 from nano.journal.folded import Capture
 from nano.journal.ledger import Ledger
+from nano.journal.line import Tracked
 from nano.journal.snapshot_text import SnapshotText
 from nano.journal.snapshots import SnapshotSettings
 from nano.journal.testing import Count, Counter, Counters, Make, numbered, ticking
@@ -27,7 +28,9 @@ async def folder(tmp_path: Path) -> Path:
     model = Counters()
     async with Ledger.open(log, model, clock=clock, new_id=numbered(), feed=Feed(), snapshots=settings) as ledger:
         for name in "abc":
-            await ledger.execute(Make(name), actor="admin", command_id=f"make-{name}", tracking=("cell/x", ord(name)))
+            await ledger.execute(
+                Make(name), actor="admin", command_id=f"make-{name}", tracking=Tracked("cell/x", ord(name))
+            )
         for step in range(30):
             await ledger.execute(Count("abc"[step % 3], step + 1), actor="admin", command_id=f"count-{step}")
     return tmp_path

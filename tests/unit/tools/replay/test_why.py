@@ -28,6 +28,7 @@ from nano.domain.zone import FoundZone, Zone
 from nano.journal.commit_log import CommitLog
 from nano.journal.feed import Feed
 from nano.journal.ledger import Ledger
+from nano.journal.line import Tracked
 from nano.tools.nanoctl import exits
 from nano.tools.replay.causes import said_by_cell
 
@@ -75,7 +76,7 @@ class Zones:
         facts = tuple(ReportedFact(guest, event) for event in events)
         await self.core.execute(
             RecordReport(cell=CELL, facts=facts), actor=upstream, command_id="", cause=f"{upstream}@{position}",
-            tracking=(upstream, position),
+            tracking=Tracked(upstream, position),
         )  # fmt: skip
 
 
