@@ -55,7 +55,7 @@ class CellNode:
         work = Work(site, host, images, ledger.feed, self._doors)
         families = (
             work,
-            MoveWork(site, host, self._doors, peers, work.undo_create),
+            MoveWork(site, host, self._doors, peers, work.take_away),
             ChangeWork(site, host, images),
             RepairWork(site, host),
             AgentWork(host),

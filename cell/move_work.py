@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack
 from typing import Final
 
 import anyio
-import anyio.to_thread
+import msgspec
 
 from nano.cell.doors import PIECE_BYTES, ZEROS_MAX, Doors
 from nano.cell.handlers import Handler, Tell
@@ -22,6 +22,7 @@ from nano.domain.errors import HostError, NanoError, Unknown, Unreachable
 from nano.domain.host_domain import (
     CloseOrder,
     DomainCreated,
+    DomainDiscarded,
     DomainReleased,
     FailOrder,
     HostDomain,
@@ -33,6 +34,7 @@ from nano.hypervisor.host import DOMAIN_WRONG_STATE, Host
 from nano.transports.link import Link
 from nano.transports.messages import (
     AdoptDomain,
+    DiscardDomain,
     GuestOrder,
     KeepFile,
     PutPiece,
@@ -49,22 +51,23 @@ KEEP_S: Final = 3600.0
 TRIES_MAX: Final = 5  # to reach the destination without a byte more getting there
 TRY_AGAIN_S: Final = 2.0
 
-Discard = Callable[[Order, FailOrder], Awaitable[FailOrder]]
+Remove = Callable[[str, str], Awaitable[CloseOrder]]
 
 
 class MoveWork:
-    """``discard`` takes back whatever of a guest that was being made is on the host."""
+    """``remove`` takes away a guest's domain and volumes, and closes that order."""
 
-    def __init__(self, site: Site, host: Host, doors: Doors, peers: Peers, discard: Discard) -> None:
+    def __init__(self, site: Site, host: Host, doors: Doors, peers: Peers, remove: Remove) -> None:
         self._site = site
         self._host = host
         self._doors = doors
         self._peers = peers
-        self._discard = discard
+        self._remove = remove
 
     def handlers(self) -> Mapping[type[GuestOrder], Handler]:
         return {
-            ReceiveDomain: Handler("receive", self.receive, take=_take_receive, undo=self._discard),
+            ReceiveDomain: Handler("receive", self.receive, take=_take_receive, undo=self.undo_receive),
+            DiscardDomain: Handler("discard", self.discard, resume=self.resume_discard),
             SendDomain: Handler("send", self.send, undo=self.tidy),
             ReleaseDomain: Handler("release", self.release, resume=self.resume_release, undo=self.keep_it),
             AdoptDomain: Handler("adopt", self.adopt, resume=self.resume_adopt, undo=self.let_it_be),
@@ -73,8 +76,30 @@ class MoveWork:
     # ---- destination
 
     async def receive(self, order: ReceiveDomain, tell: Tell) -> CloseOrder:  # noqa: ARG002
+        if order.guest_id in await self._host.volumes():
+            raise HostError(
+                "Files of the guest are in this cell's folder already.",
+                code="volumes_here",
+                hint="Cells with one folder can't move guests to one another; else look at what the files are.",
+            )
         address = await self._doors.open(order.guest_id, order.spec, order.peer, order.patience_s)
         return CloseOrder(id=order.command_id, detail=address)
+
+    async def undo_receive(self, order: Order, failed: FailOrder) -> FailOrder:
+        """Nothing has come yet: whatever files of it are here, they are not ours to remove."""
+        await self._doors.close(order.guest_id)
+        return msgspec.structs.replace(failed, events=(DomainDiscarded(reason=failed.error.message),))
+
+    async def discard(self, order: DiscardDomain, tell: Tell) -> CloseOrder:  # noqa: ARG002
+        return await self._discard(order.command_id, order.guest_id)
+
+    async def resume_discard(self, order: Order) -> CloseOrder:
+        return await self._discard(order.id, order.guest_id)
+
+    async def _discard(self, order_id: str, guest_id: str) -> CloseOrder:
+        if isinstance(self._site.get(f"domain/{guest_id}"), HostDomain):
+            return await self._remove(order_id, guest_id)
+        return CloseOrder(id=order_id)
 
     async def adopt(self, order: AdoptDomain, tell: Tell) -> CloseOrder:  # noqa: ARG002
         await self._doors.close(order.guest_id)

@@ -98,7 +98,7 @@ class OrderDesk:
 
     def is_removing(self, guest_id: str) -> bool:
         """Or to be undefined, to move to another cell."""
-        kinds = ("remove", "release")
+        kinds = ("remove", "discard", "release")
         return any(order.guest_id == guest_id and order.kind in kinds for order in self._site.open_orders.values())
 
     def ordered(self, guest_id: str, power: Power) -> Order | None:

@@ -46,7 +46,7 @@ class Work:
     def handlers(self) -> Mapping[type[GuestOrder], Handler]:
         return {
             CreateDomain: Handler("create", self.create, take=_take_create, undo=self.undo_create),
-            RemoveDomain: Handler("remove", self.remove, resume=lambda order: self._remove(order.id, order.guest_id)),
+            RemoveDomain: Handler("remove", self.remove, resume=lambda order: self.take_away(order.id, order.guest_id)),
             PowerDomain: Handler("power", self.power, take=_take_power, resume=self._resume_power),
             RedefineDomain: Handler(
                 "redefine", self.redefine, resume=lambda order: self._redefine(order.id, order.guest_id)
@@ -89,9 +89,9 @@ class Work:
         return msgspec.structs.replace(failed, events=(discarded,), undone=tuple(undone))
 
     async def remove(self, order: RemoveDomain, tell: Tell) -> CloseOrder:  # noqa: ARG002
-        return await self._remove(order.command_id, order.guest_id)
+        return await self.take_away(order.command_id, order.guest_id)
 
-    async def _remove(self, order_id: str, guest_id: str) -> CloseOrder:
+    async def take_away(self, order_id: str, guest_id: str) -> CloseOrder:
         undone = []
         await self._doors.close(guest_id)
         if any(domain.guest_id == guest_id for domain in await self._host.domains()):

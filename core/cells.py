@@ -29,7 +29,9 @@ from nano.transports.link import Link, Pipe
 from nano.transports.messages import (
     AskInside,
     AskScreen,
+    DiscardDomain,
     FollowLog,
+    GuestOrder,
     InsideIs,
     Message,
     Ok,
@@ -143,12 +145,17 @@ class CellDesk:
                 # Each attempt is an order of its own: the cell answers a repeated one with its first outcome.
                 order_id = f"debt.{guest_id}.{self._ledger.log.epoch}.{next(self._attempts)}"
                 try:
-                    await link.request(RemoveDomain(order_id, guest_id), timeout_s=DEBT_TIMEOUT_S)
+                    await link.request(self._settling(order_id, guest_id), timeout_s=DEBT_TIMEOUT_S)
                 except NanoError as error:
                     log.warning("debt not settled cell=%s guest=%s code=%s", cell.name, guest_id, error.code)
                     continue
                 await self._ledger.execute(SettleDebt(cell.name, guest_id), actor=ACTOR, command_id="")
             await anyio.sleep(DEBT_PAUSE_S)
+
+    def _settling(self, order_id: str, guest_id: str) -> GuestOrder:
+        """What is left of a guest that is elsewhere now is only what the cell's journal says."""
+        elsewhere = self._zone.get(f"guest/{guest_id}") is not None
+        return DiscardDomain(order_id, guest_id) if elsewhere else RemoveDomain(order_id, guest_id)
 
     async def _lose_if_silent(self, name: str, reason: str) -> None:
         with anyio.move_on_after(self._zone.limits.cell_silence_s):

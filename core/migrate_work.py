@@ -28,6 +28,8 @@ from nano.domain.guest_migrate import (
 )
 from nano.transports.messages import (
     AdoptDomain,
+    DiscardDomain,
+    GuestOrder,
     Ok,
     ReceiveDomain,
     RedefineDomain,
@@ -103,7 +105,8 @@ class MigrateWork:
 
     async def _clear(self, run: Run) -> None:
         await run.step(CLEAR)
-        removed = await self._remove(run, source_of(run.task), "clear")
+        removal = RemoveDomain(order_id(run, "clear"), self._steps.guest(run).id)
+        removed = await self._remove(run, source_of(run.task), removal)
         await run.record(EndMigration(task=run.task.id, debt=removed is None), "end")
 
     async def _turn_back(self, run: Run, error: NanoError) -> None:
@@ -114,7 +117,9 @@ class MigrateWork:
             with anyio.move_on_after(REMOVE_PATIENCE_S):
                 await self._steps.cancel(run, source_of(run.task), ("send",))
                 await self._steps.cancel(run, destination, ("receive",))
-            removed = await self._remove(run, destination, "undo")
+            removed = await self._remove(
+                run, destination, DiscardDomain(order_id(run, "discard"), self._steps.guest(run).id)
+            )
             owed = f"cell {destination} can't be asked now; it removes the rest before it takes new guests"
             abandoned = AbandonMigration(
                 task=run.task.id,
@@ -125,9 +130,8 @@ class MigrateWork:
             )
             await run.record(abandoned, "abandon")
 
-    async def _remove(self, run: Run, cell: str, name: str) -> list[str] | None:
+    async def _remove(self, run: Run, cell: str, order: GuestOrder) -> list[str] | None:
         """What the cell removed; None when it can't be had to do so now."""
-        order = RemoveDomain(order_id(run, name), self._steps.guest(run).id)
         with anyio.move_on_after(REMOVE_PATIENCE_S):
             try:
                 answer = await self._steps.cells.order(cell, order)

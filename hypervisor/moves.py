@@ -102,7 +102,7 @@ class VolumeMoves:
         path = self._path(guest_id, number)
         part = path.with_name(path.name + PART)
         if await self._calls.run(path.exists, what="Looking for a disk"):
-            return
+            raise HostError(f"Volume {path.name} is there already.", code="volume_failed")
         with disk_full(self._folder):
             await self._calls.run(lambda: os.truncate(part, length), what="Keeping a disk")
             if number == SEED:

@@ -44,7 +44,7 @@ class SimulatedMoves:
         await self._host.enter("keep", guest_id)
         name = _name(guest_id, number)
         if name in self._host.sizes:
-            return
+            raise HostError(f"Volume {name} is there already.", code="volume_failed")
         try:
             taken, size = msgspec.json.decode(self._host.arriving[name][:length], type=tuple[int, int])
         except (KeyError, msgspec.MsgspecError):

@@ -147,6 +147,10 @@ class SendDomain(GuestOrder, frozen=True, tag="domain.send"):
     peer: str
 
 
+class DiscardDomain(GuestOrder, frozen=True, tag="domain.discard"):
+    """Remove what has arrived of a guest, if your journal says that it was to come. Files that were there before are not its."""
+
+
 class ReleaseDomain(GuestOrder, frozen=True, tag="domain.release"):
     """Undefine a guest that is off and moves to another cell; its volumes stay until it is removed."""
 

@@ -165,7 +165,7 @@ EVERY: Final[dict[str, Kind]] = {
 WITHOUT_A_CELL: Final = {"image.register", "image.upload", "media.upload"}  # Core's own work
 
 BETWEEN_CELLS: Final = {"guest.migrate"}  # swept on two hosts, by test_migrate
-ORDERS_BETWEEN_CELLS: Final = {"receive", "send", "release", "adopt"}
+ORDERS_BETWEEN_CELLS: Final = {"receive", "send", "release", "adopt", "discard"}
 
 
 def sending(core: Core) -> Callable[[Path, str, Callable[[int], None]], Awaitable[str]]:

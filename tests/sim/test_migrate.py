@@ -253,3 +253,16 @@ async def test_what_its_cell_said_of_an_earlier_stay_changes_nothing(bed: Bed) -
             assert (await do(core, gc.StartGuest(guest="web"))).error is None, "so Core has read up to here"
             await do(core, gc.ForceStopGuest(guest="web"))
             is_on(bed, core, "one", "two")
+
+
+async def test_files_that_are_at_the_destination_already_are_not_touched(bed: Bed) -> None:
+    """As when both cells keep their volumes in one folder."""
+    async with bed.zone("one", "two") as (core, _):
+        guest = await created(core)
+        bed.host("two").files[f"{guest.id}_0.qcow2"] = 1
+        task = await do(core, mi.MigrateGuest(guest="web", to="two"))
+        assert task.error is not None
+        assert task.error.code == "volumes_here"
+        assert bed.host("two").files == {f"{guest.id}_0.qcow2": 1}
+        del bed.host("two").files[f"{guest.id}_0.qcow2"]
+        is_on(bed, core, "one", "two")
