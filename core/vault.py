@@ -18,6 +18,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from nano.core.sha_crypt import ALPHABET, sha512_crypt
+from nano.core.user_data import check_cloud_config
 from nano.domain import cloud_init as ci
 from nano.domain.errors import Failure, JournalError
 from nano.domain.facts import Command
@@ -48,6 +49,7 @@ class Vault:
             return command
         told = command.cloud_init
         ci.check(told)
+        check_cloud_config(told.user_data)
         if not told.password and not told.user_data:
             return command
         passwd = sha512_crypt(told.password, self._salt(command_id, told.password)) if told.password else ""

@@ -94,6 +94,13 @@ def decide_create(zone: "Zone", command: CreateBatch, context: Context) -> list[
             field="first",
         )
     require_name(command.prefix, "prefix")
+    if command.count > 1 and command.cloud_init and command.cloud_init.address:
+        raise Invalid(
+            f"{command.count} guests can't have one address.",
+            code="invalid_address",
+            hint="Leave it empty: each asks by DHCP.",
+            field="cloud_init.address",
+        )
     names = [f"{command.prefix}_{command.first + number}" for number in range(command.count)]
     require_name(names[-1], "guest name")
     if taken := [name for name in names if name in zone.guest_ids or zone.claims("name", name)]:

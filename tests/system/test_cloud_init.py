@@ -71,6 +71,7 @@ def test_what_can_not_be_used_is_refused_without_showing_it(zone: Zone) -> None:
         ({"user": "root; rm -rf /"}, "invalid_user"),
         ({"password": "x" * 1000}, "invalid_password"),
         ({"user_data": "hello"}, "invalid_user_data"),
+        ({"user_data": "#cloud-config\nruncmd: [touch"}, "invalid_user_data"),
         ({"data_path": "/opt/../etc"}, "invalid_data_path"),
     ):
         refused = zone.try_ctl("guest", "create", "bad", "--memory", "64MiB", "--disk", "16MiB", *told(**fields))

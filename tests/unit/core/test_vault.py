@@ -96,6 +96,11 @@ def test_a_client_can_not_send_what_only_core_makes() -> None:
     assert refused.value.code == "invalid_sealed"
 
 
+def test_a_cloud_config_that_a_guest_could_not_read_is_refused_at_the_door() -> None:
+    with pytest.raises(Invalid, match="Line 2 of user_data"):
+        VAULT.seal(create(user_data="#cloud-config\n- not a mapping\n"), "k")
+
+
 def test_the_key_is_made_once_and_is_for_this_user_alone(tmp_path: Path) -> None:
     path = tmp_path / "config" / "secrets.key"
     told = sealed(create(password=PASSWORD), vault=open_vault(path))

@@ -7,6 +7,7 @@ import pytest
 
 from nano.domain import batch as ba
 from nano.domain import guest_commands as gc
+from nano.domain.cloud_init import CloudInit
 from nano.domain.errors import Conflict, NanoError
 from nano.domain.guest import GuestCreated, GuestStarted
 from nano.domain.limits import LIMITS
@@ -84,6 +85,7 @@ def test_an_item_is_begun_as_if_it_had_been_asked_for_alone_by_whoever_asked_for
         ({"prefix": "<b>"}, "invalid_name"),
         ({"prefix": "x" * 10_000}, "invalid_name"),
         ({"prefix": "x" * 63}, "invalid_name"),  # its numbers make the names too long
+        ({"cloud_init": CloudInit(address="10.0.0.5/24")}, "invalid_address"),
         ({"memory": 1}, "invalid_memory"),
         ({"disks": ()}, "invalid_disks"),
         ({"pool": "nowhere"}, "unknown_compute_pool"),

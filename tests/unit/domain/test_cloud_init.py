@@ -47,7 +47,9 @@ def test_the_network_is_dhcp_or_what_was_said() -> None:
     assert "    dhcp4: true" in files(ci.CloudInit())["network-config"].splitlines()
     text = files(ci.CloudInit(address="10.0.0.5/24", gateway="10.0.0.1", dns=("10.0.0.2",)))["network-config"]
     for line in (
+        "  eth0:",
         '      macaddress: "52:54:00:00:00:01"',
+        '    set-name: "eth0"',
         '      - "10.0.0.5/24"',
         '    gateway4: "10.0.0.1"',
         '        - "10.0.0.2"',
@@ -100,8 +102,6 @@ def test_no_value_can_be_more_than_itself() -> None:
         ({"dns": ("x",)}, "invalid_dns"),
         ({"dns": ("10.0.0.1",) * 100}, "invalid_dns"),
         ({"user_data": "hello"}, "invalid_user_data"),
-        ({"user_data": "#cloud-config\n\ta: 1"}, "invalid_user_data"),
-        ({"user_data": "#cloud-config\nhello"}, "invalid_user_data"),
         ({"user_data": "#!/bin/sh\0"}, "invalid_user_data"),
         ({"user_data": "#!/bin/sh\n" + "x" * 100_000}, "invalid_user_data"),
         ({"user_data": "#!/bin/sh\n\ud800"}, "invalid_user_data"),
