@@ -12,6 +12,7 @@ import anyio
 import nano
 from nano.core.alarms import AlarmDesk
 from nano.core.batch_work import BatchWork
+from nano.core.bin_work import BinWork
 from nano.core.cells import CellDesk
 from nano.core.change_work import ChangeWork, Serve
 from nano.core.guest_steps import GuestSteps
@@ -90,6 +91,7 @@ class Core:
         self._image_work = ImageWork(
             steps, ledger.feed, images, self.uploads, upload_url, tools or QemuTools(files), files.workers
         )
+        self._bin = BinWork(steps, source, ledger, clock)
         families = (
             GuestWork(steps, source, vault),
             ChangeWork(steps, source),
@@ -99,6 +101,7 @@ class Core:
             SnapshotWork(steps),
             ProbeWork(self.cells),
             BatchWork(zone, ledger.feed),
+            self._bin,
             self._image_work,
         )
         sagas = {kind: saga for family in families for kind, saga in family.sagas().items()}
@@ -116,6 +119,7 @@ class Core:
                 await tasks.start(self.cells.run)
                 await tasks.start(self._runner.run)
                 tasks.start_soon(self._image_work.run)
+                tasks.start_soon(self._bin.run)
                 tasks.start_soon(self.alarms.health.run)
                 yield
                 tasks.cancel_scope.cancel()

@@ -1,8 +1,8 @@
 """Extra user-data is read as YAML before anything is decided: a guest drops a cloud-config that is none without a word.
 
 Events alone are looked at, nothing is built of them, so neither aliases nor merges of a hostile text cost more than its
-length; depth is bounded, as it costs the parser its square. What a key means is cloud-init's affair, and differs from version to version. Nothing of the text is in
-an error, as it may hold secrets: only the line is.
+length; depth is bounded, as it costs the parser its square. What a key means is cloud-init's affair, and differs from version
+to version. Nothing of the text is in an error, as it may hold secrets: only the line is.
 """
 
 from typing import Final, NoReturn
@@ -43,29 +43,34 @@ def _check(text: str) -> None:
         elif isinstance(event, yaml.CollectionEndEvent):
             keys.pop()
         elif isinstance(event, yaml.NodeEvent):
-            is_mapping = isinstance(event, yaml.MappingStartEvent)
-            if not keys and not is_mapping and not _is_empty(event):
-                _refuse(line, "is no key: value")
-            if keys and keys[-1] and isinstance(event, yaml.CollectionStartEvent):
-                _refuse(line, "has a list or a mapping as a key")
-            if keys and keys[-1] is not None:
-                keys[-1] = not keys[-1]
-            if isinstance(event, yaml.AliasEvent):
-                if event.anchor not in anchors:
-                    _refuse(line, "names an anchor that is not there")
-                continue
-            if event.anchor:
-                anchors.add(event.anchor)
-            if event.tag is not None and event.tag not in _TAGS:
-                _refuse(line, "has a tag that cloud-init does not know")
+            _check_place(event, keys, line)
+            _check_names(event, anchors, line)
             if isinstance(event, yaml.CollectionStartEvent):
-                keys.append(True if is_mapping else None)
+                keys.append(True if isinstance(event, yaml.MappingStartEvent) else None)
                 if len(keys) > DEPTH_MAX:
                     _refuse(line, f"is nested more than {DEPTH_MAX} deep")
 
 
-def _is_empty(event: yaml.NodeEvent) -> bool:
-    return isinstance(event, yaml.ScalarEvent) and not event.value
+def _check_place(event: yaml.NodeEvent, keys: list[bool | None], line: int) -> None:
+    if not keys:
+        is_empty = isinstance(event, yaml.ScalarEvent) and not event.value
+        if not is_empty and not isinstance(event, yaml.MappingStartEvent):
+            _refuse(line, "is no key: value")
+    elif keys[-1] is not None:
+        if keys[-1] and isinstance(event, yaml.CollectionStartEvent):
+            _refuse(line, "has a list or a mapping as a key")
+        keys[-1] = not keys[-1]
+
+
+def _check_names(event: yaml.NodeEvent, anchors: set[str], line: int) -> None:
+    if isinstance(event, yaml.AliasEvent):
+        if event.anchor not in anchors:
+            _refuse(line, "names an anchor that is not there")
+        return
+    if event.anchor:
+        anchors.add(event.anchor)
+    if event.tag is not None and event.tag not in _TAGS:
+        _refuse(line, "has a tag that cloud-init does not know")
 
 
 def _refuse(line: int, why: str) -> NoReturn:

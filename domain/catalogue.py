@@ -12,6 +12,7 @@ from nano.domain import cell as ce
 from nano.domain import cell_probe as cb
 from nano.domain import compute_pool as cp
 from nano.domain import guest_about as ga
+from nano.domain import guest_bin as gb
 from nano.domain import guest_change as gx
 from nano.domain import guest_commands as gc
 from nano.domain import guest_devices as gd
@@ -131,6 +132,8 @@ COMMANDS: Final[tuple[CommandEntry, ...]] = (
         work=True,
     ),
     CommandEntry("guest.migrate", mi.MigrateGuest, "POST", "/guests/{guest}/migrate", "operate", "guest", work=True),
+    CommandEntry("guest.recycle", gb.RecycleGuest, "POST", "/guests/{guest}/recycle", "operate", "guest", work=True),
+    CommandEntry("guest.restore", gb.RestoreGuest, "POST", "/guests/{guest}/restore", "operate", "guest", work=True),
     CommandEntry("guest.delete", gc.DeleteGuest, "DELETE", "/guests/{guest}", "operate", "guest", work=True),
     CommandEntry("guest.open_console", gc.OpenConsole, "POST", "/guests/{guest}/console", "operate", "guest"),
     CommandEntry("batch.create", ba.CreateBatch, "POST", "/batches/create", "operate", "task", work=True),

@@ -1,6 +1,6 @@
 """Guest: a virtual machine as Core intends it, and what its cell last said of it (features M20, M23).
 
-Phases:  creating ──▶ ready ──▶ deleting ──▶ (gone)
+Phases:  creating ──▶ ready ──▶ deleting ──▶ (gone), and ready ◀──▶ recycled ──▶ deleting (``guest_bin``)
 ``power`` is meaningful when ready: stopped, running, paused, crashed, or missing when the domain vanished from its host.
 ``task`` names the open task that owns the guest; a second piece of work on it is refused meanwhile. The guest's place in
 the model is also its reservation on the cell: a guest that is not there reserves nothing.
@@ -30,7 +30,7 @@ class Guest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     cloud_init: CloudInit | None = None  # what its system is told at its first start
     created_at: datetime
     changed_at: datetime
-    phase: Literal["creating", "ready", "deleting"] = "creating"
+    phase: Literal["creating", "ready", "recycled", "deleting"] = "creating"
     power: Power = "stopped"
     agent: bool = False
     addresses: tuple[str, ...] = ()
@@ -46,6 +46,8 @@ class Guest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     password: str = ""  # that password, sealed with Core's key
     snapshots: tuple[Snapshot, ...] = ()  # oldest first
     snapshot: str = ""  # id of the one it has last come from
+    recycled_until: datetime | None = None  # it rests in the recycle bin and is deleted then
+    recycled_autostart: bool = False  # what its autostart becomes when it is taken out
 
     @property
     def name(self) -> str:
@@ -174,7 +176,8 @@ def evolve_work_started(state: Guest, event: GuestWorkStarted, at: datetime) -> 
 
 
 def evolve_work_ended(state: Guest, event: GuestWorkEnded, at: datetime) -> Guest:
-    phase = "ready" if state.phase == "deleting" else state.phase
+    resting: Literal["recycled", "ready"] = "recycled" if state.recycled_until else "ready"
+    phase = resting if state.phase == "deleting" else state.phase
     return msgspec.structs.replace(state, task="", phase=phase, changed_at=at)
 
 

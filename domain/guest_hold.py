@@ -115,6 +115,8 @@ def refuse_protected(guest: Guest, what: str) -> None:
 
 
 def require_power(guest: Guest, allowed: tuple[str, ...], verb: str) -> None:
+    if guest.phase == "recycled":
+        raise Conflict(f"Guest {guest.name} is in the recycle bin.", code="guest_recycled", hint="Restore it first.")
     if guest.phase != "ready":
         raise Conflict(
             f"Guest {guest.name} is {guest.phase}.", code="guest_not_ready", hint="Wait for its task to end."

@@ -17,6 +17,7 @@ from nano.domain import cell_probe as cb
 from nano.domain import compute_pool as cp
 from nano.domain import guest as gu
 from nano.domain import guest_about as ga
+from nano.domain import guest_bin as gb
 from nano.domain import guest_change as gx
 from nano.domain import guest_commands as gc
 from nano.domain import guest_devices as gd
@@ -137,6 +138,7 @@ ZONE_RULES: Final = Rules.joined(
     gp.RULES,
     ga.RULES,
     mi.RULES,
+    gb.RULES,
     gr.RULES,
     orp.RULES,
     gs.RULES,

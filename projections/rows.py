@@ -18,7 +18,7 @@ from nano.domain.machine import DiskLimits, Hardware, NetworkLimits, Priority
 from nano.domain.task import Item, Problem, Step, Task
 from nano.domain.template import System, Template
 
-GuestState = Literal["creating", "stopped", "running", "paused", "crashed", "lost", "missing", "deleting"]
+GuestState = Literal["creating", "stopped", "running", "paused", "crashed", "lost", "missing", "recycled", "deleting"]
 CellState = Literal["discovered", "online", "offline"]
 
 
@@ -41,7 +41,8 @@ class GuestRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ``linked`` one has a system disk that leans on its image.
     ``pending`` names the fields that take effect at its next start; ``cores_max`` and ``memory_max`` (0 = none) how far it can
     grow while it runs; a ``protected`` one is not deleted, nor its disks; ``media`` is the id of the image in its drive;
-    ``template`` named the hardware it was made with; ``admin`` is the account whose password Nano can tell."""
+    ``template`` named the hardware it was made with; ``admin`` is the account whose password Nano can tell. A recycled one
+    rests in the bin and is deleted ``recycled_until`` then."""
 
     id: str
     name: str
@@ -72,6 +73,7 @@ class GuestRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     notes: str
     protected: bool
     admin: str
+    recycled_until: datetime | None
     snapshots: tuple[SnapshotRow, ...]
     agent: bool
     addresses: tuple[str, ...]
@@ -197,7 +199,7 @@ def own_state(guest: Guest) -> GuestState:
 
 def seen_state(own: GuestState, cell: Cell | None) -> GuestState:
     """What readers are told: of a ready guest nobody knows while its cell is offline."""
-    return own if own in ("creating", "deleting") or (cell is not None and cell.online) else "lost"
+    return own if own in ("creating", "recycled", "deleting") or (cell is not None and cell.online) else "lost"
 
 
 def guest_row(guest: Guest, version: int, cell: Cell | None) -> GuestRow:
@@ -232,6 +234,7 @@ def guest_row(guest: Guest, version: int, cell: Cell | None) -> GuestRow:
         notes=guest.notes,
         protected=guest.protected,
         admin=guest.admin,
+        recycled_until=guest.recycled_until,
         snapshots=snapshot_rows(guest),
         agent=guest.agent,
         addresses=guest.addresses,

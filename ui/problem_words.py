@@ -23,6 +23,8 @@ PROBLEMS: Final = {
         N_("Its password was encrypted with another key."),
         N_("Put Core's key file back, or create the guest anew."),
     ),
+    "guest_recycled": (N_("It is in the recycle bin."), N_("Take it out first.")),
+    "not_recycled": (N_("It is not in the recycle bin."), N_("Nothing needs to be done.")),
     "wrong_login": (N_("Name or password is wrong."), N_("Check both, and the Caps Lock key.")),
     "too_many_attempts": (N_("There were too many failed logins."), N_("Wait a few minutes and try again.")),
     "weak_password": (

@@ -189,6 +189,8 @@ TELLERS: Final[dict[str, tuple[str, str, Teller]]] = {
     "guest.described": ("journal", "", _said_of),
     "guest.protected": ("st-done", "", _plain(N_("Protected from deletion"))),
     "guest.unprotected": ("st-done", "", _plain(N_("May be deleted again"))),
+    "guest.recycled": ("trash", "warn", _plain(N_("Was put into the recycle bin"))),
+    "guest.restored": ("st-undo", "ok", _plain(N_("Was taken out of the recycle bin"))),
     "guest.changed": ("st-done", "ok", _changed),
     "guest.moved": ("cell", "ok", _plain(N_("Moved to cell %(cell)s"), "cell")),
     "guest.redefined": ("st-done", "ok", _plain(N_("Was defined again from the journal"))),

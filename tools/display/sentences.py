@@ -104,6 +104,8 @@ WORKS: Final = {
     "snapshot.restore": "take it back to a snapshot",
     "snapshot.delete": "delete a snapshot of it",
     "migrate": "move it to another cell",
+    "recycle": "put it into the recycle bin",
+    "restore": "take it out of the recycle bin",
 }
 
 
@@ -239,6 +241,8 @@ PHRASES: Final[dict[str, Phrase]] = {
     "guest.described": _described,
     "guest.protected": _said("was protected from deletion"),
     "guest.unprotected": _said("may be deleted again"),
+    "guest.recycled": lambda event: f"was put into the recycle bin until {event['until'][:16].replace('T', ' ')} UTC",
+    "guest.restored": _said("was taken out of the recycle bin"),
     "guest.changed": _changed,
     "guest.snapshot_made": _snapshot_made,
     "guest.snapshot_restored": lambda event: f"is back at snapshot {event['name']}",

@@ -17,6 +17,7 @@ LOOKS: Final[dict[str, Look]] = {
     "stopped": Look("○", "o", "dim"),
     "paused": Look("◫", "=", "yellow"),
     "creating": Look("◐", "~", "cyan"),
+    "recycled": Look("♻", "%", "yellow"),
     "deleting": Look("◐", "~", "cyan"),
     "crashed": Look("✗", "x", "bold red"),
     "lost": Look("?", "?", "bold red"),

@@ -94,6 +94,7 @@ HELP: Final[dict[str, str]] = {
     "linked_clones": "let disks lean on their cell's copy of an image",
     "start": "start it as soon as it is made",
     "hardware": "virtual hardware, such as disk=virtio or display=qxl",
+    "hours": "how long it rests in the recycle bin before it is deleted (168)",
     "force": "also when it is running; to shrink: also if that loses data",
     "description": "a line that says what it is for",
     "user": "account inside the guest; without it the one that administers such a system",

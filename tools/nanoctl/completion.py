@@ -31,7 +31,7 @@ COMMON: Final = {
 FORMATS: Final = ("table", "wide", "json", "yaml")
 SIZES: Final = ("64MiB", "128MiB", "256MiB", "512MiB", "1GiB", "2GiB", "4GiB", "8GiB", "10GiB", "20GiB", "50GiB")
 STATES: Final = {
-    "guest": ("creating", "stopped", "running", "paused", "crashed", "lost", "missing", "deleting"),
+    "guest": ("creating", "stopped", "running", "paused", "crashed", "lost", "missing", "recycled", "deleting"),
     "cell": ("discovered", "online", "offline"),
     "task": ("running", "cancelling", "undoing", "done", "failed", "cancelled"),
 }

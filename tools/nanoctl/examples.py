@@ -26,6 +26,8 @@ EXAMPLES: Final[dict[str, tuple[str, str]]] = {
     ),
     "guest protect": ("guest protect web", "guest protect web --dry-run"),
     "guest unprotect": ("guest unprotect web", "guest unprotect web -o json"),
+    "guest recycle": ("guest recycle web", "guest recycle web --hours 24"),
+    "guest restore": ("guest restore web", "guest restore web --dry-run"),
     "guest disk add": ("guest disk add web --size 10GiB", "guest disk add web --size 10GiB --dry-run"),
     "guest disk grow": ("guest disk grow web --size 40GiB", "guest disk grow web --disk 1 --size 20GiB"),
     "guest disk shrink": (

@@ -151,7 +151,7 @@ def look(zone: Zone | None, hosts: Mapping[str, SimulatedHost], report: Report) 
     for guest in guests:
         if guest.task and guest.task not in zone.open_tasks:
             report(f"guest {guest.name} belongs to task {guest.task}, which is not open")
-        if guest.phase != "ready" and not guest.task:
+        if guest.phase not in ("ready", "recycled") and not guest.task:
             report(f"guest {guest.name} is {guest.phase} and no task owns it")
 
 

@@ -14,7 +14,7 @@ from nano.ui.visit import Visit
 from nano.ui.words import N_
 
 PAGE: Final = 30
-STATES: Final = ("running", "stopped", "paused", "creating", "deleting", "crashed", "lost", "missing")
+STATES: Final = ("running", "stopped", "paused", "creating", "deleting", "crashed", "lost", "missing", "recycled")
 SORTS: Final = ("name", "state", "cell", "cores", "memory")
 FILTERS: Final = ("q", "state", "pool", "cell", "sort")
 TABS: Final = ("overview", "snapshots", "history", "settings")
@@ -25,6 +25,8 @@ ACTIONS: Final = {
     "reboot": N_("%(name)s is being restarted"),
     "force-reboot": N_("%(name)s is being reset"),
     "redefine": N_("%(name)s is being defined again"),
+    "recycle": N_("%(name)s is being put into the recycle bin"),
+    "restore": N_("%(name)s is being taken out of the recycle bin"),
 }
 
 

@@ -23,17 +23,14 @@ from nano.ui.mirror import KEY_OF as KEY
 from nano.ui.testing.fake_batches import begin_batch
 from nano.ui.testing.fake_display import display_of
 from nano.ui.testing.fake_drift import FakeDrift
-from nano.ui.testing.fake_guests import SAID, changed, guest_row, text_of, work
+from nano.ui.testing.fake_guests import AFTER, PLAN, SAID, changed, guest_row, text_of, work
 from nano.ui.testing.fake_images import image_row
 from nano.ui.testing.fake_inside import inside_routes
 from nano.ui.testing.fake_past import FakePast, problem, settle
 
 Row = dict[str, Any]
 KIND_OF = {path: kind for kind, path in COLLECTIONS.items()}
-AFTER = {"start": "running", "stop": "stopped", "force-stop": "stopped", "reboot": "running", "redefine": "stopped"}
 EVENT = {"running": "guest.started", "stopped": "guest.stopped"}
-PLAN = {"start": "start", "stop": "stop", "force-stop": "force stop", "reboot": "reboot", "delete": "remove domain",
-        "force-reboot": "force reboot", "redefine": "define again"}  # fmt: skip
 
 
 class FakeCore:

@@ -8,6 +8,10 @@ from typing import Any
 Row = dict[str, Any]
 GIVEN = {"migrate": ("cell", "to"), "password": ("admin", "user"), "reset": ("image_id", "image")}
 SAID = ("description", "protect", "unprotect")  # answered at once, without a task
+AFTER = {"start": "running", "stop": "stopped", "force-stop": "stopped", "reboot": "running", "redefine": "stopped",
+         "recycle": "recycled", "restore": "stopped"}  # fmt: skip
+PLAN = {"start": "start", "stop": "stop", "force-stop": "force stop", "reboot": "reboot", "delete": "remove domain",
+        "force-reboot": "force reboot", "redefine": "define again", "recycle": "change", "restore": "change"}  # fmt: skip
 
 
 def changed(row: Row, method: str, verb: str, body: Row, params: Mapping[str, str]) -> Row | None:
@@ -98,7 +102,7 @@ def guest_row(name: str, state: str, cell: str, **changes: Any) -> Row:
         "hardware": {"disk": "scsi", "network": "virtio", "display": "vga", "usb": "nec-xhci", "tablet": "usb"},
         "priority": "high", "more_macs": [], "media": "", "pending": [], "cores_max": 0, "memory_max": 0, "description": "",
         "disk_limits": {"read_bytes": 0, "write_bytes": 0, "read_operations": 0, "write_operations": 0},
-        "network_limits": {"receive_bytes": 0, "send_bytes": 0}, "tags": [], "notes": "", "protected": False, "snapshots": [],
-        "admin": "",
+        "network_limits": {"receive_bytes": 0, "send_bytes": 0}, "tags": [], "notes": "", "protected": False,
+        "recycled_until": None, "snapshots": [], "admin": "",
         "agent": False, "addresses": [], "task": "", "note": "", "created_at": now, "changed_at": now, "version": 1,
     } | changes  # fmt: skip

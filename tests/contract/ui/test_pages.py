@@ -94,6 +94,20 @@ async def test_power_buttons_answer_with_a_toast_and_without_scripts_with_a_page
     assert (await admin.post(f"/guests/{guest}/explode")).status_code == 404
 
 
+async def test_a_stopped_guest_goes_into_the_recycle_bin_and_out_again(admin, core: FakeCore) -> None:  # type: ignore[no-untyped-def]
+    guest = named(core, "backup")
+    assert f"/guests/{guest}/recycle" in (await admin.get(f"/guests/{guest}/menu")).text
+    await admin.post(f"/guests/{guest}/recycle", htmx=True)
+    await admin.until(f"/guests/{guest}", "in the recycle bin")
+    core.put("guest", core.rows["guest"][guest] | {"recycled_until": "2026-12-01T10:00:00Z"}, "guest.recycled")
+    page = (await admin.until(f"/guests/{guest}", "It is in the recycle bin.")).text
+    assert f"/guests/{guest}/restore" in page
+    assert f"/guests/{guest}/start" not in page
+    assert "2026" in page
+    assert f"/guests/{guest}/recycle" not in (await admin.get(f"/guests/{guest}/menu")).text
+    assert "/recycle" not in (await admin.get(f"/guests/{named(core, 'web-1')}/menu")).text
+
+
 async def test_deleting_wants_the_name(admin, core: FakeCore) -> None:  # type: ignore[no-untyped-def]
     guest = named(core, "lab-debian")
     wrong = await admin.post(f"/guests/{guest}/delete", name="lab-deb")
