@@ -1,7 +1,7 @@
 # Sourced by the other scripts: what this machine still lacks, and how it gets it. Says nothing when nothing is missing.
 #
 #   setup_packages SET...    system packages by apt: runtime, image, test
-#   setup_etcd               the server that scripts/bench compares with, unpacked into .venv: nothing of it is installed
+#   setup_unpacked PROGRAM PACKAGE   a server that scripts/bench compares with, unpacked into .venv: nothing of it is installed
 #   setup_venv LEVEL         .venv with the pinned requirements: cell (what a node needs) or dev (also tests and linters)
 #
 # Everything is told on stderr, so that a caller's stdout stays its own. Nothing is started and no service is enabled:
@@ -12,7 +12,7 @@ packages_runtime=(qemu-system-x86 qemu-utils libvirt-daemon libvirt-daemon-drive
     libvirt-dev pkg-config gcc libc6-dev dnsmasq-base iproute2 mount)
 packages_image=(syslinux syslinux-common mtools dosfstools fakeroot cpio binutils e2fsprogs zstd)
 packages_test=(fonts-noto-cjk nftables git postgresql)
-packages_bench=(nghttp2-client)
+packages_bench=(nghttp2-client curl openssl)
 # Ubuntu has Chromium only as a snap: any that answers to this name will do.
 command -v chromium >/dev/null || packages_test+=(chromium)
 
@@ -73,15 +73,15 @@ no_postgres_cluster() { # Debian's server package would make a cluster and start
     echo "create_main_cluster = false" | as_root tee /etc/postgresql-common/createcluster.d/nano.conf >/dev/null
 }
 
-setup_etcd() { # not installed, because its package would start a service
-    command -v etcd >/dev/null || [ -x .venv/bench/usr/bin/etcd ] || (
-        say "Unpacking etcd into .venv/bench"
+setup_unpacked() { # setup_unpacked PROGRAM PACKAGE: not installed, because its package would start a service
+    command -v "$1" >/dev/null || [ -x ".venv/bench/usr/bin/$1" ] || [ -x ".venv/bench/usr/sbin/$1" ] || (
+        say "Unpacking $2 into .venv/bench"
         mkdir -p .venv/bench
         package=$(mktemp -d)
         trap 'rm -rf "$package"' EXIT
         cd "$package"
-        { apt-get -q download etcd-server || { as_root apt-get -q update && apt-get -q download etcd-server; }; } >log 2>&1 </dev/null ||
-            { cat log >&2 && fail "etcd-server could not be fetched." "Check the network and apt's sources."; }
+        { apt-get -q download "$2" || { as_root apt-get -q update && apt-get -q download "$2"; }; } >log 2>&1 </dev/null ||
+            { cat log >&2 && fail "$2 could not be fetched." "Check the network and apt's sources."; }
         dpkg-deb --extract ./*.deb "$OLDPWD/.venv/bench"
     )
 }

@@ -59,8 +59,11 @@ class Zone:
 
     def kill(self, node: str) -> None:
         """kill -9, now."""
+        os.kill(self.pid(node), signal.SIGKILL)
+
+    def pid(self, node: str) -> int:
         record = json.loads((self.state / node / "run" / f"nano-{node}.pid").read_text())
-        os.kill(record["pid"], signal.SIGKILL)
+        return int(record["pid"])
 
     def up(self) -> str:
         """Both nodes running and the cell in pool ``default``; the cell's name."""
