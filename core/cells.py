@@ -48,7 +48,7 @@ SCREEN_TIMEOUT_S = 10.0
 INSIDE_TIMEOUT_S = 30.0
 DEBT_TIMEOUT_S = 60.0
 DEBT_PAUSE_S = 30.0  # between attempts to settle what could not be settled
-CELL_PAUSE_S = 2.0  # before an order is sent again to a cell that could not record it
+CELL_PAUSE_S = 2.0  # before an order is sent again over the same link
 
 
 class CellDesk:
@@ -214,8 +214,9 @@ class CellDesk:
             link = await self._link_of(cell)
             try:
                 answer = await link.request(message, timeout_s=3600.0)
-            except Unreachable:
-                await self._until(lambda gone=link: self._links.get(cell) is not gone)  # type: ignore[misc]
+            except Unreachable:  # the link is lost, or this one exchange of it
+                with anyio.move_on_after(CELL_PAUSE_S):
+                    await self._until(lambda gone=link: self._links.get(cell) is not gone)  # type: ignore[misc]
                 continue
             except JournalError as error:  # the cell's journal, not ours
                 log.warning("order not recorded by its cell name=%s code=%s", cell, error.code)

@@ -11,7 +11,7 @@ import anyio
 from nano.core.image_store import ImageStore
 from nano.core.uploads import Upload, UploadDesk
 from nano.domain.cell import Cell
-from nano.domain.errors import NanoError, Unreachable
+from nano.domain.errors import NanoError
 from nano.domain.facts import Change
 from nano.domain.image import Image
 from nano.domain.zone import Zone
@@ -64,9 +64,9 @@ class ImageSharing:
                 moved = anyio.Event()
                 try:
                     await link.request(KeepImages(self._digests()), timeout_s=TIMEOUT_S)
-                except Unreachable:
-                    return
                 except NanoError as error:
+                    if link.closed.is_set():
+                        return
                     log.warning("images not told cell=%s code=%s", cell, error.code)
                     await anyio.sleep(AGAIN_S)
                 else:

@@ -1,4 +1,4 @@
-"""Core's end of the links: whatever a slow disk does to the order of things, a cell that is there counts as online."""
+"""Core's end of the links: a cell that is there counts as online, and what is lost on the way to it is said again."""
 
 from types import SimpleNamespace
 from typing import Any, cast
@@ -8,14 +8,17 @@ import anyio.lowlevel
 import msgspec
 import pytest
 
+from nano.core import cells
 from nano.core.alarms import AlarmDesk
 from nano.core.cells import CellDesk
 from nano.core.image_sharing import ImageSharing
 from nano.core.usage import UsageBoard
 from nano.domain.cell import Cell, LoseCell, MeetCell
+from nano.domain.errors import Unreachable
 from nano.domain.facts import Command
 from nano.journal.ledger import Ledger
 from nano.transports.handshake import AcceptedLink
+from nano.transports.messages import Message, Ok, RemoveDomain
 from tests.unit.domain.test_guest_commands import Bench
 
 pytestmark = pytest.mark.anyio
@@ -85,3 +88,34 @@ async def test_a_cell_that_comes_while_its_loss_is_recorded_is_online(first: typ
         assert isinstance(cell, Cell)
         assert cell.online
         tasks.cancel_scope.cancel()
+
+
+class Forgetful(Linked):
+    """Gives up the first exchange, and goes on."""
+
+    approved = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    async def request(self, message: Message, *, timeout_s: float) -> Ok:
+        self.asked += 1
+        if self.asked == 1:
+            raise Unreachable("The other node gave up this exchange.", code="exchange_reset")
+        return Ok(7)
+
+
+async def test_an_order_whose_exchange_is_lost_is_sent_again_over_the_same_link(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench, link = Bench(), Forgetful()
+    desk = CellDesk(cast(Ledger, SlowLedger(bench)), bench.zone, UsageBoard(), cast(Any, None), cast(Any, None))
+    monkeypatch.setattr(cells, "CELL_PAUSE_S", 0)
+    monkeypatch.setattr(desk, "_links", {"one": link})
+    monkeypatch.setattr(
+        desk, "_following", {"one": SimpleNamespace(has=lambda position: position == 7, diverged=False)}
+    )
+    with anyio.fail_after(5):
+        assert (await desk.order("one", RemoveDomain("order", "guest"))).position == 7
+    assert link.asked == 2
