@@ -176,7 +176,7 @@ def test_network_interfaces_come_and_a_limit_that_the_kernel_lacks_is_refused_by
     assert (row["more_macs"], row["pending"] in ([], ["more_macs"])) == ([], True)  # a guest without a system keeps it
     code, said = refused(zone, "guest", "set", "web", "--receive-bytes", "1MiB", "--wait")
     if why := network_limits().why_not:
-        assert code == 1
+        assert code == 3
         assert "ability_missing" in said
         assert why in said
         assert zone.guest("web")["network_limits"] == {"receive_bytes": 0, "send_bytes": 0}
