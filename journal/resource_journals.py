@@ -108,7 +108,7 @@ class ResourceJournals:
             self._thread.join()
             self._thread = None
 
-    def rebuild(self) -> None:
+    def rebuild(self, moved: Callable[[int, int], None] = lambda _done, _all: None) -> None:
         """Make every file anew from the log. Only while the thread does not run."""
         assert self._thread is None
         self._boot = self._disk.boot_id()
@@ -120,6 +120,7 @@ class ResourceJournals:
             for resource, rows in derive(lines).items():
                 held.setdefault(resource, []).extend(rows.texts)
                 size += sum(map(len, rows.texts))
+            moved(lines[-1].last, self._log.position)
             if size >= REBUILD_BYTES:
                 self._append_all(held)
                 size = 0
@@ -368,14 +369,21 @@ class ResourceJournals:
             self._write_mark()
 
 
-def rebuild_resource_journals(folder: Path, *, clock: Callable[[], datetime], disk: Disk | None = None) -> int:
-    """Make the resource journals of a stopped node anew; its last position. Raises JournalError, JournalDamaged."""
+def rebuild_resource_journals(
+    folder: Path,
+    *,
+    clock: Callable[[], datetime],
+    disk: Disk | None = None,
+    moved: Callable[[int, int], None] = lambda _done, _all: None,
+) -> int:
+    """Make the resource journals of a stopped node anew; its last position. ``moved`` is told up to which position they are made,
+    and the last one. Raises JournalError, JournalDamaged."""
     commit_log = CommitLog(folder, clock=clock, disk=disk)
     commit_log.open()
     try:
         for _ in commit_log.replay(line_decoder()):
             pass  # only the check and the positions matter
-        ResourceJournals(commit_log).rebuild()
+        ResourceJournals(commit_log).rebuild(moved)
     finally:
         commit_log.close()
     return commit_log.position

@@ -24,7 +24,7 @@ from nano.tools.replay.node import Node
 
 def open_backup(folder: Path) -> Node:
     """Raises Unknown(no_backup), JournalDamaged."""
-    found = folder if (folder / "manifest.json").exists() else newest_backup(folder)
+    found = folder if (folder / "manifest.json").exists() else newest_backup(folder) if folder.is_dir() else None
     if found is None:
         raise Unknown(
             f"There is no backup in {folder}.",

@@ -15,13 +15,14 @@ from pathlib import Path
 import msgspec
 
 from nano.domain.errors import DiskFull, Failure, Invalid, JournalDamaged
+from nano.journal.archive import text_size
 from nano.journal.disk import Disk, RealDisk, append_all
 from nano.journal.horizon import copy_horizon
 from nano.journal.line import line_decoder
 from nano.journal.owner import journal_id, write_owner
 from nano.journal.resource_journals import rebuild_resource_journals
 from nano.journal.segments import Block, SegmentScan, damaged, decode_block, list_segments, seal_path, segment_path
-from nano.journal.verify import Report, verify
+from nano.journal.verify import Progress, Report, no_progress, verify
 from nano.tools.replay.checking import certificate_check
 from nano.tools.replay.node import Node, is_resource
 from nano.transports.node_files import NodeCard
@@ -64,20 +65,29 @@ def new_folder(into: Path, source: Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def make_node(node: Node, folder: Path, clock: Callable[[], datetime]) -> Report:
-    """Fill ``folder`` from the node's journal. Raises JournalDamaged when either is not what it must be."""
+def make_node(node: Node, folder: Path, clock: Callable[[], datetime], progress: Progress = no_progress) -> Report:
+    """Fill ``folder`` from the node's journal: copied, derived, then read back and verified. Raises
+    JournalDamaged when either is not what it must be."""
     disk = RealDisk()
     journal = folder / "data" / "journal"
-    copy_log(node.disk, node.journal / "commits", journal / "commits")
+    copy_log(node.disk, node.journal / "commits", journal / "commits", progress)
     card = msgspec.json.encode(NodeCard(node.kind, node.name)) + b"\n"
     (folder / "data" / "node.json").write_bytes(card)
     if node.certificate.is_file():
         (folder / "config").mkdir(mode=0o700)
         shutil.copyfile(node.certificate, folder / "config" / "node.crt")
-    rebuild_resource_journals(journal, clock=clock, disk=_SyncedLater())
+    rebuild_resource_journals(
+        journal, clock=clock, disk=_SyncedLater(), moved=lambda done, total: progress("resource journals", done, total)
+    )
     write_owner(disk, journal, journal_id(disk, journal / "commits") or "", None)
     os.sync()  # once for them all: one by one takes a millisecond for each of perhaps 100,000 files
-    report = verify(journal, disk=disk, check_signature=certificate_check(folder / "config" / "node.crt"))
+    check = certificate_check(folder / "config" / "node.crt")
+    report = verify(
+        journal,
+        disk=disk,
+        check_signature=check,
+        progress=lambda part, done, total: progress(f"{part}, read back", done, total),
+    )
     if report.damage is not None:
         raise JournalDamaged(
             report.damage.message, hint=report.damage.hint, file=report.damage.file, byte=report.damage.byte
@@ -92,12 +102,13 @@ class _SyncedLater(RealDisk):
         return
 
 
-def copy_log(origin: Disk, source: Path, target: Path) -> None:
+def copy_log(origin: Disk, source: Path, target: Path, progress: Progress = no_progress) -> None:
     """Copy every whole line, checking the chain; a line that is still being written is left out. ``origin`` has the source."""
     disk = RealDisk()
     disk.make_folder(target)
     previous = copy_horizon(origin, source, target).hash
     segments = list_segments(origin, source)
+    total, done = sum(text_size(origin, segment.path) for segment in segments), 0
     for number, segment in enumerate(segments):
         scan = SegmentScan(origin, segment.path, previous)
         handle = disk.open(segment_path(target, segment.first), create=True)
@@ -105,6 +116,8 @@ def copy_log(origin: Disk, source: Path, target: Path) -> None:
             for block in scan.blocks():
                 _require_names(block)
                 append_all(disk, handle, block.data)
+                done += len(block.data)
+                progress("log", done, total)
             disk.fdatasync(handle)
         finally:
             disk.close(handle)

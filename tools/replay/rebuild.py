@@ -6,6 +6,7 @@ from pathlib import Path
 from nano.domain.errors import Invalid
 from nano.tools.display import plain, words
 from nano.tools.display.card import print_fields
+from nano.tools.display.progress import bar
 from nano.tools.display.terminal import Terminal
 from nano.tools.display.text import Text
 from nano.tools.replay.making import make_node, new_folder
@@ -20,8 +21,8 @@ def run(terminal: Terminal, node: Node, options: Namespace) -> int:
             code="slice_without_beginning",
             hint="Read it as it is: nano-replay --bundle FILE state.",
         )
-    with new_folder(into, node.folder) as folder:
-        report = make_node(node, folder, terminal.now)
+    with new_folder(into, node.folder) as folder, bar(terminal) as moved:
+        report = make_node(node, folder, terminal.now, moved)
     if options.output == "json":
         found = {
             "done": True,

@@ -75,6 +75,11 @@ def test_wrong_words(replay: Any, node: Path, target: Path, tmp_path: Path) -> N
     assert replay("backup", str(node / "backups")).code == exits.USAGE
     assert replay("backup", str(tmp_path / "y"), folder=node / "data" / "journal").code == exits.USAGE
     assert replay("--backup", str(tmp_path / "none"), "log", folder=None).code == exits.NOT_FOUND
+    a_file = target / "none"
+    a_file.write_text("no backup")
+    refused = replay("--backup", str(a_file), "verify", folder=None)
+    assert (refused.code, "There is no backup in" in refused.err) == (exits.NOT_FOUND, True)
+    a_file.unlink()
     over = replay("--backup", str(target), "restore", str(tmp_path / "x"), "--at", "39", folder=None)
     assert (over.code, (tmp_path / "x" / "data" / "journal").exists()) == (exits.USAGE, False)
 

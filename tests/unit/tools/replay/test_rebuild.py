@@ -1,12 +1,15 @@
 """rebuild: the same lines, resource journals that fit them, and nothing at all when that is not possible."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nano.tools.nanoctl import exits
+from nano.tools.replay import rebuild
 
 
 def log_of(folder: Path) -> dict[str, bytes]:
@@ -29,6 +32,22 @@ def test_the_same_log_and_the_same_rows(replay: Any, many_segments: Path, tmp_pa
     assert replay("verify", folder=into).code == 0
     state = replay("state", "-o", "json", folder=many_segments).out
     assert replay("state", "-o", "json", folder=into).out == state
+
+
+def test_a_bar_follows_each_part_to_its_end(
+    replay: Any, many_segments: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: dict[str, tuple[int, int]] = {}
+
+    @contextmanager
+    def bar(_: Any) -> Iterator[Any]:
+        yield lambda part, done, total: told.update({part: (done, total)})
+
+    monkeypatch.setattr(rebuild, "bar", bar)
+    assert replay("rebuild", str(tmp_path / "new"), folder=many_segments).code == 0
+    for part in ("log", "resource journals", "log, read back"):
+        done, total = told[part]
+        assert done == total > 0, part
 
 
 def test_rows_that_lie_or_are_gone_are_right_again(replay: Any, node: Path, tmp_path: Path) -> None:
