@@ -112,10 +112,10 @@ def _follow_cell(folder: Path) -> tuple[list[float], list[float]]:
 def _follow_core(folder: Path) -> tuple[list[float], list[float], list[float]]:
     with ExitStack() as stack:
         source = stack.enter_context(_Role("source", folder))
-        port = source.told()
+        port, begins = source.told().split()
         mirror = stack.enter_context(_Role("mirror", port))
         assert mirror.told() == "ready"
-        tail = stack.enter_context(_Role("tail", folder / "core" / "journal"))
+        tail = stack.enter_context(_Role("tail", folder / "core" / "journal", begins))
         assert tail.told() == "ready"
         source.tell("go")
         durable, late = json.loads(source.told())
@@ -224,7 +224,7 @@ async def source(folder: Path) -> None:
     async with bed.core() as core, anyio.create_task_group() as tasks:
         app = make_app(core, Credentials([Credential(KEY_ID, KEY, "frontend")]), clock=bed.clock)
         _serving()
-        _tell(str(await tasks.start(run_server, app, "127.0.0.1", 0)))
+        _tell(f"{await tasks.start(run_server, app, '127.0.0.1', 0)} {core.feed.position}")
         await _heard()
         noted = _noted(core.feed)
 
@@ -275,8 +275,8 @@ async def mirror(port: int) -> None:
         tasks.cancel_scope.cancel()
 
 
-def tail(journal: Path) -> None:
-    """A person, or a program, that reads what ``nano-replay log -f`` prints."""
+def tail(journal: Path, begins: int) -> None:
+    """A person, or a program, that reads what ``nano-replay log -f`` prints; ``begins`` is what a new zone has before."""
     program = Path(sys.executable).parent / "nano-replay"
     command = [str(program), "--node", str(journal), "log", "-f", "-o", "json"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE)
@@ -286,9 +286,9 @@ def tail(journal: Path) -> None:
     try:
         for line in process.stdout:
             times.append((position.decode(line).position, time.perf_counter()))
-            if times[-1][0] == 2:
-                _tell("ready")  # it has told what a new zone begins with
-            if times[-1][0] == RATE * SECONDS + 2:
+            if times[-1][0] == begins:
+                _tell("ready")
+            if times[-1][0] == begins + RATE * SECONDS:
                 break
         sys.stdin.readline()
         _tell(times)
@@ -378,7 +378,7 @@ async def _restless(node: CellNode) -> tuple[Times, list[float]]:
 if __name__ == "__main__":
     role, arguments = sys.argv[1], sys.argv[2:]
     if role == "tail":
-        tail(Path(arguments[0]))
+        tail(Path(arguments[0]), int(arguments[1]))
     elif role == "mirror":
         uvloop.run(mirror(int(arguments[0])))
     else:
