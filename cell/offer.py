@@ -111,7 +111,8 @@ class CellOffer:
     async def on_pipe(self, link: Link, message: Message) -> tuple[Message, Pipe | None]:  # noqa: ARG002
         if not isinstance(message, OpenConsole):
             raise Unknown(f"A cell opens no pipe for {type(message).__name__}.", code="unknown_order")
-        opened: socket.socket = await self._host.console(message.guest_id)
+        opening = self._host.serial if message.port == "serial" else self._host.console
+        opened: socket.socket = await opening(message.guest_id)
         return Ok(), SocketPipe(await SocketStream.from_socket(opened))
 
     async def _log(self, after: int, mark: str, *, health: bool) -> AsyncIterator[Message]:

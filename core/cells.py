@@ -36,6 +36,7 @@ from nano.transports.messages import (
     Message,
     Ok,
     OpenConsole,
+    Port,
     RemoveDomain,
     ScreenIs,
 )
@@ -243,12 +244,12 @@ class CellDesk:
         except Unreachable:
             return
 
-    async def console(self, cell: str, guest_id: str) -> Pipe:
-        """A pipe of RFB bytes to the guest's display. Raises Unreachable, HostError."""
+    async def console(self, cell: str, guest_id: str, port: Port) -> Pipe:
+        """A pipe of bytes to the guest's display or serial port. Raises Unreachable, HostError."""
         link = self._links.get(cell)
         if link is None or not link.approved:
             raise Unreachable(f"Cell {cell} is not connected.", code="cell_offline", hint="Bring the cell back first.")
-        _, pipe = await link.pipe(OpenConsole(guest_id), timeout_s=CONSOLE_TIMEOUT_S)
+        _, pipe = await link.pipe(OpenConsole(guest_id, port), timeout_s=CONSOLE_TIMEOUT_S)
         return pipe
 
     async def screenshot(self, cell: str, guest_id: str) -> bytes:

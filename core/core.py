@@ -44,6 +44,7 @@ from nano.journal.ledger import Ledger, Receipt
 from nano.projections.zone_views import ZoneViews
 from nano.transports.files import FILES, Files
 from nano.transports.link import Pipe
+from nano.transports.messages import Port
 
 
 class Core:
@@ -144,10 +145,10 @@ class Core:
     def placement(self, pool: str, need: Need) -> Verdict:
         return self.zone.explain_placement(pool, need)
 
-    async def console(self, guest_id: str) -> Pipe:
-        """RFB bytes of the guest's display. Raises Unknown, Unreachable, HostError."""
+    async def console(self, guest_id: str, port: Port = "display") -> Pipe:
+        """RFB bytes of the guest's display, or those of its serial port. Raises Unknown, Unreachable, HostError."""
         guest = self.zone.find_guest(guest_id)
-        return await self.cells.console(guest.cell, guest.id)
+        return await self.cells.console(guest.cell, guest.id, port)
 
     async def screenshot(self, guest_id: str) -> Screen:
         """What the guest's screen shows, a few seconds old at most. Raises Unknown, Conflict, Unreachable, HostError."""

@@ -135,6 +135,7 @@ COMMANDS: Final[tuple[CommandEntry, ...]] = (
     CommandEntry("guest.recycle", gb.RecycleGuest, "POST", "/guests/{guest}/recycle", "operate", "guest", work=True),
     CommandEntry("guest.restore", gb.RestoreGuest, "POST", "/guests/{guest}/restore", "operate", "guest", work=True),
     CommandEntry("guest.delete", gc.DeleteGuest, "DELETE", "/guests/{guest}", "operate", "guest", work=True),
+    CommandEntry("guest.open_serial", gc.OpenSerial, "POST", "/guests/{guest}/serial", "operate", "guest"),
     CommandEntry("guest.open_console", gc.OpenConsole, "POST", "/guests/{guest}/console", "operate", "guest"),
     CommandEntry("batch.create", ba.CreateBatch, "POST", "/batches/create", "operate", "task", work=True),
     CommandEntry("batch.start", ba.StartBatch, "POST", "/batches/start", "operate", "task", work=True),

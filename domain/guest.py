@@ -146,6 +146,12 @@ class GuestConsoleOpened(Event, frozen=True, tag="guest.console_opened"):
     by: str
 
 
+class GuestSerialOpened(Event, frozen=True, tag="guest.serial_opened"):
+    """The same for its serial port."""
+
+    by: str
+
+
 def evolve_requested(state: Guest | None, event: GuestRequested, at: datetime) -> Guest:
     return Guest(
         id=event.id,
@@ -240,7 +246,7 @@ def evolve_agent_changed(state: Guest, event: GuestAgentChanged, at: datetime) -
     return msgspec.structs.replace(state, agent=event.connected, addresses=event.addresses if event.connected else ())
 
 
-def evolve_console_opened(state: Guest, event: GuestConsoleOpened, at: datetime) -> Guest:
+def evolve_console_opened(state: Guest, event: GuestConsoleOpened | GuestSerialOpened, at: datetime) -> Guest:
     return state
 
 
@@ -263,6 +269,7 @@ RULES: Final = Rules(
         GuestMoved: evolve_moved,
         GuestAgentChanged: evolve_agent_changed,
         GuestConsoleOpened: evolve_console_opened,
+        GuestSerialOpened: evolve_console_opened,
     },
     states={"guest": Guest},
 )

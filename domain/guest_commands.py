@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from nano.domain.cell import CellDebtRecorded
 from nano.domain.errors import Conflict
 from nano.domain.facts import Command, Context, Emitted, Rules
-from nano.domain.guest import GuestConsoleOpened, GuestCreateUndone, GuestRequested, GuestWorkEnded
+from nano.domain.guest import GuestConsoleOpened, GuestCreateUndone, GuestRequested, GuestSerialOpened, GuestWorkEnded
 from nano.domain.guest_hold import open_events, refuse_protected, require_free_name, require_power, take_hold, task_for
 from nano.domain.guest_makeup import GuestMakeup, choose_cell, settle
 from nano.domain.guest_media import start_with
@@ -81,6 +81,12 @@ class DeleteGuest(Command, frozen=True, kw_only=True, tag="guest.delete"):
 
     guest: str
     force: bool = False
+
+
+class OpenSerial(Command, frozen=True, kw_only=True, tag="guest.open_serial"):
+    """Open a guest's serial console: a one-time token for its bytes over a websocket."""
+
+    guest: str
 
 
 class OpenConsole(Command, frozen=True, kw_only=True, tag="guest.open_console"):
@@ -173,10 +179,11 @@ def decide_delete(zone: "Zone", command: DeleteGuest, context: Context) -> list[
     return take_hold(zone, guest, "delete", context, plan=PLANS["delete"], limit=LIMITS.delete_deadline)
 
 
-def decide_open_console(zone: "Zone", command: OpenConsole, context: Context) -> list[Emitted]:
+def decide_open_console(zone: "Zone", command: OpenConsole | OpenSerial, context: Context) -> list[Emitted]:
     guest = zone.find_guest(command.guest)
     require_power(guest, ("running", "paused"), "looked at")
-    return [Emitted(f"guest/{guest.id}", GuestConsoleOpened(by=context.actor))]
+    opened = GuestSerialOpened if isinstance(command, OpenSerial) else GuestConsoleOpened
+    return [Emitted(f"guest/{guest.id}", opened(by=context.actor))]
 
 
 def decide_end_create(zone: "Zone", command: EndCreate, context: Context) -> list[Emitted]:
@@ -201,6 +208,7 @@ RULES: Final = Rules(
         **dict.fromkeys(_POWER_RULES, decide_power),
         DeleteGuest: decide_delete,
         OpenConsole: decide_open_console,
+        OpenSerial: decide_open_console,
         EndCreate: decide_end_create,
         AbandonCreate: decide_abandon_create,
     },

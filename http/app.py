@@ -185,6 +185,7 @@ class Api:
         }
         telling: dict[str, Callable[[CommandEntry], Handler]] = {
             "guest.open_console": self.consoles.make_handler,
+            "guest.open_serial": self.consoles.make_handler,
             "guest.show_password": partial(make_show_password, self.core),
         }
         routes = [

@@ -1,4 +1,4 @@
-"""A guest's display: a one-time token over the API, then the display's bytes both ways over a websocket.
+"""A guest's display, or its serial port: a one-time token over the API, then bytes both ways over a websocket.
 
 The token is the secret, because browsers can't sign a websocket: 256 bits, good once, for TOKEN_S seconds, in memory
 only. FrontEnd relays it to the browser, so nothing but the portal need be reachable. Only binary frames count; text is
@@ -17,6 +17,7 @@ import msgspec
 
 from nano.domain.catalogue import CommandEntry
 from nano.domain.errors import Conflict, Failure, NanoError, Unauthenticated
+from nano.domain.guest_commands import OpenSerial
 from nano.http.answers import Answer, Message, Receive, Request, Send, json_answer
 from nano.http.commands import execute, read_command
 from nano.http.lists import find_row, position_header
@@ -24,6 +25,7 @@ from nano.http.problems import problem_answer
 from nano.http.routing import PREFIX
 from nano.projections.rows import GuestRow
 from nano.transports.link import Pipe
+from nano.transports.messages import Port
 
 if TYPE_CHECKING:
     from nano.core.core import Core
@@ -52,12 +54,12 @@ class Tokens:
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
-        self._waiting: dict[str, ConsoleToken] = {}  # in order of expiry
+        self._waiting: dict[str, tuple[ConsoleToken, Port]] = {}  # in order of expiry
 
-    def issue(self, guest_id: str) -> ConsoleToken:
+    def issue(self, guest_id: str, port: Port = "display") -> ConsoleToken:
         """Raises Failure(too_many_consoles)."""
         now = self._clock()
-        for token in [token for token, ticket in self._waiting.items() if ticket.expires_at <= now]:
+        for token in [token for token, (ticket, _) in self._waiting.items() if ticket.expires_at <= now]:
             del self._waiting[token]
         if len(self._waiting) >= TOKENS_MAX:
             raise Failure(
@@ -66,13 +68,15 @@ class Tokens:
         secret = secrets.token_urlsafe(32)
         expires = now + timedelta(seconds=TOKEN_S)
         ticket = ConsoleToken(secret, f"{PREFIX}/console/{secret}", expires, guest_id)
-        self._waiting[secret] = ticket
+        self._waiting[secret] = (ticket, port)
         return ticket
 
-    def take(self, token: str) -> str | None:
-        """The guest's id, once; None for a token that never was, was taken, or is late."""
-        ticket = self._waiting.pop(token, None)
-        return ticket.guest if ticket is not None and ticket.expires_at > self._clock() else None
+    def take(self, token: str) -> tuple[str, Port] | None:
+        """The guest's id and what of it, once; None for a token that never was, was taken, or is late."""
+        waiting = self._waiting.pop(token, None)
+        if waiting is None or waiting[0].expires_at <= self._clock():
+            return None
+        return waiting[0].guest, waiting[1]
 
 
 class Consoles:
@@ -93,6 +97,8 @@ class Consoles:
     def make_handler(self, entry: CommandEntry) -> Callable[[Request], Any]:
         """Of the command that gives out a token; Core has recorded who asked before the token is told."""
 
+        port: Port = "serial" if entry.command is OpenSerial else "display"
+
         async def handle(request: Request) -> Answer:
             command, dry = read_command(entry, request)
             guest_id = find_row(self._core.views, "guest", request.arguments["guest"])
@@ -106,7 +112,7 @@ class Consoles:
                     code="console_token_spent",
                     hint="Ask anew, with a new idempotency key.",
                 )
-            body = msgspec.json.encode(self._tokens.issue(guest_id))
+            body = msgspec.json.encode(self._tokens.issue(guest_id, port))
             return json_answer(body, 200, (b"cache-control", b"no-store"), position_header(self._core.views.position))
 
         return handle
@@ -116,8 +122,8 @@ class Consoles:
         if (await receive())["type"] != "websocket.connect":
             return
         match = _PATH.fullmatch(scope["path"])
-        guest_id = self._tokens.take(match[1]) if match else None
-        if guest_id is None:
+        taken = self._tokens.take(match[1]) if match else None
+        if taken is None:
             await _refuse(
                 scope,
                 send,
@@ -134,27 +140,27 @@ class Consoles:
         with anyio.CancelScope() as life:
             self._open.add(life)
             try:
-                await self._serve(guest_id, scope, receive, send)
+                await self._serve(*taken, scope, receive, send)
             finally:
                 self._open.discard(life)
         if life.cancelled_caught:
             await _close(send, GONE_AWAY, "Core is stopping.")
 
-    async def _serve(self, guest_id: str, scope: Message, receive: Receive, send: Send) -> None:
+    async def _serve(self, guest_id: str, port: Port, scope: Message, receive: Receive, send: Send) -> None:
         try:
-            pipe = await self._core.console(guest_id)
+            pipe = await self._core.console(guest_id, port)
         except NanoError as error:
             await _refuse(scope, send, error)
             return
         offered = scope.get("subprotocols") or []
         await send({"type": "websocket.accept", "subprotocol": "binary" if "binary" in offered else None})
-        log.info("console opened guest=%s", guest_id)
+        log.info("console opened guest=%s port=%s", guest_id, port)
         try:
             client_left = await _relay(pipe, receive, send)
         finally:
             with anyio.CancelScope(shield=True), anyio.move_on_after(2.0):
                 await pipe.aclose()
-            log.info("console closed guest=%s", guest_id)
+            log.info("console closed guest=%s port=%s", guest_id, port)
         if not client_left:
             await _close(send, ENDED, self._why(guest_id))
 
@@ -162,9 +168,7 @@ class Consoles:
         row = self._core.views.tables["guest"].row(guest_id)
         if not isinstance(row, GuestRow):
             return "The guest was deleted."
-        return (
-            "The display connection has ended." if row.state in ("running", "paused") else f"The guest is {row.state}."
-        )
+        return "The connection to it has ended." if row.state in ("running", "paused") else f"The guest is {row.state}."
 
 
 async def _relay(pipe: Pipe, receive: Receive, send: Send) -> bool:

@@ -29,7 +29,11 @@ _OBJECT: Final[dict[str, Any]] = {"type": "object"}
 _TEXT: Final[dict[str, Any]] = {"type": "string"}
 _POSITION: Final[dict[str, Any]] = {"type": "integer", "minimum": 0}
 _INTEGERS: Final = ("limit", "cores", "memory", "disk")
-TOLD: Final[dict[str, type]] = {"guest.open_console": ConsoleToken, "guest.show_password": Credential}
+TOLD: Final[dict[str, type]] = {
+    "guest.open_console": ConsoleToken,
+    "guest.open_serial": ConsoleToken,
+    "guest.show_password": Credential,
+}
 _ERRORS: Final = (400, 401, 403, 404, 405, 409, 412, 413, 422, 503)
 
 
@@ -37,7 +41,7 @@ _ERRORS: Final = (400, 401, 403, 404, 405, 409, 412, 413, 422, 503)
 def describe(version: str) -> bytes:
     """The document as JSON."""
     told = (ZoneRow, DriftList, OrphanList, Health)
-    others = (Verdict, Received, Inside, *TOLD.values(), *told, ProblemDocument, ChangeEvent)
+    others = (Verdict, Received, Inside, *dict.fromkeys(TOLD.values()), *told, ProblemDocument, ChangeEvent)
     types = [*ROWS.values(), *others, *(entry.command for entry in COMMANDS)]
     _, schemas = msgspec.json.schema_components(types, ref_template=_REF)
     for entry in COMMANDS:

@@ -188,6 +188,10 @@ class Host(Protocol):
         """A connected stream socket speaking RFB with the guest's display."""
         ...
 
+    async def serial(self, guest_id: str) -> socket.socket:
+        """A connected stream socket with the bytes of the guest's first serial port. Raises HostError (console_busy)."""
+        ...
+
     def events(self) -> AsyncIterator[DomainEvent]:
         """Everything from the moment of the call on. Ends when the connection to the hypervisor is lost."""
         ...

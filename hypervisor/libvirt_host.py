@@ -45,6 +45,7 @@ from nano.hypervisor.libvirt_snapshots import LibvirtSnapshots
 from nano.hypervisor.moves import VolumeMoves
 from nano.hypervisor.own_domains import INACTIVE, OwnDomains, is_active, is_inactive, tolerating
 from nano.hypervisor.qemu_img import QemuImg
+from nano.hypervisor.serial_port import open_serial
 from nano.hypervisor.volumes import Volumes, require_guest_id
 
 log = logging.getLogger("nano.hypervisor")
@@ -236,6 +237,10 @@ class LibvirtHost:
     async def console(self, guest_id: str) -> socket.socket:
         await self._own.need_active(guest_id, "looked at")
         return await self._connection.run(lambda c: c.open_graphics(guest_id), what="Opening the display")
+
+    async def serial(self, guest_id: str) -> socket.socket:
+        await self._own.need_active(guest_id, "looked at")
+        return await self._connection.run(lambda c: open_serial(c, guest_id), what="Opening the serial port")
 
     def events(self) -> AsyncIterator[DomainEvent]:
         """Listens from now on, also across the first connect; ends at the loss of a connection."""

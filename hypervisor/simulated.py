@@ -43,6 +43,7 @@ from nano.hypervisor.volumes import require_guest_id
 BLANK_BYTES: Final = 196_624  # what a blank 1 GiB qcow2 of qemu-img takes
 SEED_BYTES: Final = 60 << 10
 BANNER: Final = b"RFB 003.008\n"
+PROMPT: Final = b"login: "
 
 
 class SimulatedHost(SimulatedMachine):
@@ -219,9 +220,16 @@ class SimulatedHost(SimulatedMachine):
 
     async def console(self, guest_id: str) -> socket.socket:
         await self.enter("console", guest_id)
+        return self._plugged(guest_id, BANNER)
+
+    async def serial(self, guest_id: str) -> socket.socket:
+        await self.enter("serial", guest_id)
+        return self._plugged(guest_id, PROMPT)
+
+    def _plugged(self, guest_id: str, greeting: bytes) -> socket.socket:
         self.running(guest_id)
         ours, peer = socket.socketpair()
-        peer.sendall(BANNER)
+        peer.sendall(greeting)
         self.peers.append(peer)
         return ours
 

@@ -4,7 +4,7 @@ Every message is a tagged frozen struct, encoded as JSON by msgspec. ``command_i
 that gets the same one twice answers from its journal. Deadlines are seconds from receipt, so clocks need not agree.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -241,8 +241,14 @@ class CancelCommand(Message, frozen=True, tag="command.cancel"):
     command_id: str
 
 
+Port = Literal["display", "serial"]
+
+
 class OpenConsole(Message, frozen=True, tag="console.open"):
+    """``port``: its display (RFB), or its first serial port (bytes of a terminal)."""
+
     guest_id: str
+    port: Port = "display"
 
 
 class AskScreen(Message, frozen=True, tag="screen.ask"):

@@ -39,7 +39,10 @@ def make_app(portal: Portal, statics: Statics) -> ASGIApp:
         Route("/search", live.search),
         Route("/strip", live.strip),
         Route("/charts/{resource:path}", live.chart),
-        Route("/guests/{guest}/console/ticket", guests.console_ticket, methods=["POST"]),
+        *(
+            Route(f"/guests/{{guest}}/{port}/ticket", guests.console_ticket, methods=["POST"])
+            for port in ("console", "serial")
+        ),
         WebSocketRoute("/console/{guest}/ws", console),
         *PAGES,
     ]

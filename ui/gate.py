@@ -33,6 +33,8 @@ POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+# A terminal makes its own style sheet (xterm.js); nothing else is looser on its page.
+TERMINAL_POLICY: Final = POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
 SECURITY_HEADERS: Final = {
     "content-security-policy": POLICY,
     "x-content-type-options": "nosniff",
@@ -209,7 +211,7 @@ def _with_headers(send: Send, set_cookies: "list[str] | tuple[str, ...]") -> Sen
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             for name, value in SECURITY_HEADERS.items():
-                headers[name] = value
+                headers.setdefault(name, value)
             if "cache-control" not in headers:
                 headers["cache-control"] = "no-store"
             for value in set_cookies:

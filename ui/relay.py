@@ -1,4 +1,4 @@
-"""Consoles: a guest's display, from the browser's websocket through FrontEnd to Core's.
+"""Consoles: a guest's display or serial port, from the browser's websocket through FrontEnd to Core's.
 
 The browser asks for a ticket (in its session, with its form token), and shows it once, within seconds, on a websocket of
 the same origin and the same session. Only then is Core asked for its own one-time token. Bytes go both ways as they come;
@@ -11,7 +11,7 @@ import logging
 import secrets
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Literal
 
 import anyio
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -23,6 +23,8 @@ from nano.ui.core_api import Caller, CoreApi
 from nano.ui.visit import visit_of
 
 log = logging.getLogger("nano.ui")
+
+Port = Literal["console", "serial"]  # as Core's paths name them: the display, and the serial port
 
 TICKET_LIFE: Final = timedelta(seconds=30)
 TICKETS_MAX: Final = 1_000
@@ -38,23 +40,25 @@ class Consoles:
     def __init__(self, core: CoreApi, clock: Callable[[], datetime]) -> None:
         self._core = core
         self._clock = clock
-        self._tickets: dict[str, tuple[str, str, datetime]] = {}
+        self._tickets: dict[str, tuple[str, str, Port, datetime]] = {}
         self._open: dict[str, set[anyio.CancelScope]] = {}
 
-    def ticket(self, session_id: str, guest: str) -> str:
-        """A one-time ticket for this session and guest, good for TICKET_LIFE."""
+    def ticket(self, session_id: str, guest: str, port: Port = "console") -> str:
+        """A one-time ticket for this session and port of the guest, good for TICKET_LIFE."""
         now = self._clock()
-        self._tickets = {key: held for key, held in self._tickets.items() if held[2] > now}
+        self._tickets = {key: held for key, held in self._tickets.items() if held[3] > now}
         if len(self._tickets) >= TICKETS_MAX or sum(map(len, self._open.values())) >= OPEN_MAX:
             raise Refusal("Too many consoles are open.", code="too_many_consoles", hint="Close some of them.")
         ticket = secrets.token_urlsafe(24)
-        self._tickets[_digest(ticket)] = (session_id, guest, now + TICKET_LIFE)
+        self._tickets[_digest(ticket)] = (session_id, guest, port, now + TICKET_LIFE)
         return ticket
 
-    def redeem(self, ticket: str, session_id: str, guest: str) -> bool:
-        """Whether the ticket is good; it is not any more after this."""
+    def redeem(self, ticket: str, session_id: str, guest: str) -> Port | None:
+        """What the ticket is for; it is good for nothing any more after this."""
         held = self._tickets.pop(_digest(ticket), None)
-        return held is not None and held[:2] == (session_id, guest) and held[2] > self._clock()
+        if held is None or held[:2] != (session_id, guest) or held[3] <= self._clock():
+            return None
+        return held[2]
 
     def close(self, session_id: str) -> None:
         """End the consoles of a session that has ended."""
@@ -66,7 +70,8 @@ class Consoles:
         visit = visit_of(socket)
         guest = str(socket.path_params["guest"])
         ticket = socket.query_params.get("ticket", "")
-        if visit.session is None or not self.redeem(ticket, visit.session.id, guest):
+        port = self.redeem(ticket, visit.session.id, guest) if visit.session else None
+        if visit.session is None or port is None:
             await socket.close(1008, "this console ticket is used up or expired")
             return
         await socket.accept("binary" if "binary" in socket.scope.get("subprotocols", ()) else None)
@@ -75,7 +80,7 @@ class Consoles:
         self._open.setdefault(visit.session.id, set()).add(scope)
         try:
             with scope:
-                code, reason = await self._relay(socket, guest, visit.caller)
+                code, reason = await self._relay(socket, f"/guests/{guest}/{port}", visit.caller)
         except NanoError as error:
             code, reason = REFUSED, f"{error.code}: {error.message}"
         except (WebSocketException, OSError, TimeoutError) as error:
@@ -91,9 +96,9 @@ class Consoles:
         if code:
             await socket.close(code, _short(reason))
 
-    async def _relay(self, socket: WebSocket, guest: str, caller: Caller) -> tuple[int, str]:
+    async def _relay(self, socket: WebSocket, path: str, caller: Caller) -> tuple[int, str]:
         """Bytes both ways until one side ends; (0, …) when the browser left."""
-        opened = await self._core.ask("POST", f"/guests/{guest}/console", caller)
+        opened = await self._core.ask("POST", path, caller)
         address = self._core.websocket_address(str(opened["path"]))
         async with connect(
             address, max_size=FRAME_BYTES_MAX, max_queue=4, compression=None, open_timeout=CONNECT_S, proxy=None
@@ -128,11 +133,11 @@ async def _to_browser(socket: WebSocket, core: ClientConnection) -> tuple[int, s
         return 0, "closed by the browser"
     except ConnectionClosed as error:
         return GUEST_ENDED, _why(error)
-    return GUEST_ENDED, core.close_reason or "the guest's display has ended"
+    return GUEST_ENDED, core.close_reason or "the guest's end of it was closed"
 
 
 def _why(error: ConnectionClosed) -> str:
-    return (error.rcvd.reason if error.rcvd else "") or "the guest's display has ended"
+    return (error.rcvd.reason if error.rcvd else "") or "the guest's end of it was closed"
 
 
 def _short(reason: str) -> str:

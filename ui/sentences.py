@@ -200,6 +200,7 @@ TELLERS: Final[dict[str, tuple[str, str, Teller]]] = {
     "guest.agent_changed": ("agent", "", _agent),
     "guest.password_set": ("agent", "", _plain(N_("The password of %(user)s was set"), "user")),
     "guest.password_told": ("agent", "", _plain(N_("%(by)s had its password shown"), "by")),
+    "guest.serial_opened": ("console", "", _plain(N_("%(by)s opened its serial console"), "by")),
     "guest.console_opened": ("console", "", _plain(N_("%(by)s opened its console"), "by")),
     "compute_pool.created": ("plus", "ok", _plain(N_("Created"))),
     "compute_pool.modified": ("settings", "", _modified),

@@ -1,5 +1,10 @@
 """The agent of a real guest: its password is set by it, its words are told, and a hostile one harms nobody."""
 
+import os
+import pty
+import select
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +14,7 @@ from nano.hypervisor import local_libvirtd
 from nano.hypervisor.bridge import ensure_bridge, remove_bridge
 from nano.tools.guest_image.builder import cache_folder, ensure_image
 from nano.tools.testbed.inside import Inside
-from nano.tools.testbed.zone import Zone, until
+from nano.tools.testbed.zone import BIN, Zone, until
 
 pytestmark = pytest.mark.timeout(280)
 
@@ -44,6 +49,54 @@ def zone(private_libvirtd: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 def silent(zone: Zone) -> bool:
     refused = zone.try_ctl("guest", "inside", "web")
     return refused.returncode != 0 and "agent_silent" in refused.stdout + refused.stderr
+
+
+class Terminal:
+    """``nanoctl guest console`` as a person has it, on a pseudo terminal."""
+
+    def __init__(self, zone: Zone, guest: str) -> None:
+        self.master, slave = pty.openpty()
+        words = [str(BIN / "nanoctl"), "--state", str(zone.state), "guest", "console", guest]
+        self.program = subprocess.Popen(words, stdin=slave, stdout=slave, stderr=slave)
+        os.close(slave)
+        self.seen = b""
+
+    def until(self, text: bytes, typed: bytes = b"") -> None:
+        """Type, now and again every two seconds while the text has not come (a login takes a while to listen)."""
+        found, began = self.seen.find(text), time.monotonic()
+        while found < 0:
+            assert time.monotonic() < began + 60, (text, self.seen)
+            if typed:
+                os.write(self.master, typed)
+            while found < 0 and select.select([self.master], [], [], 2)[0]:
+                self.seen += os.read(self.master, 4096)
+                found = self.seen.find(text)
+        self.seen = self.seen[found + len(text) :]
+
+    def type(self, keys: bytes) -> None:
+        os.write(self.master, keys)
+
+
+def test_the_serial_console_in_a_terminal(zone: Zone) -> None:
+    password = zone.ctl("guest", "password", "web", "--wait")["password"]
+    terminal = Terminal(zone, "web")
+    terminal.until(b"login: ", typed=b"\r")
+    terminal.type(b"root\r")
+    terminal.until(b"assword: ")
+    other = Terminal(zone, "web")
+    other.until(b"console_closed")
+    assert other.program.wait(20) != 0
+    terminal.type(password.encode() + b"\r")
+    terminal.until(b"# ")
+    terminal.type(b"echo six times seven is $((6*7)).; seq 20000 | tail -1\r")
+    terminal.until(b"seven is 42.")
+    terminal.until(b"20000")
+    terminal.type(b"\x1d")
+    assert terminal.program.wait(20) == 0
+    again = Terminal(zone, "web")
+    again.until(b"# ", typed=b"\r")
+    again.type(b"exit\r\x1d")
+    assert again.program.wait(20) == 0
 
 
 def test_the_agent_of_a_real_guest(zone: Zone, tmp_path: Path) -> None:

@@ -234,6 +234,17 @@ async def test_charts_are_drawn_and_say_when_there_is_nothing(page: Page, core: 
     await expect(page.locator(".chart").first).to_be_visible()
 
 
+async def test_the_serial_console_is_a_terminal(page: Page, core: FakeCore) -> None:
+    key = named(core, "web-1")
+    await page.goto(f"/guests/{key}/serial")
+    await expect(page.locator("#says")).to_have_text("Connected")
+    await expect(page.locator(".xterm-rows")).to_contain_text("web-1 login:")
+    await page.keyboard.type("operator")
+    await expect(page.locator(".xterm-rows")).to_contain_text("web-1 login: operator")
+    await page.locator("summary", has_text="Media").click()
+    await expect(page.locator(".pop[open]")).to_be_visible()
+
+
 async def test_the_console_shows_the_display_and_says_why_when_it_cannot(page: Page, core: FakeCore) -> None:
     key = named(core, "web-1")
     await page.goto(f"/guests/{key}/console")

@@ -250,6 +250,7 @@ PHRASES: Final[dict[str, Phrase]] = {
     "guest.agent_changed": _agent,
     "guest.password_set": lambda event: f"the password of {event['user']} was set in it",
     "guest.password_told": lambda event: f"its password was told to {event['by']}",
+    "guest.serial_opened": lambda event: f"its serial console was opened by {event['by']}",
     "guest.console_opened": lambda event: f"its console was opened by {event['by']}",
     "image.requested": _image_requested,
     "image.received": _said("was sent whole, says its sender"),

@@ -63,6 +63,7 @@ EXAMPLES: Final[dict[str, tuple[str, str]]] = {
     "guest delete": ("guest delete web", "guest delete web --force"),
     "guest history": ("guest history web", "guest history web --limit 0 -o json"),
     "guest console": ("guest console web", "guest console web -o json"),
+    "guest display": ("guest display web", "guest display web -o json"),
     "batch create": (
         "batch create web --count 10 --memory 512MiB --disk 4GiB --image debian12 --start",
         "batch create test --count 90 --memory 64MiB --disk 16MiB --no-wait",

@@ -45,7 +45,8 @@ _TIMEOUT: Final = Argument("timeout", ("--timeout",), "give up waiting after so 
 _WAIT: Final = Argument("wait", ("--wait",), "wait until the work is done (the default)", "", "flag")
 _FILE: Final = Argument("file", (), "file on this machine", "FILE", completes="file", required=True)
 _RUNS: Final = {  # what carries a command out that is more than one request
-    "guest.open_console": "console:run",
+    "guest.open_console": "display:run",
+    "guest.open_serial": "console:run",
     "guest.password": "inside:set_password",
     "guest.show_password": "inside:show_password",
     "image.upload": "uploads:upload",
@@ -132,7 +133,7 @@ def _subject(field: str) -> Argument:
 def _spelled(name: str) -> tuple[str, str]:
     """``guest.disk.add`` is ``guest disk add``: a verb of two words, the first of which groups some."""
     kind, _, verb = name.partition(".")
-    verb = {"open_console": "console"}.get(verb, verb)
+    verb = {"open_console": "display", "open_serial": "console"}.get(verb, verb)
     return NOUN_OF_KIND.get(kind, kind), verb.replace("_", "-").replace(".", " ")
 
 

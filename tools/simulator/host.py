@@ -164,6 +164,9 @@ class HostConnection:
     async def console(self, guest_id: str) -> socket.socket:
         return await self._call(lambda: self._machine.console(guest_id))
 
+    async def serial(self, guest_id: str) -> socket.socket:
+        return await self._call(lambda: self._machine.serial(guest_id))
+
     def events(self) -> AsyncIterator[DomainEvent]:
         return self._machine.events()
 

@@ -177,8 +177,8 @@ def settings(portal: Portal, guest: Row) -> dict[str, Any]:
     problem: Explained | None = None
     return {
         "forms": _shown(guest),
-        "images": _ready(portal, "image"),
-        "media": _ready(portal, "media"),
+        "images": ready(portal, "image"),
+        "media": ready(portal, "media"),
         "cell": portal.mirror.get("cell", guest["cell"]),
         "cells": _others(portal, guest),
         "problem": problem,
@@ -192,7 +192,7 @@ def _others(portal: Portal, guest: Row) -> list[Row]:
     return sorted((cell for cell in cells if cell["name"] != guest["cell"]), key=lambda one: str(one["name"]))
 
 
-def _ready(portal: Portal, kind: str) -> list[Row]:
+def ready(portal: Portal, kind: str) -> list[Row]:
     return sorted((one for one in portal.mirror.all(kind) if not one["task"]), key=lambda one: str(one["name"]))
 
 

@@ -6,10 +6,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from nano.domain.errors import Invalid, NanoError, Unknown
+from nano.ui.gate import TERMINAL_POLICY
 from nano.ui.mirror import Row
 from nano.ui.pages import guest_settings, guest_snapshots, past
 from nano.ui.pages.history import read_history
 from nano.ui.portal import Portal, back_path, portal_of
+from nano.ui.relay import Port
 from nano.ui.visit import Visit
 from nano.ui.words import N_
 
@@ -167,17 +169,25 @@ async def delete(request: Request) -> Response:
 
 
 async def console_page(request: Request) -> Response:
+    """Its display, or its serial port, as the address says."""
     portal, visit = portal_of(request)
-    return portal.page(visit, "console.html", {"guest": _guest(portal, request)})
+    port = _port(request)
+    headers = {"content-security-policy": TERMINAL_POLICY} if port == "serial" else {}
+    context = {"guest": _guest(portal, request), "port": port, "media": guest_settings.ready(portal, "media")}
+    return portal.page(visit, "console.html", context, headers=headers)
 
 
 async def console_ticket(request: Request) -> Response:
-    """A one-time ticket for the console's websocket."""
+    """A one-time ticket for the websocket of either."""
     portal, visit = portal_of(request)
     assert visit.session is not None
     guest = _guest(portal, request)
-    ticket = portal.consoles.ticket(visit.session.id, guest["id"])
+    ticket = portal.consoles.ticket(visit.session.id, guest["id"], _port(request))
     return JSONResponse({"path": f"/console/{guest['id']}/ws?ticket={ticket}"})
+
+
+def _port(request: Request) -> Port:
+    return "serial" if request.url.path.removesuffix("/ticket").endswith("/serial") else "console"
 
 
 def _guest(portal: Portal, request: Request) -> Row:

@@ -33,7 +33,7 @@ SAMPLE: Final = 60
 YEAR_9999_S: Final = 253_402_300_799
 # What a table of guests can show a difference of; consoles and the ends of tasks leave it as it was.
 NOTABLE: Final = ("guest.", "cell.connected", "cell.disconnected", "cell.added", "cell.removed")
-UNSEEN: Final = frozenset({"guest.console_opened", "guest.password_told", "guest.work_ended"})
+UNSEEN: Final = frozenset({"guest.console_opened", "guest.serial_opened", "guest.password_told", "guest.work_ended"})
 
 
 class View(NamedTuple):

@@ -32,6 +32,7 @@ PAGES: Final[list[BaseRoute]] = [
     Route("/guests/{guest}/row", guests.guest_row),
     Route("/guests/{guest}/menu", guests.guest_menu),
     Route("/guests/{guest}/console", guests.console_page),
+    Route("/guests/{guest}/serial", guests.console_page),
     Route("/guests/{guest}/screen.png", screens.screen),
     Route("/guests/{guest}/inside", guest_inside.inside),
     Route("/guests/{guest}/told/{what}", guest_inside.told, methods=["POST"]),

@@ -69,6 +69,7 @@ class FakeCore:
                 Route(v2 + "/{collection}/{key}", self._change, methods=["PATCH", "DELETE"]),
                 Route(v2 + "/{collection}/{key}/history", self._history),
                 Route(v2 + "/guests/{key}/console", self._console, methods=["POST"]),
+                Route(v2 + "/guests/{key}/serial", self._console, methods=["POST"]),
                 *inside_routes(v2 + "/guests/{key}"),
                 Route(v2 + "/guests/{key}/{verb:path}", self._change_guest, methods=["POST", "PATCH", "DELETE"]),
                 Route(v2 + "/{collection}/{key}/{verb}", self._act, methods=["POST"]),
@@ -365,7 +366,7 @@ class FakeCore:
     async def _console(self, request: Request) -> Response:
         if refused := await self.refusal(request):
             return refused
-        self.tokens[token := uuid.uuid4().hex] = request.path_params["key"]
+        self.tokens[token := uuid.uuid4().hex] = request.url.path.rpartition("/")[2]
         expires = text_of(datetime.now(UTC) + timedelta(seconds=30))
         return JSONResponse({"token": token, "path": f"/api/v2/console/{token}", "expires_at": expires})
 

@@ -25,12 +25,24 @@ def display_of(tokens: dict[str, str]) -> Callable[[WebSocket], Awaitable[None]]
     """What is behind a token, once."""
 
     async def serve(socket: WebSocket) -> None:
-        if tokens.pop(socket.path_params["token"], None) is None:
+        port = tokens.pop(socket.path_params["token"], None)
+        if port is None:
             await socket.close(1008, "unknown token")
         else:
-            await serve_display(socket)
+            await (serve_terminal if port == "serial" else serve_display)(socket)
 
     return serve
+
+
+async def serve_terminal(socket: WebSocket) -> None:
+    """A login prompt in green, and every key back."""
+    await socket.accept()
+    await socket.send_bytes(b"Debian GNU/Linux 12 web-1 ttyS0\r\n\r\n\x1b[32mweb-1\x1b[0m login: ")
+    try:
+        while True:
+            await socket.send_bytes((await socket.receive_bytes()).replace(b"\r", b"\r\n"))
+    except WebSocketDisconnect:
+        return
 
 
 async def serve_display(socket: WebSocket) -> None:

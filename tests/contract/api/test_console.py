@@ -11,7 +11,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from nano.http.console import TOKEN_S
-from nano.hypervisor.simulated import BANNER
+from nano.hypervisor.simulated import BANNER, PROMPT
 
 pytestmark = pytest.mark.anyio
 
@@ -135,3 +135,16 @@ async def test_shutdown_closes_consoles(serve: Any) -> None:
                 await websocket.recv()
             assert closed.value.rcvd is not None
             assert closed.value.rcvd.code == 1001
+
+
+async def test_the_serial_port_is_another_console(serve: Any) -> None:
+    async with serve("one") as served:
+        await served.create("web", start=True)
+        ticket = (await served.admin.request("POST", "/api/v2/guests/web/serial")).json()
+        with anyio.fail_after(10):
+            async with opened(served, ticket["path"]) as websocket:
+                assert await websocket.recv() == PROMPT
+        facts = (await served.admin.request("GET", "/api/v2/journal?type=guest.serial_opened")).json()["items"]
+        assert [fact["event"]["by"] for fact in facts] == ["administrator"]
+        reader = await served.client("reader")
+        assert await served.status("POST", "/api/v2/guests/web/serial", reader) == 403

@@ -88,6 +88,7 @@ NOT_HERE: Final = {  # commands for which the bed has nothing in the right state
     "guest.snapshot.restore": "unknown_snapshot",
     "guest.snapshot.delete": "unknown_snapshot",
     "guest.open_console": "guest_stopped",
+    "guest.open_serial": "guest_stopped",
     "guest.password": "guest_stopped",
     "guest.show_password": "password_unknown",
     "image.finish_upload": "upload_not_open",

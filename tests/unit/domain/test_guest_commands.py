@@ -140,6 +140,7 @@ def test_an_image_must_be_ready_and_fit(bench: Bench) -> None:
         (gc.RedefineGuest, False, "guest_stopped"),
         (gc.DeleteGuest, True, "guest_running"),
         (gc.OpenConsole, False, "guest_stopped"),
+        (gc.OpenSerial, False, "guest_stopped"),
     ],
 )
 def test_power_needs_the_right_state(bench: Bench, command: Callable[..., Command], running: bool, code: str) -> None:

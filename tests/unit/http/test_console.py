@@ -21,10 +21,11 @@ def test_taken_once() -> None:
     one, two = tokens.issue("a"), tokens.issue("b")
     assert len({one.token, two.token}) == 2
     assert len(one.token) == 43
-    assert tokens.take(one.token) == "a"
+    assert tokens.take(one.token) == ("a", "display")
     assert tokens.take(one.token) is None
     assert tokens.take("x" * 43) is None
-    assert tokens.take(two.token) == "b"
+    assert tokens.take(two.token) == ("b", "display")
+    assert tokens.take(tokens.issue("a", "serial").token) == ("a", "serial")
 
 
 def test_late_is_too_late() -> None:
