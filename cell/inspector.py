@@ -29,6 +29,7 @@ class Inspector:
         before, busy = self._known(), self._busy()
         present = [view.guest_id for view in await self._host.domains()]
         files = await self._host.volume_files()
+        filters = await self._host.filters.guests()
         found: dict[str, tuple[Deviation, ...]] = {}
 
         async def compare(domain: HostDomain) -> None:
@@ -49,6 +50,7 @@ class Inspector:
         ]
         known = before.keys() | after.keys() | busy
         strays = [Leftover("domain", guest_id, guest_id) for guest_id in present if guest_id not in known]
+        strays += [Leftover("filter", guest_id, guest_id) for guest_id in filters if guest_id not in known]
         nobodys = [
             Leftover("volume", name, guest_id)
             for name in files

@@ -142,7 +142,7 @@ async def _open_host(folder: Path, name: str, settings: CellSettings) -> Libvirt
         bridge=wanted.bridge,
         cell=name,
         zone=settings.domain.name,
-        look=lambda: host_abilities(volumes, kvm),
+        look=lambda: host_abilities(volumes, kvm, filtered_by=wanted.packet_filter),
     )
     for ability in host.capabilities.abilities:
         log.info("ability name=%s can=%s reason=%s", ability.name, ability.can, ability.why_not or ability.detail)

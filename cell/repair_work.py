@@ -1,7 +1,7 @@
-"""Repairing what drifted: a domain made again what the journal says, and volumes that belong to nobody removed.
+"""Repairing what drifted: a domain made again what the journal says, and volumes and filters that belong to nobody removed.
 
-A repair does only what is safe: what would cut a disk, or needs a file that is gone, is refused by name. Both orders look
-at the host anew when they act, and again after a restart.
+A repair does only what is safe: what would cut a disk, or needs a file that is gone, is refused by name. Each order looks
+at the host anew when it acts, and again after a restart.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from nano.domain.host_domain import CloseOrder, DomainChanged, DomainRedefined, 
 from nano.domain.order import Order
 from nano.domain.site import Site
 from nano.hypervisor.host import Host
-from nano.transports.messages import GuestOrder, RemoveVolume, RepairDomain
+from nano.transports.messages import GuestOrder, RemoveFilter, RemoveVolume, RepairDomain
 
 
 class RepairWork:
@@ -27,6 +27,11 @@ class RepairWork:
             ),
             RemoveVolume: Handler(
                 "remove_volume", self.remove_volume, take=_take_remove_volume, resume=self._resume_remove_volume
+            ),
+            RemoveFilter: Handler(
+                "remove_filter",
+                self.remove_filter,
+                resume=lambda order: self._remove_filter(order.id, order.guest_id),
             ),
         }
 
@@ -68,6 +73,16 @@ class RepairWork:
             raise HostError(f"Volume {number} is a disk of guest {domain.spec.name}.", code="not_an_orphan")
         removed = await self._host.changes.remove_volume(guest_id, number)
         return CloseOrder(id=order_id, detail="\n".join(f"volume {name} removed" for name in removed))
+
+    async def remove_filter(self, order: RemoveFilter, tell: Tell) -> CloseOrder:  # noqa: ARG002
+        return await self._remove_filter(order.command_id, order.guest_id)
+
+    async def _remove_filter(self, order_id: str, guest_id: str) -> CloseOrder:
+        domain = self._site.get(f"domain/{guest_id}")
+        if isinstance(domain, HostDomain):
+            raise HostError(f"It is the packet filter of guest {domain.spec.name}.", code="not_an_orphan")
+        removed = await self._host.filters.drop(guest_id)
+        return CloseOrder(id=order_id, detail="packet filter removed" if removed else "")
 
 
 def _nobody_asks(_percent: int, _step: str) -> None:

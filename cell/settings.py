@@ -33,6 +33,8 @@ uri = "qemu:///system"
 virt_type = "auto"
 # Guests are plugged into this bridge; empty = they get no network card.
 bridge = "br0"
+# Which packet filter carries out security policies: auto tries libvirt's first; or: nwfilter, nftables.
+packet_filter = "auto"
 # Folder for disks; empty = data/volumes of this node.
 volumes = ""
 
@@ -51,6 +53,7 @@ class HypervisorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     uri: str = "qemu:///system"
     virt_type: Literal["auto", "kvm", "qemu"] = "auto"
     bridge: str = "br0"
+    packet_filter: Literal["auto", "nwfilter", "nftables"] = "auto"
     volumes: str = ""
 
 

@@ -81,6 +81,8 @@ class Work:
                 await self._host.destroy(guest_id)
                 await self._host.undefine(guest_id)
                 undone.append("domain undefined")
+            elif await self._host.filters.drop(guest_id):
+                undone.append("packet filter removed")
             undone += [f"volume {name} removed" for name in await self._host.remove_volumes(guest_id)]
         except NanoError as error:
             log.error("undo incomplete guest=%s code=%s reason=%s", guest_id, error.code, error.message)
@@ -98,6 +100,8 @@ class Work:
             await self._host.destroy(guest_id)
             await self._host.undefine(guest_id)
             undone.append("domain undefined")
+        elif await self._host.filters.drop(guest_id):
+            undone.append("packet filter removed")
         removed = await self._host.remove_volumes(guest_id)
         undone += [f"volume {name} removed" for name in removed]
         return CloseOrder(id=order_id, events=(DomainRemoved(volumes=tuple(removed)),), detail="\n".join(undone))

@@ -80,6 +80,7 @@ CAN: Final[dict[str, str]] = {  # in the order in which they are told; "it can â
 _NEEDS: Final[dict[str, Callable[[MachineSpec], object]]] = {
     DISK_LIMITS: lambda spec: spec.disk_limits != DiskLimits() and spec.disk_limits,
     NETWORK_LIMITS: lambda spec: spec.network_limits != NetworkLimits() and spec.network_limits,
+    PACKET_FILTER: lambda spec: spec.security or False,
 }
 """What of a spec asks for an ability, and False where nothing does."""
 

@@ -20,6 +20,7 @@ from nano.domain import guest_media as gm
 from nano.domain import guest_migrate as mi
 from nano.domain import guest_password as gp
 from nano.domain import guest_repair as gr
+from nano.domain import guest_rules as ru
 from nano.domain import guest_snapshot as gs
 from nano.domain import image_commands as ic
 from nano.domain import orphan as orp
@@ -109,6 +110,23 @@ COMMANDS: Final[tuple[CommandEntry, ...]] = (
     CommandEntry("guest.media.eject", gm.EjectMedia, "DELETE", "/guests/{guest}/media", "operate", "guest", work=True),
     CommandEntry("guest.password", gp.SetPassword, "POST", "/guests/{guest}/password", "operate", "guest", work=True),
     CommandEntry("guest.show_password", gp.ShowPassword, "POST", "/guests/{guest}/password/show", "operate", "guest"),
+    CommandEntry("guest.rule.add", ru.AddRule, "POST", "/guests/{guest}/rules", "operate", "guest", work=True),
+    CommandEntry("guest.rule.modify", ru.ModifyRule, "PATCH", "/guests/{guest}/rules", "operate", "guest", work=True),
+    CommandEntry("guest.rule.remove", ru.RemoveRule, "DELETE", "/guests/{guest}/rules", "operate", "guest", work=True),
+    CommandEntry("guest.rule.move", ru.MoveRule, "POST", "/guests/{guest}/rules/move", "operate", "guest", work=True),
+    CommandEntry(
+        "guest.rule.default",
+        ru.SetDefaultAction,
+        "POST",
+        "/guests/{guest}/rules/default",
+        "operate",
+        "guest",
+        work=True,
+    ),
+    CommandEntry(
+        *("guest.rule.addresses", ru.SetAddresses, "POST", "/guests/{guest}/rules/addresses", "operate", "guest"),
+        work=True,
+    ),
     CommandEntry("guest.reset", gd.ResetGuest, "POST", "/guests/{guest}/reset", "operate", "guest", work=True),
     CommandEntry(
         "guest.snapshot.create", gs.CreateSnapshot, "POST", "/guests/{guest}/snapshots", "operate", "guest", work=True

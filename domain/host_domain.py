@@ -146,7 +146,7 @@ def decide_take(model: Model, command: TakeOrder, context: Context) -> list[Emit
         if domain is not None or command.spec is None:
             raise Conflict(f"Domain {command.guest_id} exists already.", code="domain_exists")
         return [taken, Emitted(resource, DomainRequested(guest_id=command.guest_id, spec=command.spec))]
-    if command.kind in ("remove", "discard", "remove_volume"):
+    if command.kind in ("remove", "discard", "remove_volume", "remove_filter"):
         return [taken]  # also when nothing is known of it: the host is asked
     if not isinstance(domain, HostDomain):
         raise Unknown(f"This cell has no domain {command.guest_id}.", code="unknown_domain")

@@ -13,8 +13,8 @@ import msgspec
 from nano.domain.guest import Guest
 
 Repair = Literal["at_once", "next_start", "define_again", "not_here", "by_hand"]
-Where = Literal["domain", "definition", "running", "disk"]
-OrphanKind = Literal["domain", "volume", "allocation"]
+Where = Literal["domain", "definition", "running", "disk", "filter"]
+OrphanKind = Literal["domain", "volume", "filter", "allocation"]
 
 FOUND_MAX: Final = 1000
 """Of deviations, and of leftovers, that one cell tells in one answer; the rest when these are gone."""
@@ -29,7 +29,8 @@ PLANS: Final[dict[Repair, str]] = {
 
 
 class Deviation(msgspec.Struct, frozen=True, kw_only=True):
-    """``where``: in what the domain starts as, in what it runs as, or in its disks' files. Values are texts for people."""
+    """``where``: in what the domain starts as, in what it runs as, in its disks' files, or in its packet
+    filter. Values are texts for people."""
 
     guest_id: str
     attribute: str
@@ -40,9 +41,9 @@ class Deviation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Leftover(msgspec.Struct, frozen=True):
-    """``name``: a domain's guest id, or a volume's file name."""
+    """``name``: the guest id of a domain or packet filter, or a volume's file name."""
 
-    kind: Literal["domain", "volume"]
+    kind: Literal["domain", "volume", "filter"]
     name: str
     guest_id: str
 
@@ -118,9 +119,13 @@ def told_orphans(cell: str, seen: Inspection, owned: Collection[str]) -> list[Or
         for item in seen.leftovers
         if item.kind == "domain" and item.guest_id not in owned
     ]
-    with_domain = {row.guest_id for row in rows}  # removing the domain takes its volumes
+    with_domain = {row.guest_id for row in rows}  # removing the domain takes its volumes and its filter
     for item in seen.leftovers:
-        if item.kind != "volume" or item.guest_id in with_domain:
+        if item.kind == "domain" or item.guest_id in with_domain:
+            continue
+        if item.kind == "filter":
+            if item.guest_id not in owned:
+                rows.append(orphan_row(cell, "filter", item.name, item.guest_id, "no journal has its guest"))
             continue
         if item.guest_id in seen.held:
             rows.append(orphan_row(cell, "volume", item.name, item.guest_id, "its guest has no such disk"))

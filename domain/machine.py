@@ -8,6 +8,8 @@ from typing import Literal
 
 import msgspec
 
+from nano.domain.security import SecurityPolicy
+
 MEBI = 1 << 20
 GIBI = 1 << 30
 
@@ -87,6 +89,7 @@ class MachineSpec(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defa
     cores_max: int = 0
     memory_max: int = 0
     seed: bool = False  # it has a cloud-init seed in a drive of its own
+    security: SecurityPolicy | None = None  # what its network interfaces let through; None = no filter
 
     @property
     def volume_numbers(self) -> tuple[int, ...]:

@@ -26,6 +26,7 @@ from nano.domain import guest_media as gm
 from nano.domain import guest_migrate as mi
 from nano.domain import guest_password as gp
 from nano.domain import guest_repair as gr
+from nano.domain import guest_rules as ru
 from nano.domain import guest_snapshot as gs
 from nano.domain import image as im
 from nano.domain import image_commands as ic
@@ -135,11 +136,12 @@ ZONE_RULES: Final = Rules.joined(
     gx.RULES,
     gd.RULES,
     gm.RULES,
-    gp.RULES,
+    ru.RULES,
     ga.RULES,
     mi.RULES,
     gb.RULES,
     gr.RULES,
+    gp.RULES,
     orp.RULES,
     gs.RULES,
     ba.RULES,

@@ -1,6 +1,6 @@
 """Changes: making a domain what a spec says, or leaving it what it was. The order of acts, once for every driver.
 
-    make new volumes ─▶ define ─▶ what can follow live ─▶ resize volumes ─▶ remove volumes
+    make new volumes ─▶ put filter, define ─▶ what can follow live ─▶ resize volumes ─▶ remove volumes
     (can all be taken back) ───────────────────────────┘  (can't)
 
 Invariants: a volume that the guest has is never made, only one that it is to get; nothing that can't be taken back happens
@@ -26,7 +26,8 @@ from nano.hypervisor.shape import Difference, Shape, differences
 
 log = logging.getLogger("nano.hypervisor")
 
-_CERTAIN: Final = ("attach_disk", "detach_disk", "media")  # a file hangs on it: it succeeds, or the change has failed
+_CERTAIN: Final = ("attach_disk", "detach_disk", "media", "filter")
+"""A file hangs on it, or who gets through: it succeeds, or the change has failed."""
 
 
 class ChangeParts(Protocol):
@@ -46,7 +47,13 @@ class ChangeParts(Protocol):
         """What it runs as; None when it does not run."""
         ...
 
-    async def define(self, guest_id: str, spec: MachineSpec) -> None: ...
+    async def define(self, guest_id: str, spec: MachineSpec) -> None:
+        """Its packet filter too, first, when it has a policy: an interface refers to it, and obeys it at once."""
+        ...
+
+    async def drop_filter(self, guest_id: str) -> None:
+        """No interface refers to it any more."""
+        ...
 
     async def follow(self, guest_id: str, difference: Difference) -> None:
         """Let the running domain follow. Raises HostError where it, or this host, can't."""
@@ -97,7 +104,7 @@ class Changes:
         self._why_not = why_not
 
     async def is_defined(self, guest_id: str, spec: MachineSpec) -> bool:
-        return (await self._parts.defined(guest_id)).digest == spec_digest(spec)
+        return self._is_of(guest_id, spec, await self._parts.defined(guest_id))
 
     async def volume_sizes(self, guest_id: str) -> dict[int, int]:
         """Number -> bytes that the guest sees, of every whole volume of the guest."""
@@ -124,17 +131,19 @@ class Changes:
         """The fields that take effect at its next start. ``image``: what a new system disk is cloned from, ``media``: what
         goes into its drive. After a failure ``take_back`` is due."""
         parts = self._parts
-        defined = await self.is_defined(guest_id, spec)
+        now = await parts.defined(guest_id)
         new = set(spec.volume_numbers) - set(before.volume_numbers)
         await self._refuse(guest_id, before, spec)
         if new:
-            if not defined:
+            if not self._is_of(guest_id, spec, now):
                 await parts.drop_volumes(guest_id, new)  # whatever a file of that name is, it is not this guest's disk
             await parts.make_volumes(guest_id, spec, new, image, progress)
         if media is not None:
             await parts.put_media(guest_id, spec.media, media)
         await parts.define(guest_id, spec)
         pending = await self.follow(guest_id, spec)
+        if now.security and spec.security is None:
+            await parts.drop_filter(guest_id)
         for number, size in zip(spec.volume_numbers, spec.disks, strict=True):
             if (await parts.volume_sizes(guest_id))[number] != size:
                 await parts.resize_volume(guest_id, number, size)
@@ -156,10 +165,13 @@ class Changes:
             spec, disks=tuple(sizes.get(n, size) for n, size in zip(spec.volume_numbers, spec.disks, strict=True))
         )
         undone = []
-        if not await self.is_defined(guest_id, found):
+        now = await parts.defined(guest_id)
+        if not self._is_of(guest_id, found, now):
             await parts.define(guest_id, found)
             undone.append("definition put back")
         pending = await self.follow(guest_id, found)
+        if now.security and found.security is None:
+            await parts.drop_filter(guest_id)
         dropped = await parts.drop_volumes(guest_id, set(failed.volume_numbers) - set(spec.volume_numbers))
         undone += [f"volume {name} removed" for name in dropped]
         if failed.media not in ("", spec.media):
@@ -194,6 +206,10 @@ class Changes:
         for number, size in zip(spec.volume_numbers, spec.disks, strict=True):
             if size < sizes.get(number, 0):
                 raise _stop_first("A disk can't shrink while its guest runs.")
+
+    def _is_of(self, guest_id: str, spec: MachineSpec, now: Shape) -> bool:
+        """Whether a definition, with its packet filter, is the spec's."""
+        return (now.digest, now.security) == (spec_digest(spec), self._parts.wanted(guest_id, spec).security)
 
     async def follow(self, guest_id: str, spec: MachineSpec) -> tuple[str, ...]:
         """Let a running domain follow its definition; the fields that take effect at its next start."""

@@ -75,7 +75,9 @@ class BridgedInterface(XmlElement):
     type: str = at("@type", "bridge")
     mac: str = at("mac/@address")
     bridge: str = at("source/@bridge")
+    tap: str = at("target/@dev", "")
     model: str = at("model/@type")
+    filter: str = at("filterref/@filter", "")
     limits: tuple[XmlElement, ...] = at("bandwidth", ())
 
 

@@ -30,6 +30,7 @@ from nano.hypervisor.devices import (
     Video,
 )
 from nano.hypervisor.metadata import NAMESPACE, Mark, spec_digest
+from nano.hypervisor.packet_filter import FilterKind, filter_name, tap_name
 from nano.hypervisor.xml_fields import XmlElement, at, printable, render
 
 CPU_PERIOD_US: Final = 1_000_000
@@ -60,6 +61,7 @@ class Place(msgspec.Struct, frozen=True):
     """What a cell adds to a spec. ``bridge`` "" means no network interface; ``virt_type`` qemu is emulation.
 
     ``bandwidth``: the kernel can limit network interfaces; a domain that asks for it where it can't would not start.
+    ``filter``: by what packets are filtered. Where nothing can, a guest with a policy does not start: it would be open.
     """
 
     virt_type: str  # kvm | qemu | test
@@ -69,6 +71,7 @@ class Place(msgspec.Struct, frozen=True):
     zone: str = ""
     machine: str = "pc"
     bandwidth: bool = True
+    filter: FilterKind = "nwfilter"
     emulator: str = "/usr/bin/qemu-system-x86_64"
 
 
@@ -225,10 +228,12 @@ def disk_device(source: str, target: str, bus: str, limits: DiskLimits) -> Disk:
     )
 
 
-def interface_device(mac: str, bridge: str, model: str, limits: NetworkLimits) -> BridgedInterface:
+def interface_device(
+    mac: str, bridge: str, model: str, limits: NetworkLimits, filter_ref: str = "", tap: str = ""
+) -> BridgedInterface:
     asked = ((Inbound, limits.receive_bytes), (Outbound, limits.send_bytes))
     shaped = tuple(kind(**rates(limit)) for kind, limit in asked if limit)
-    return BridgedInterface(mac=mac, bridge=bridge, model=model, limits=shaped)
+    return BridgedInterface(mac=mac, bridge=bridge, model=model, limits=shaped, filter=filter_ref, tap=tap)
 
 
 def rates(limit: int) -> dict[str, int]:
@@ -257,7 +262,10 @@ def _devices(guest_id: str, spec: MachineSpec, place: Place) -> tuple[XmlElement
         devices.append(Controller(type="usb", model="none"))  # else libvirt adds one that nothing uses
     if place.bridge:
         limits = spec.network_limits if place.bandwidth else NetworkLimits()
-        devices += [interface_device(mac, place.bridge, hardware.network, limits) for mac in spec.macs]
+        filter_ref = filter_name(guest_id) if spec.security is not None and place.filter == "nwfilter" else ""
+        for mac in spec.macs:
+            tap = tap_name(mac) if place.filter == "nftables" else ""
+            devices.append(interface_device(mac, place.bridge, hardware.network, limits, filter_ref, tap))
     devices += [SerialConsole(), Console(), AgentChannel()]
     if hardware.tablet:
         devices.append(Input(bus=hardware.tablet))

@@ -6,9 +6,10 @@ file that is missing, or would have to be cut, is for a person to look at.
 """
 
 from collections.abc import Callable, Collection, Iterator
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Final
 
-from nano.domain.ability import NETWORK_LIMITS, needed
+from nano.domain.ability import NETWORK_LIMITS, PACKET_FILTER, needed
 from nano.domain.errors import HostError
 from nano.domain.inspection import Deviation, Repair, Where
 from nano.domain.machine import DiskLimits, MachineSpec, NetworkLimits
@@ -41,6 +42,8 @@ async def deviations(
     found = []
     for attribute, expected, seen, _ in _between(defined, wanted):
         found.append(_deviation(guest_id, attribute, "definition", expected, seen, "at_once"))
+    if defined.security != wanted.security:
+        found.append(_filter(guest_id, wanted.security, defined.security))
     if autostart != spec.autostart:
         found.append(_deviation(guest_id, "autostart", "definition", str(spec.autostart), str(autostart), "at_once"))
     if running is not None:
@@ -56,10 +59,19 @@ def _left_out(guest_id: str, spec: MachineSpec, why_not: Callable[[str], str]) -
     if NETWORK_LIMITS in needed(spec) and (why := why_not(NETWORK_LIMITS)):
         expected, found = _limits(spec.network_limits), f"no limit: {why}"
         yield _deviation(guest_id, "network_limits", "definition", expected, found, "not_here")
+    if spec.security is not None and (why := why_not(PACKET_FILTER)):
+        yield _deviation(guest_id, "security", "filter", "its policy", f"not filtered: {why}", "not_here")
 
 
 def _deviation(guest_id: str, attribute: str, where: Where, expected: str, found: str, repair: Repair) -> Deviation:
     return Deviation(guest_id=guest_id, attribute=attribute, where=where, expected=expected, found=found, repair=repair)
+
+
+def _filter(guest_id: str, wanted: str, has: str) -> Deviation:
+    """The first line in which they differ; a set of rules can be long."""
+    pairs = zip_longest(wanted.splitlines(), has.splitlines(), fillvalue="")
+    expected, seen = next(((ours, theirs) for ours, theirs in pairs if ours != theirs), (wanted, has))
+    return _deviation(guest_id, "security", "filter", expected.strip() or NONE, seen.strip() or NONE, "at_once")
 
 
 def _between(now: Shape, wanted: Shape, *, running: bool = False) -> Iterator[tuple[str, str, str, bool]]:
@@ -89,6 +101,9 @@ def _words(difference: Difference, now: Shape, wanted: Shape) -> tuple[str, str]
         has_disk = next(disk for disk in now.disks if disk.source == value.source)
         return f"{name}: {_limits(value.limits)}", f"{name}: {_limits(has_disk.limits)}"
     if isinstance(value, NicShape):
+        if difference.act == "filter":
+            now_nic = next(nic for nic in now.nics if nic.mac == value.mac)
+            return f"{value.mac}: {_filter_of(value)}", f"{value.mac}: {_filter_of(now_nic)}"
         if difference.act == "attach_nic":
             return value.mac, NONE
         if difference.act == "detach_nic":
@@ -104,6 +119,10 @@ def _words(difference: Difference, now: Shape, wanted: Shape) -> tuple[str, str]
     place = {"cores_max": "cores_most", "memory_max": "memory_most"}.get(field, field)
     told = format_size if place.startswith("memory") else str
     return told(getattr(wanted, place)), told(getattr(now, place))
+
+
+def _filter_of(nic: NicShape) -> str:
+    return nic.filter or nic.tap or "no filter"
 
 
 def _limits(limits: DiskLimits | NetworkLimits) -> str:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from nano.hypervisor.insider import Insider
     from nano.hypervisor.monitor import Monitor
     from nano.hypervisor.moves import Moves
+    from nano.hypervisor.packet_filter import PacketFilters
     from nano.hypervisor.snapshots import Snapshots
 
 Running = Literal["stopped", "running", "paused", "crashed"]
@@ -120,6 +121,9 @@ class Host(Protocol):
     def insider(self) -> "Insider": ...
 
     @property
+    def filters(self) -> "PacketFilters": ...
+
+    @property
     def monitor(self) -> "Monitor": ...
 
     @property
@@ -144,7 +148,9 @@ class Host(Protocol):
         """Make its cloud-init seed of these files, by name; removed with its volumes. Raises DiskFull, HostError."""
         ...
 
-    async def define(self, guest_id: str, spec: MachineSpec) -> None: ...
+    async def define(self, guest_id: str, spec: MachineSpec) -> None:
+        """With its packet filter, when it has a security policy. Raises HostError(ability_missing)."""
+        ...
 
     async def start(self, guest_id: str) -> None: ...
 
@@ -160,7 +166,9 @@ class Host(Protocol):
 
     async def reset(self, guest_id: str) -> None: ...
 
-    async def undefine(self, guest_id: str) -> None: ...
+    async def undefine(self, guest_id: str) -> None:
+        """With its packet filter."""
+        ...
 
     async def remove_volumes(self, guest_id: str) -> list[str]:
         """Names of the volume files removed."""

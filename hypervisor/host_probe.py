@@ -10,58 +10,29 @@ import errno
 import fcntl
 import os
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from nano.domain import ability as ab
 from nano.domain.ability import Ability
 from nano.hypervisor.bandwidth_probe import network_limits
+from nano.hypervisor.filter_choice import packet_filter
 from nano.hypervisor.qemu_probe import PROGRAM, qemu_abilities
 
 LIMIT_S: Final = 10.0
 FICLONE: Final = 0x40049409  # linux/fs.h
 BLOCK: Final = 4096
 DETAIL_MAX: Final = 200
-FILTER: Final = """table bridge nano_probe { chain forward { type filter hook forward priority 0; policy accept;
-iifname "none" ether saddr 52:54:00:00:00:01 ip saddr 192.0.2.1 tcp dport { 22, 80 } accept
-iifname "none" drop
-}
-}
-"""
 
 
-def host_abilities(volumes: Path, kvm: Ability, *, qemu: str = PROGRAM) -> tuple[Ability, ...]:
+def host_abilities(
+    volumes: Path, kvm: Ability, *, qemu: str = PROGRAM, filtered_by: Literal["auto", "nwfilter", "nftables"] = "auto"
+) -> tuple[Ability, ...]:
     """In the order of ``ability.CAN``. ``volumes`` is there already."""
-    found = [kvm, *qemu_abilities(qemu), network_limits(), packet_filter(), reflink(volumes), nfs()]
+    found = [kvm, *qemu_abilities(qemu), network_limits(), packet_filter(filtered_by), reflink(volumes), nfs()]
     order = list(ab.CAN)
     return tuple(sorted(found, key=lambda one: order.index(one.name)))
-
-
-def packet_filter(program: str = "nft") -> Ability:
-    """Rules on a bridge, in a namespace of their own."""
-    name = ab.PACKET_FILTER
-    if shutil.which(program) is None:
-        return Ability(name, False, "program", program)
-    try:
-        done = subprocess.run(
-            ["unshare", "--net", program, "-f", "-"],
-            input=FILTER,
-            capture_output=True,
-            text=True,
-            timeout=LIMIT_S,
-            check=False,
-        )
-    except OSError as error:
-        return Ability(name, False, "program", str(error.filename))
-    except subprocess.TimeoutExpired:
-        return Ability(name, False, "told", f"{program} does not answer")
-    if done.returncode == 0:
-        return Ability(name, True, detail="nftables")
-    if "Could not process rule" in done.stderr:
-        return Ability(name, False, "kernel", "rules of nftables for bridges")
-    return Ability(name, False, "told", done.stderr.strip()[-DETAIL_MAX:] or f"{program} failed")
 
 
 def reflink(folder: Path) -> Ability:

@@ -324,8 +324,13 @@ class Connection:
         with contextlib.suppress(libvirt.libvirtError):  # the test driver cannot lose its connection
             self._raw.registerCloseCallback(lambda _conn, _reason, _opaque: lost(), None)
 
-    def domain(self, uuid: str) -> Any:
+    @property
+    def raw(self) -> Any:
         """The binding's own object, for the other modules of calls."""
+        return self._raw
+
+    def domain(self, uuid: str) -> Any:
+        """The same of a domain."""
         return self._raw.lookupByUUIDString(uuid)
 
 

@@ -10,6 +10,7 @@ from nano.hypervisor.domain_xml import Place, domain_xml, volume_name
 from nano.hypervisor.host import Progress
 from nano.hypervisor.libvirt_api import Connection
 from nano.hypervisor.own_domains import INACTIVE, OwnDomains
+from nano.hypervisor.packet_filter import PacketFilters
 from nano.hypervisor.shape import Difference, Shape, shape_of
 from nano.hypervisor.volumes import Volumes
 
@@ -17,20 +18,25 @@ FOLLOW_LIMIT_S = 60.0  # a guest may take its time to let go of a device
 
 
 class LibvirtChanges:
-    def __init__(self, connection: LibvirtConnection, own: OwnDomains, volumes: Volumes, place: Place) -> None:
+    def __init__(
+        self, connection: LibvirtConnection, own: OwnDomains, volumes: Volumes, place: Place, filters: PacketFilters
+    ) -> None:
         self._connection = connection
         self._own = own
         self._volumes = volumes
         self._place = place
+        self._filters = filters
 
     def wanted(self, guest_id: str, spec: MachineSpec) -> Shape:
-        return shape_of(domain_xml(guest_id, spec, self._place))
+        shape = shape_of(domain_xml(guest_id, spec, self._place))
+        return shape._replace(security=self._filters.wanted(guest_id, spec))
 
     async def defined(self, guest_id: str) -> Shape:
         await self._own.get(guest_id)
-        return await self._connection.run(
+        shape = await self._connection.run(
             lambda c: live_calls.defined_shape(c, guest_id), what="Reading the definition"
         )
+        return shape._replace(security=await self._filters.found(guest_id))
 
     async def autostart(self, guest_id: str) -> bool:
         await self._own.get(guest_id)
@@ -44,9 +50,14 @@ class LibvirtChanges:
 
     async def define(self, guest_id: str, spec: MachineSpec) -> None:
         await self._own.get(guest_id)
+        if spec.security is not None:
+            await self._filters.put(guest_id, spec)
         xml = domain_xml(guest_id, spec, self._place)
         await self._connection.run(lambda c: c.define(xml, autostart=spec.autostart), what="Defining the domain")
         self._connection.forget(guest_id)
+
+    async def drop_filter(self, guest_id: str) -> None:
+        await self._filters.drop(guest_id)
 
     async def follow(self, guest_id: str, difference: Difference) -> None:
         def call(connection: Connection, uuid: str) -> None:

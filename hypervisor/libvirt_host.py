@@ -26,6 +26,7 @@ from nano.hypervisor.changes import Changes
 from nano.hypervisor.connection import LibvirtConnection
 from nano.hypervisor.domain_events import running_state
 from nano.hypervisor.domain_xml import Place, domain_xml
+from nano.hypervisor.filter_choice import filters_of
 from nano.hypervisor.host import (
     DOMAIN_MISSING,
     DOMAIN_WRONG_STATE,
@@ -43,7 +44,9 @@ from nano.hypervisor.libvirt_insider import LibvirtInsider
 from nano.hypervisor.libvirt_monitor import LibvirtMonitor
 from nano.hypervisor.libvirt_snapshots import LibvirtSnapshots
 from nano.hypervisor.moves import VolumeMoves
+from nano.hypervisor.nftables import NftFilters
 from nano.hypervisor.own_domains import INACTIVE, OwnDomains, is_active, is_inactive, tolerating
+from nano.hypervisor.packet_filter import PacketFilters, Unable
 from nano.hypervisor.qemu_img import QemuImg
 from nano.hypervisor.serial_port import open_serial
 from nano.hypervisor.volumes import Volumes, require_guest_id
@@ -81,6 +84,7 @@ class LibvirtHost:
         self._figures = HostFigures(volumes.folder)
         self._own = OwnDomains(connection)
         self.insider = LibvirtInsider(connection, self._own)
+        self.filters: PacketFilters = Unable("it was not probed")
         self.monitor = LibvirtMonitor(connection, self._own)
         self.moves = VolumeMoves(volumes, calls, volumes.qemu_img)
         self._settle(place)
@@ -88,7 +92,7 @@ class LibvirtHost:
     def _settle(self, place: Place) -> None:
         """Every part that defines domains does it for this place."""
         self._place = place
-        parts = LibvirtChanges(self._connection, self._own, self._volumes, place)
+        parts = LibvirtChanges(self._connection, self._own, self._volumes, place, self.filters)
         self.changes = Changes(parts, self._why_not)
         self.snapshots = LibvirtSnapshots(self._connection, self._own, place)
 
@@ -141,8 +145,16 @@ class LibvirtHost:
     async def probe(self) -> None:
         """A limit that the kernel can't set is left out of what is defined from then on: it would keep it from starting."""
         found = await self._calls.run(self._look, what="Probing the host", deadline_s=PROBE_LIMIT_S)
+        tables = self._volumes.folder.parent / "filters"
+        found, self.filters = await filters_of(self._connection, self._calls, tables, found)
         self.capabilities = msgspec.structs.replace(self.capabilities, abilities=found)
-        self._settle(msgspec.structs.replace(self._place, bandwidth=not self.capabilities.why_not(NETWORK_LIMITS)))
+        self._settle(
+            msgspec.structs.replace(
+                self._place,
+                bandwidth=not self.capabilities.why_not(NETWORK_LIMITS),
+                filter="nftables" if isinstance(self.filters, NftFilters) else "nwfilter",
+            )
+        )
 
     async def domains(self) -> list[DomainView]:
         found = []
@@ -165,6 +177,8 @@ class LibvirtHost:
         """Also redefines: the new definition is used from the next start on."""
         require_guest_id(guest_id)
         await self._own.refuse_foreign(guest_id)
+        if spec.security is not None:
+            await self.filters.put(guest_id, spec)
         xml = domain_xml(guest_id, spec, self._place)
         await self._connection.run(lambda c: c.define(xml, autostart=spec.autostart), what="Defining the domain")
         self._connection.forget(guest_id)
@@ -196,12 +210,12 @@ class LibvirtHost:
     async def undefine(self, guest_id: str) -> None:
         """Refused while it runs: it would go on without a definition. Succeeds when there is no such domain."""
         now = await self._own.find(guest_id)
-        if now is None:
-            return
-        if now.state not in INACTIVE:
+        if now is not None and now.state not in INACTIVE:
             raise HostError("A running domain can't be undefined.", code=DOMAIN_WRONG_STATE, hint="Stop it first.")
-        with tolerating(DOMAIN_MISSING):
-            await self._own.act(guest_id, Connection.undefine)
+        if now is not None:
+            with tolerating(DOMAIN_MISSING):
+                await self._own.act(guest_id, Connection.undefine)
+        await self.filters.drop(guest_id)
 
     async def remove_volumes(self, guest_id: str) -> list[str]:
         return await self._volumes.remove(guest_id)

@@ -14,6 +14,7 @@ from nano.domain.errors import HostError
 from nano.domain.machine import DiskLimits
 from nano.hypervisor.devices import MediaDrive
 from nano.hypervisor.domain_xml import CPU_PERIOD_US, disk_device, interface_device, rates
+from nano.hypervisor.host import DOMAIN_WRONG_STATE
 from nano.hypervisor.libvirt_api import UNSUPPORTED, Connection, translated
 from nano.hypervisor.metadata import NAMESPACE, PREFIX
 from nano.hypervisor.shape import Act, Difference, DiskShape, NicShape, Shape, shape_of
@@ -109,11 +110,24 @@ def _detach_disk(domain: Any, disk: DiskShape) -> None:
 
 
 def _attach_nic(domain: Any, nic: NicShape) -> None:
-    domain.attachDeviceFlags(render(interface_device(nic.mac, nic.bridge, nic.model, nic.limits)), LIVE)
+    device = interface_device(nic.mac, nic.bridge, nic.model, nic.limits, nic.filter, nic.tap)
+    domain.attachDeviceFlags(render(device), LIVE)
 
 
 def _detach_nic(domain: Any, nic: NicShape) -> None:
     _detach(domain, "interface", "mac", "address", nic.mac)
+
+
+def _filter(domain: Any, nic: NicShape) -> None:
+    """Refer to the filter, or to none any more; everything else of the interface stays as libvirt has it."""
+    held = _device(domain, "interface", "mac", "address", nic.mac)
+    if held is None:
+        raise HostError(f"The domain has no interface {nic.mac}.", code=DOMAIN_WRONG_STATE, hint="Try again.")
+    for reference in held.findall("filterref"):
+        held.remove(reference)
+    if nic.filter:
+        held.append(ET.Element("filterref", filter=nic.filter))
+    domain.updateDeviceFlags(ET.tostring(held, encoding="unicode"), LIVE)
 
 
 def _network_limits(domain: Any, nic: NicShape) -> None:
@@ -136,21 +150,22 @@ def _media(domain: Any, wanted: Shape) -> None:
 def _detach(domain: Any, kind: str, child: str, attribute: str, value: str) -> None:
     """libvirt waits some seconds for the guest to let go of it and says nothing when it does not; so it is looked at."""
 
-    def device() -> ET.Element | None:
-        root = ET.fromstring(domain.XMLDesc(0))  # noqa: S314  libvirt's own
-        found = (one for one in root.findall(f"devices/{kind}") if one.find(f"{child}[@{attribute}]") is not None)
-        return next((one for one in found if one.find(child).get(attribute) == value), None)  # type: ignore[union-attr]
-
-    held = device()
+    held = _device(domain, kind, child, attribute, value)
     if held is None:
         return
     domain.detachDeviceFlags(ET.tostring(held, encoding="unicode"), LIVE)
-    if device() is not None:
+    if _device(domain, kind, child, attribute, value) is not None:
         raise HostError(
             "The guest does not let go of the device.",
             code=KEEPS_DEVICE,
             hint="Stop using it inside the guest, or stop the guest first.",
         )
+
+
+def _device(domain: Any, kind: str, child: str, attribute: str, value: str) -> ET.Element | None:
+    root = ET.fromstring(domain.XMLDesc(0))  # noqa: S314  libvirt's own
+    found = (one for one in root.findall(f"devices/{kind}") if one.find(f"{child}[@{attribute}]") is not None)
+    return next((one for one in found if one.find(child).get(attribute) == value), None)  # type: ignore[union-attr]
 
 
 _ACTS: Final[dict[Act, Callable[[Any, Any], None]]] = {
@@ -165,4 +180,5 @@ _ACTS: Final[dict[Act, Callable[[Any, Any], None]]] = {
     "detach_nic": _detach_nic,
     "network_limits": _network_limits,
     "media": _media,
+    "filter": _filter,
 }

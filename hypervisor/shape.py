@@ -13,11 +13,12 @@ from nano.domain.errors import HostError
 from nano.domain.machine import DiskLimits, NetworkLimits
 from nano.hypervisor.devices import MEDIA_TARGET
 
+TAP_PREFIX: Final = "nt"  # of packet_filter.tap_name; libvirt's own are vnet0, vnet1 …
 HOT_BUSES: Final = ("scsi", "virtio")  # QEMU plugs these while the guest runs
 
 Act = Literal[
     "title", "cores", "memory", "cpu", "attach_disk", "detach_disk", "disk_limits", "attach_nic", "detach_nic",
-    "network_limits", "media", "restart",
+    "network_limits", "media", "filter", "restart",
 ]  # fmt: skip
 
 
@@ -33,6 +34,8 @@ class NicShape(NamedTuple):
     bridge: str
     model: str
     limits: NetworkLimits  # whole KiB
+    filter: str = ""  # the libvirt filter it refers to
+    tap: str = ""  # the host's end, where its name is ours
 
 
 class Shape(NamedTuple):
@@ -49,6 +52,7 @@ class Shape(NamedTuple):
     disks: tuple[DiskShape, ...]
     nics: tuple[NicShape, ...]
     media: str
+    security: str = ""  # what its packet filter is; not part of its XML
 
 
 class Difference(NamedTuple):
@@ -106,6 +110,8 @@ def _nics(now: Shape, wanted: Shape) -> Iterator[Difference]:
             yield Difference("more_macs", "attach_nic", True, nic)
         elif nic.limits != has[nic.mac].limits:
             yield Difference("network_limits", "network_limits", True, nic)
+        if nic.mac in has and (nic.filter, nic.tap) != (has[nic.mac].filter, has[nic.mac].tap):
+            yield Difference("security", "filter", nic.tap == has[nic.mac].tap, nic)
     stays = {nic.mac for nic in wanted.nics}
     yield from (Difference("more_macs", "detach_nic", True, nic) for nic in now.nics if nic.mac not in stays)
 
@@ -173,7 +179,15 @@ def _nic(nic: ET.Element) -> NicShape:
 
     limits = NetworkLimits(receive_bytes=limit("inbound"), send_bytes=limit("outbound"))
     mac, bridge, model = nic.find("mac"), nic.find("source"), nic.find("model")
-    return NicShape(_get(mac, "address"), _get(bridge, "bridge"), _get(model, "type"), limits)
+    tap = _get(nic.find("target"), "dev")
+    return NicShape(
+        mac=_get(mac, "address"),
+        bridge=_get(bridge, "bridge"),
+        model=_get(model, "type"),
+        limits=limits,
+        filter=_get(nic.find("filterref"), "filter"),
+        tap=tap if tap.startswith(TAP_PREFIX) else "",
+    )
 
 
 def _get(node: ET.Element | None, name: str) -> str:

@@ -33,6 +33,7 @@ from nano.hypervisor.host import (
 )
 from nano.hypervisor.metadata import spec_digest
 from nano.hypervisor.simulated_changes import SimulatedChanges
+from nano.hypervisor.simulated_filters import SimulatedFilters
 from nano.hypervisor.simulated_insider import SimulatedInsider
 from nano.hypervisor.simulated_machine import SimulatedDomain, SimulatedMachine
 from nano.hypervisor.simulated_monitor import SimulatedMonitor
@@ -56,6 +57,10 @@ class SimulatedHost(SimulatedMachine):
     @property
     def insider(self) -> SimulatedInsider:
         return SimulatedInsider(self)
+
+    @property
+    def filters(self) -> SimulatedFilters:
+        return SimulatedFilters(self)
 
     @property
     def monitor(self) -> SimulatedMonitor:
@@ -115,6 +120,8 @@ class SimulatedHost(SimulatedMachine):
         require_guest_id(guest_id)
         await self.enter("define", guest_id)
         self.refuse_foreign(guest_id)
+        if spec.security is not None:
+            await self.filters.put(guest_id, spec)
         if (domain := self.machine.get(guest_id)) is None:
             self.machine[guest_id] = SimulatedDomain(spec)
         else:
@@ -160,11 +167,13 @@ class SimulatedHost(SimulatedMachine):
         self.refuse_foreign(guest_id)
         domain = self.machine.get(guest_id)
         if domain is None:
+            await self.filters.drop(guest_id)
             return
         if domain.state in ("running", "paused"):
             raise HostError("A running domain can't be undefined.", code=DOMAIN_WRONG_STATE, hint="Stop it first.")
         del self.machine[guest_id]
         self.stream.tell(DomainEvent(guest_id, "undefined", detail="undefined"))
+        await self.filters.drop(guest_id)
 
     async def remove_volumes(self, guest_id: str) -> list[str]:
         require_guest_id(guest_id)

@@ -24,11 +24,13 @@ class SimulatedChanges:
         self._host = host
 
     def wanted(self, guest_id: str, spec: MachineSpec) -> Shape:
-        return shape_of(domain_xml(guest_id, spec, PLACE))
+        shape = shape_of(domain_xml(guest_id, spec, PLACE))
+        return shape._replace(security=self._host.filters.wanted(guest_id, spec))
 
     async def defined(self, guest_id: str) -> Shape:
         await self._host.enter("defined", guest_id)
-        return self.wanted(guest_id, self._host.ours(guest_id).spec)
+        shape = self.wanted(guest_id, self._host.ours(guest_id).spec)
+        return shape._replace(security=self._host.in_force.get(guest_id, ""))
 
     async def autostart(self, guest_id: str) -> bool:
         return self._host.ours(guest_id).spec.autostart
@@ -41,6 +43,9 @@ class SimulatedChanges:
     async def define(self, guest_id: str, spec: MachineSpec) -> None:
         self._host.ours(guest_id)
         await self._host.define(guest_id, spec)
+
+    async def drop_filter(self, guest_id: str) -> None:
+        await self._host.filters.drop(guest_id)
 
     async def follow(self, guest_id: str, difference: Difference) -> None:
         await self._host.enter("follow", guest_id)

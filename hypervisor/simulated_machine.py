@@ -99,6 +99,7 @@ class SimulatedMachine:
         self.files: dict[str, int] = {}  # volume name -> bytes it takes
         self.sizes: dict[str, int] = {}  # finished volume's name -> bytes its guest sees
         self.arriving: dict[str, bytes] = {}  # what there is of a volume that comes from another host
+        self.in_force: dict[str, str] = {}  # guest id -> the packet filter in force
         self.foreign: set[str] = set()
         self.calls: collections.deque[tuple[str, str]] = collections.deque(maxlen=CALLS_KEPT)
         self._faults: dict[str, collections.deque[NanoError | anyio.Event]] = collections.defaultdict(collections.deque)

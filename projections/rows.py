@@ -15,6 +15,7 @@ from nano.domain.compute_pool import ComputePool
 from nano.domain.guest import Guest
 from nano.domain.image import Image
 from nano.domain.machine import DiskLimits, Hardware, NetworkLimits, Priority
+from nano.domain.security import SecurityPolicy
 from nano.domain.task import Item, Problem, Step, Task
 from nano.domain.template import System, Template
 
@@ -42,7 +43,8 @@ class GuestRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ``pending`` names the fields that take effect at its next start; ``cores_max`` and ``memory_max`` (0 = none) how far it can
     grow while it runs; a ``protected`` one is not deleted, nor its disks; ``media`` is the id of the image in its drive;
     ``template`` named the hardware it was made with; ``admin`` is the account whose password Nano can tell. A recycled one
-    rests in the bin and is deleted ``recycled_until`` then."""
+    rests in the bin and is deleted ``recycled_until`` then.
+    Without ``security`` its packets are not filtered."""
 
     id: str
     name: str
@@ -64,6 +66,7 @@ class GuestRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     priority: Priority
     disk_limits: DiskLimits
     network_limits: NetworkLimits
+    security: SecurityPolicy | None
     media: str
     pending: tuple[str, ...]
     cores_max: int
@@ -225,6 +228,7 @@ def guest_row(guest: Guest, version: int, cell: Cell | None) -> GuestRow:
         priority=spec.priority,
         disk_limits=spec.disk_limits,
         network_limits=spec.network_limits,
+        security=spec.security,
         media=spec.media,
         pending=guest.pending,
         cores_max=spec.cores_max,

@@ -9,9 +9,9 @@
 
 # libvirt-python has no wheels: it is built from source, which needs the headers and a compiler.
 packages_runtime=(qemu-system-x86 qemu-utils libvirt-daemon libvirt-daemon-driver-qemu libvirt-clients
-    libvirt-dev pkg-config gcc libc6-dev dnsmasq-base iproute2 mount)
+    libvirt-dev pkg-config gcc libc6-dev dnsmasq-base iproute2 mount ebtables iptables nftables)
 packages_image=(syslinux syslinux-common mtools dosfstools fakeroot cpio binutils e2fsprogs zstd)
-packages_test=(fonts-noto-cjk nftables git postgresql)
+packages_test=(fonts-noto-cjk git postgresql)
 packages_bench=(nghttp2-client curl openssl)
 # Ubuntu has Chromium only as a snap: any that answers to this name will do.
 command -v chromium >/dev/null || packages_test+=(chromium)

@@ -169,6 +169,10 @@ class RemoveVolume(GuestOrder, frozen=True, tag="volume.remove"):
     number: int
 
 
+class RemoveFilter(GuestOrder, frozen=True, tag="filter.remove"):
+    """Remove the packet filter of a guest that is not yours."""
+
+
 class ProbeHost(Message, frozen=True, tag="host.probe"):
     """Look once more what your host can do."""
 

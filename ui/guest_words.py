@@ -17,8 +17,10 @@ FIELDS: Final = {
     "disk_limits": N_("limits of its disks"),
     "network_limits": N_("limits of its network"),
     "more_macs": N_("network interfaces"),
+    "security": N_("security rules"),
 }
 PRIORITIES: Final = {"high": N_("High"), "medium": N_("Medium"), "low": N_("Low")}
+ACTIONS: Final = {"accept": N_("Let through"), "drop": N_("Drop")}
 RATES: Final = {
     "read_bytes": N_("read %(rate)s"),
     "write_bytes": N_("write %(rate)s"),
@@ -35,6 +37,11 @@ def fields(names: Sequence[str], words: Words) -> str:
 
 def priority(name: str, words: Words) -> str:
     return words._(PRIORITIES.get(name, name))
+
+
+def action(name: str, words: Words) -> str:
+    """What a security rule does."""
+    return words._(ACTIONS.get(name, name))
 
 
 def limits(guest: Mapping[str, Any], words: Words, formats: Formats) -> list[str]:

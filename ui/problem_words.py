@@ -97,6 +97,24 @@ PROBLEMS: Final = {
     "too_many_tags": (N_("These are too many tags."), N_("Use 16 at most.")),
     "too_many_disks": (N_("The guest has the most disks a guest may have."), N_("Remove one, or grow one.")),
     "too_many_nics": (N_("The guest has the most network interfaces a guest may have."), N_("Remove one first.")),
+    "too_many_rules": (
+        N_("The guest has the most rules a guest may have."),
+        N_("Remove one, or write several as one."),
+    ),
+    "duplicate_rule": (N_("Another rule is about the same packets."), N_("Change that one, or remove it first.")),
+    "invalid_source": (
+        N_("This is no address or network."),
+        N_("Use one such as 10.0.0.5, 10.0.0.0/8 or 2001:db8::/32, or leave it empty for anybody."),
+    ),
+    "invalid_port": (
+        N_("These packets have no such port."),
+        N_("Only TCP and UDP have ports; a last one needs a first."),
+    ),
+    "invalid_last_port": (N_("The last port is below the first."), N_("Swap them.")),
+    "invalid_rule": (N_("The guest has no such rule."), N_("Others may have changed them: look again.")),
+    "invalid_place": (N_("The guest has no such rule."), N_("Others may have changed them: look again.")),
+    "invalid_addresses": (N_("This is no guest's address."), N_("Use up to 16, such as 10.0.0.5.")),
+    "filter_refused": (N_("The host refused the rules."), N_("The last ones are in force. Its cell's log says why.")),
     "guest_keeps_device": (
         N_("The guest does not let go of the device."),
         N_("Stop using it inside the guest, or stop the guest first."),

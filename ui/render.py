@@ -58,6 +58,7 @@ class Renderer:
             "note_words": sentences.note_words,
             "field_words": lambda fields: guest_words.fields(fields, words),
             "priority_word": lambda priority: guest_words.priority(priority, words),
+            "action_word": lambda action: guest_words.action(action, words),
             "limit_words": lambda guest: guest_words.limits(guest, words, formats),
             "drift_words": drift_words,
             "mendable": drift_words.MENDABLE,

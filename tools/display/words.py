@@ -4,6 +4,7 @@ Every function is pure: the instant and the time zone are arguments, so golden f
 """
 
 import re
+from collections.abc import Mapping
 from datetime import datetime, tzinfo
 from typing import Any, Final
 
@@ -114,3 +115,17 @@ def who(actor: str) -> str:
 def fitted(text: str, width: int) -> str:
     """Exactly ``width`` characters: filled up, or cut with an ellipsis."""
     return f"{text:<{width}}" if len(text) <= width else text[: width - 1] + "…"
+
+
+def ports(rule: Mapping[str, Any]) -> str:
+    """Of a security rule: "80-89", or "every"."""
+    last = f"-{rule['last_port']}" if rule["last_port"] else ""
+    return f"{rule['port']}{last}" if rule["port"] else "every"
+
+
+def policy(security: Mapping[str, Any]) -> str:
+    """A guest's security policy on one line."""
+    count = len(security["rules"])
+    rules = "1 rule" if count == 1 else f"{count} rules"
+    only = f"; only {', '.join(security['addresses'])}" if security["addresses"] else ""
+    return f"{rules}, else {security['default']}{only}"

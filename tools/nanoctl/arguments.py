@@ -105,6 +105,15 @@ HELP: Final[dict[str, str]] = {
     "number": "which disk: 0 is the system disk, 1 the first data disk",
     "size": "size of the disk, such as 10GiB",
     "mac": "MAC address of the network interface",
+    "action": "accept or drop",
+    "protocol": "tcp, udp, icmp, or any",
+    "source": "only from this address or network, such as 10.0.0.0/8; empty for anybody",
+    "port": "only to this port, 0 for every one",
+    "last_port": "and to those up to this one",
+    "rule": "number of the rule, as the list has it",
+    "before": "number of the rule that comes after it; without it, it becomes the last",
+    "place": "number that it is to have",
+    "addresses": "an address that the guest may use; again for each further one, and none for any",
     "state": "only those in this state",
     "severity": "only those that are critical, or warning",
     "code": "only those with this code, such as disk_full",
@@ -117,7 +126,7 @@ HELP: Final[dict[str, str]] = {
     "at": "as it was at this position, or at this time: 2026-11-21T03:10:53Z",
     "kinds": "kinds of resources, separated by commas",
 }
-SPELLED: Final = {"disks": "disk", "number": "disk", "tags": "tag", "state": "in-state"}
+SPELLED: Final = {"disks": "disk", "number": "disk", "tags": "tag", "addresses": "address", "state": "in-state"}
 COMPLETES: Final = {
     "pool": "compute_pool",
     "cell": "cell",
@@ -135,7 +144,16 @@ COMPLETES: Final = {
 }
 
 
-BARE: Final = ("name", "path", "prefix", "guests", "orphan")  # what a command is about stands without an option
+BARE: Final = (
+    "name",
+    "path",
+    "prefix",
+    "guests",
+    "orphan",
+    "rule",
+    "place",
+    "action",
+)  # what a command is about stands without an option
 
 
 def arguments_of(command: type[Command], path: str) -> tuple[Argument, ...]:
@@ -149,8 +167,11 @@ def arguments_of(command: type[Command], path: str) -> tuple[Argument, ...]:
 def _positional(field: msgspec.structs.FieldInfo) -> Argument:
     name = field.name
     metavar = {"path": "FILE", "guests": "GUEST"}.get(name, name.upper())
-    kind: Any = "texts" if get_origin(field.type) is tuple else "text"
-    return Argument(name, (), HELP.get(name, name), metavar, kind, COMPLETES.get(name, ""), required=True)
+    kind: Any = "texts" if get_origin(field.type) is tuple else "int" if field.type is int else "text"
+    values: tuple[str, ...] = ()
+    if get_origin(field.type) is Literal:
+        kind, values = "choice", get_args(field.type)
+    return Argument(name, (), HELP.get(name, name), metavar, kind, COMPLETES.get(name, ""), True, values)
 
 
 def _option(field: msgspec.structs.FieldInfo) -> Argument:

@@ -48,6 +48,22 @@ EXAMPLES: Final[dict[str, tuple[str, str]]] = {
     "guest password": ("guest password web", "guest password web --user ann --password @secret.txt"),
     "guest show-password": ("guest show-password web", "guest show-password web -o json"),
     "guest inside": ("guest inside web", "guest inside web -o json"),
+    "guest rule list": ("guest rule list web", "guest rule list web -o json"),
+    "guest rule add": (
+        "guest rule add web accept --protocol tcp --port 443",
+        "guest rule add web drop --source 10.0.9.0/24 --before 1",
+    ),
+    "guest rule modify": (
+        "guest rule modify web 2 --port 8000 --last-port 8010",
+        "guest rule modify web 1 --source 192.168.0.0/16 --dry-run",
+    ),
+    "guest rule remove": ("guest rule remove web 2", "guest rule remove web 1 --no-wait"),
+    "guest rule move": ("guest rule move web 3 1", "guest rule move web 1 2 --no-wait"),
+    "guest rule default": ("guest rule default web drop", "guest rule default web accept"),
+    "guest rule addresses": (
+        "guest rule addresses web --address 10.0.0.5 --address 2001:db8::5",
+        "guest rule addresses web",
+    ),
     "guest reset": ("guest reset web --image debian12", "guest reset web --image debian12 --no-wait"),
     "guest snapshot list": ("guest snapshot list web", "guest snapshot list web -o json"),
     "guest snapshot create": (

@@ -158,6 +158,13 @@ _OWN: Final = (
         for kind, about in WORDS.items()
     ),
     Verb(
+        "guest",
+        "rule list",
+        "List a guest's security rules in the order in which they are asked.",
+        f"{_RUN}.rules:run",
+        (_subject("guest"), query_argument(AT)),
+    ),
+    Verb(
         "drift",
         "repair",
         "Make a guest's domain again what the journal says, or those of all that drifted.",

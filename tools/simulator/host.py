@@ -29,10 +29,12 @@ from nano.hypervisor.host import (
 )
 from nano.hypervisor.insider import Insider
 from nano.hypervisor.monitor import Monitor
+from nano.hypervisor.packet_filter import PacketFilters
 from nano.hypervisor.simulated import SimulatedHost
 from nano.hypervisor.simulated_changes import SimulatedChanges
 from nano.hypervisor.simulated_snapshots import SimulatedSnapshots
 from nano.tools.simulator.host_changes import ConnectedChanges
+from nano.tools.simulator.host_filters import ConnectedFilters
 from nano.tools.simulator.host_insider import ConnectedInsider
 from nano.tools.simulator.host_monitor import ConnectedMonitor
 from nano.tools.simulator.host_moves import ConnectedMoves
@@ -83,6 +85,10 @@ class HostConnection:
     @property
     def insider(self) -> Insider:
         return ConnectedInsider(self._machine.insider, self._call)
+
+    @property
+    def filters(self) -> PacketFilters:
+        return ConnectedFilters(self._machine.filters, self._call)
 
     @property
     def monitor(self) -> Monitor:

@@ -35,6 +35,9 @@ class ConnectedChanges:
     async def define(self, guest_id: str, spec: MachineSpec) -> None:
         await self._call(lambda: self._parts.define(guest_id, spec))
 
+    async def drop_filter(self, guest_id: str) -> None:
+        await self._call(lambda: self._parts.drop_filter(guest_id))
+
     async def follow(self, guest_id: str, difference: Difference) -> None:
         await self._call(lambda: self._parts.follow(guest_id, difference))
 

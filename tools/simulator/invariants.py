@@ -19,6 +19,7 @@ from nano.domain.host_domain import HostDomain
 from nano.domain.image import Image
 from nano.domain.site import Site
 from nano.domain.zone import Zone
+from nano.hypervisor.filter_xml import filter_text
 from nano.hypervisor.simulated import SimulatedHost
 from nano.journal.ledger import Ledger
 from nano.journal.reader import JournalReader
@@ -180,6 +181,9 @@ def unrest(
         found += [
             f"{name}: volume of no guest: {file}" for file in host.files if file.rpartition("_")[0] not in intended
         ]
+        found += [
+            f"{name}: packet filter of no guest: {guest_id}" for guest_id in host.in_force if guest_id not in intended
+        ]
         found += [f"{name}: journaled domain of no guest: {guest_id}" for guest_id in known if guest_id not in intended]
         found += _image_unrest(name, zone, disks[name])
         for guest_id, guest in intended.items():
@@ -192,6 +196,8 @@ def unrest(
                     f"{name}: guest {guest.name} {guest_id} is {guest.power} to Core, "
                     f"{kept.power if kept else 'unknown'} to its cell, {actual} on the host"
                 )
+            if domain is not None and host.in_force.get(guest_id, "") != filter_text(guest_id, domain.spec):
+                found.append(f"{name}: the packet filter of {guest.name} {guest_id} is not its policy's")
             if kept is not None and (guest.spec, guest.pending) != (kept.spec, kept.pending):
                 found.append(
                     f"{name}: guest {guest.name} {guest_id} is made of {guest.spec}, {guest.pending} pending, to Core, "

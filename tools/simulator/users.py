@@ -19,6 +19,7 @@ from nano.domain import guest_change as gx
 from nano.domain import guest_commands as gc
 from nano.domain import guest_devices as gd
 from nano.domain import guest_migrate as mi
+from nano.domain import guest_rules as ru
 from nano.domain.catalogue import BY_COMMAND, COLLECTIONS
 from nano.domain.cell import AddCell, Cell, DisableCell, EnableCell, RemoveCell
 from nano.domain.compute_pool import CreateComputePool, DeleteComputePool, ModifyComputePool
@@ -192,6 +193,7 @@ class Users:
                 gd.RemoveDisk(guest=guest, number=1),
                 gd.AddNic(guest=guest),
                 mi.MigrateGuest(guest=guest, to=random.choice(sorted(self._world.cells))),
+                self._guard(guest),
                 ga.DescribeGuest(guest=guest, tags=random.choice(((), ("a",), ("a", "b")))),
                 random.choice((ga.ProtectGuest, ga.UnprotectGuest, ga.UnprotectGuest))(guest=guest),
             )
@@ -200,6 +202,18 @@ class Users:
     def _images(self, core: Core) -> list[str]:
         images = sorted(image.name for image in core.zone.of_kind("image") if isinstance(image, Image) and image.ready)
         return images or [""]
+
+    def _guard(self, guest: str) -> Command:
+        random = self._random
+        return random.choice(
+            (
+                ru.AddRule(guest=guest, action="accept", protocol="tcp", port=random.randint(1, 9)),
+                ru.RemoveRule(guest=guest, rule=1),
+                ru.MoveRule(guest=guest, rule=2, place=1),
+                ru.SetDefaultAction(guest=guest, action=random.choice(("accept", "drop"))),
+                ru.SetAddresses(guest=guest, addresses=random.choice(((), ("10.0.0.5",)))),
+            )
+        )
 
     def _create(self, core: Core) -> Command:
         random = self._random

@@ -23,7 +23,16 @@ COMMAND_LIMIT_S: Final = 120.0
 class Zone:
     """``port`` and the four after it are used. ``volumes`` empty = in the cell's folder."""
 
-    def __init__(self, state: Path, uri: str, port: int, *, bridge: str = "", volumes: Path | None = None) -> None:
+    def __init__(
+        self,
+        state: Path,
+        uri: str,
+        port: int,
+        *,
+        bridge: str = "",
+        volumes: Path | None = None,
+        packet_filter: str = "auto",
+    ) -> None:
         self.state = state
         self.uri = uri
         self.volumes = volumes or state / "cell" / "data" / "volumes"
@@ -35,7 +44,8 @@ class Zone:
         )
         self._write(
             "cell",
-            f'{domain}[hypervisor]\nuri = "{uri}"\nvirt_type = "qemu"\nbridge = "{bridge}"\nvolumes = "{volumes or ""}"\n',
+            f'{domain}[hypervisor]\nuri = "{uri}"\nvirt_type = "qemu"\nbridge = "{bridge}"\nvolumes = "{volumes or ""}"\n'
+            f'packet_filter = "{packet_filter}"\n',
         )
 
     def _write(self, node: str, text: str) -> None:

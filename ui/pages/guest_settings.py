@@ -1,11 +1,11 @@
-"""Settings of a guest: what it is for, its size and limits, disks, network interfaces, media, a new system disk, protection.
+"""Settings of a guest: what it is for, its size and limits, disks, network interfaces and who reaches them, media, a new
+system disk, protection.
 
 Each panel is a form of its own that asks Core for one thing. What is refused is shown in its panel with what was typed; what
 is accepted is work, and the panel follows when it is done. Only what differs from what the guest has is asked for.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,32 +14,17 @@ from nano.domain.errors import Invalid, NanoError, Unknown
 from nano.domain.machine import CORES_MAX, OPERATIONS_MAX
 from nano.ui.mirror import Row
 from nano.ui.pages.forms import MBIT, MEBI, plain, rate_in, size_in, whole_in, with_unit
+from nano.ui.pages.guest_parts import Ask, Form, Part
+from nano.ui.pages.guest_rules import RULE_PARTS
+from nano.ui.pages.guest_rules import shown as shown_rules
 from nano.ui.portal import Explained, Portal, explain, portal_of
 from nano.ui.visit import Visit
 from nano.ui.words import N_
 
-Form = Mapping[str, str]
 DISK_RATES: Final = ("read_bytes", "write_bytes")
 DISK_OPERATIONS: Final = ("read_operations", "write_operations")
 NETWORK_RATES: Final = ("receive_bytes", "send_bytes")
-PANELS: Final = ("about", "size", "limits", "disks", "nics", "media", "password", "reset", "cell", "delete")
-
-
-class Ask(NamedTuple):
-    """A request to Core about the guest; ``path`` continues its address."""
-
-    method: str
-    path: str = ""
-    body: dict[str, Any] | None = None
-    params: dict[str, str] | None = None
-
-
-class Part(NamedTuple):
-    """One form: the panel it stands in, what it asks for (None = nothing differs), and what is said when it is accepted."""
-
-    panel: str
-    ask: Callable[[Row, Form], Ask | None]
-    said: str
+PANELS: Final = ("about", "size", "limits", "disks", "nics", "media", "rules", "password", "reset", "cell", "delete")
 
 
 def _about(guest: Row, form: Form) -> Ask | None:
@@ -131,6 +116,7 @@ PARTS: Final[dict[str, Part]] = {
     "media-insert": Part("media", _insert, N_("Media is being put into the drive of %(name)s")),
     "media-eject": Part("media", lambda *_: Ask("DELETE", "/media"), N_("The drive of %(name)s is being emptied")),
     "password": Part("password", _password, N_("The password of %(name)s is being set")),
+    **RULE_PARTS,
     "reset": Part("reset", _reset, N_("%(name)s is being given a new system disk")),
     "migrate": Part("cell", _migrate, N_("%(name)s is being moved")),
     "protect": Part("delete", lambda *_: Ask("POST", "/protect"), N_("%(name)s is protected")),
@@ -226,5 +212,6 @@ def _shown(guest: Row) -> dict[str, dict[str, str]]:
         "disk-add": {"size": "", "size_unit": "GiB"},
         "disk-grow": {},
         "migrate": {"to": ""},
+        **shown_rules(guest),
         "reset": {"image": guest["image_id"], "name": ""},
     }

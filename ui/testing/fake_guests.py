@@ -16,6 +16,12 @@ PLAN = {"start": "start", "stop": "stop", "force-stop": "force stop", "reboot": 
 
 def changed(row: Row, method: str, verb: str, body: Row, params: Mapping[str, str]) -> Row | None:
     """The row after this change; None when it is no change that Core knows."""
+    if verb.partition("/")[0] == "rules":
+        return {**row, "security": _guarded(row["security"], method, verb, body, params)}
+    return _machine(row, method, verb, body, params)
+
+
+def _machine(row: Row, method: str, verb: str, body: Row, params: Mapping[str, str]) -> Row | None:
     disks, nics = list(row["disks"]), list(row["more_macs"])
     match method, verb:
         case "PATCH", "":
@@ -49,6 +55,25 @@ def changed(row: Row, method: str, verb: str, body: Row, params: Mapping[str, st
     return None
 
 
+def _guarded(policy: Row | None, method: str, verb: str, body: Row, params: Mapping[str, str]) -> Row:
+    policy = policy or {"default": "accept", "rules": [], "addresses": []}
+    rules = list(policy["rules"])
+    match method, verb:
+        case "POST", "rules":
+            rules.append(body)
+        case "PATCH", _:
+            rules[body["rule"] - 1] = {name: value for name, value in body.items() if name != "rule"}
+        case "DELETE", _:
+            del rules[int(params["rule"]) - 1]
+        case _, "rules/move":
+            rules.insert(body["place"] - 1, rules.pop(body["rule"] - 1))
+        case _, "rules/default":
+            return {**policy, "default": body["action"]}
+        case _:
+            return {**policy, **body}
+    return {**policy, "rules": rules}
+
+
 def work(method: str, verb: str) -> str:
     """The kind of task that does it."""
     if not verb:
@@ -58,8 +83,8 @@ def work(method: str, verb: str) -> str:
     if verb == "media":
         return {"POST": "guest.media.insert", "DELETE": "guest.media.eject"}[method]
     noun, _, act = verb.partition("/")
-    does = act or {"POST": "add", "DELETE": "remove"}[method]
-    return f"guest.{noun.removesuffix('s')}.{does}" if noun in ("disks", "nics") else f"guest.{noun}"
+    does = act or {"POST": "add", "DELETE": "remove", "PATCH": "modify"}[method]
+    return f"guest.{noun.removesuffix('s')}.{does}" if noun in ("disks", "nics", "rules") else f"guest.{noun}"
 
 
 def _taken(row: Row, body: Row) -> list[Row]:
@@ -103,6 +128,6 @@ def guest_row(name: str, state: str, cell: str, **changes: Any) -> Row:
         "priority": "high", "more_macs": [], "media": "", "pending": [], "cores_max": 0, "memory_max": 0, "description": "",
         "disk_limits": {"read_bytes": 0, "write_bytes": 0, "read_operations": 0, "write_operations": 0},
         "network_limits": {"receive_bytes": 0, "send_bytes": 0}, "tags": [], "notes": "", "protected": False,
-        "recycled_until": None, "snapshots": [], "admin": "",
+        "recycled_until": None, "snapshots": [], "admin": "", "security": None,
         "agent": False, "addresses": [], "task": "", "note": "", "created_at": now, "changed_at": now, "version": 1,
     } | changes  # fmt: skip

@@ -12,6 +12,14 @@ from nano.ui.testing.fake_guests import guest_row
 pytestmark = pytest.mark.anyio
 
 GIB, MIB = 1 << 30, 1 << 20
+POLICY = {
+    "default": "drop",
+    "rules": [
+        {"action": "accept", "protocol": "tcp", "source": "", "port": 80, "last_port": 89},
+        {"action": "drop", "protocol": "any", "source": "192.168.7.0/24", "port": 0, "last_port": 0},
+    ],
+    "addresses": [],
+}
 HTML = "</textarea><script>alert('1')</script>\"'&<b>"
 
 
@@ -67,6 +75,32 @@ def test_rows_of_the_fake_core_are_rows_of_core() -> None:
         ("media-insert", {"media": "disc"}, ("POST", "/media", {"media": "disc"})),
         ("media-eject", {}, ("DELETE", "/media", None)),
         ("password", {"user": "ann", "password": ""}, ("POST", "/password", {"user": "ann"})),
+        (
+            "rule-add",
+            {"action": "drop", "protocol": "tcp", "source": " 10.0.0.0/8 ", "port": "80", "last_port": ""},
+            (
+                "POST",
+                "/rules",
+                {"action": "drop", "protocol": "tcp", "source": "10.0.0.0/8", "port": 80, "last_port": 0},
+            ),
+        ),
+        (
+            "rule-modify",
+            {"rule": "2", "action": "accept", "protocol": "any"},
+            (
+                "PATCH",
+                "/rules",
+                {"rule": 2, "action": "accept", "protocol": "any", "source": "", "port": 0, "last_port": 0},
+            ),
+        ),
+        ("rule-remove", {"rule": "1"}, ("DELETE", "/rules", None)),
+        ("rule-move", {"rule": "1", "place": "2"}, ("POST", "/rules/move", {"rule": 1, "place": 2})),
+        ("rule-default", {"action": "drop"}, ("POST", "/rules/default", {"action": "drop"})),
+        (
+            "rule-addresses",
+            {"addresses": "10.0.0.5, ::5"},
+            ("POST", "/rules/addresses", {"addresses": ["10.0.0.5", "::5"]}),
+        ),
         ("protect", {}, ("POST", "/protect", None)),
         ("unprotect", {}, ("POST", "/unprotect", None)),
         ("reset", {"name": "web-1", "image": "img"}, ("POST", "/reset", {"image": "img"})),
@@ -76,6 +110,8 @@ async def test_each_form_asks_core_for_what_differs(
     admin: Any, core: FakeCore, part: str, form: dict[str, str], asked: tuple[str, str, Any]
 ) -> None:
     guest = named(core, "web-1")
+    core.put("guest", {**guest, "security": POLICY}, "guest.changed")
+    await admin.until(f"/guests/{guest['id']}?tab=settings", "192.168.7.0/24")
     answer = await admin.post(f"/guests/{guest['id']}/settings/{part}", **form)
     assert answer.status_code == 303
     method, path, body = asked
@@ -100,6 +136,8 @@ async def test_what_is_the_same_is_not_asked_for(admin: Any, core: FakeCore) -> 
         ("limits", {"read_bytes": "-1"}, "read_bytes"),
         ("limits", {"read_operations": "1.5"}, "read_operations"),
         ("disk-add", {"size": "", "size_unit": "GiB"}, "size"),
+        ("rule-add", {"action": "accept", "protocol": "tcp", "port": "70000"}, "port"),
+        ("rule-add", {"action": "accept", "protocol": "tcp", "port": "-1"}, "port"),
     ],
 )
 async def test_a_number_that_is_none_is_marked_and_kept(
@@ -139,6 +177,25 @@ async def test_what_people_wrote_is_shown_as_they_wrote_it(admin: Any, core: Fak
     found = await admin.get("/guests?q=a.b-c")
     assert f"/guests/{guest['id']}" in found.text
     assert f"/guests/{named(core, 'db-primary')['id']}" not in found.text
+
+
+async def test_rules_stand_in_their_order_with_what_becomes_of_the_rest(admin: Any, core: FakeCore) -> None:
+    guest = named(core, "web-1")
+    url = f"/guests/{guest['id']}?tab=settings&part=rules"
+    assert "can pose as another machine" in (await admin.get(url)).text
+    core.put("guest", {**guest, "security": POLICY}, "guest.changed")
+    await admin.until(url, "192.168.7.0/24")
+    page = (await admin.get(url)).text
+    told = ["TCP 80–89", "from 192.168.7.0/24", "everything else", "Let through instead"]
+    assert [page.index(text) for text in told] == sorted(page.index(text) for text in told)
+    assert "2 rules" in (await admin.get(f"/guests/{guest['id']}")).text
+    refused = {"status": 422, "code": "invalid_source", "detail": "No.", "hint": "", "field": "source"}
+    core.refuse[f"POST /guests/{guest['id']}/rules"] = refused
+    form = {"action": "drop", "protocol": "udp", "source": HTML, "port": "9", "last_port": ""}
+    page = form_of((await admin.post(f"/guests/{guest['id']}/settings/rule-add", **form)).text, "rules")
+    assert "invalid_source" in page
+    assert "<script>alert" not in page
+    assert '<option value="drop" selected>' in page, "what was chosen is kept"
 
 
 async def test_what_waits_for_the_next_start_is_said(admin: Any, core: FakeCore) -> None:

@@ -95,14 +95,6 @@ def test_a_kind_of_file_system_that_the_kernel_has_not_is_told() -> None:
     assert hp.nfs(("tmpfs",), "sh").can
 
 
-def test_packet_rules(tmp_path: Path) -> None:
-    assert hp.packet_filter("nano-none").why_not == "nano-none is not installed"
-    assert hp.packet_filter(program(tmp_path, "cat > /dev/null")).detail == "nftables"
-    lacks = program(tmp_path, "cat > /dev/null; echo Error: Could not process rule: No such file >&2; exit 1")
-    assert hp.packet_filter(lacks).reason == "kernel"
-    assert hp.packet_filter(program(tmp_path, "echo what >&2; exit 1")).why_not == "what"
-
-
 def test_this_host_tells_every_ability_once_in_order(tmp_path: Path) -> None:
     """Whatever it can: each is there, and what can't has a reason."""
     found = hp.host_abilities(tmp_path, Ability(KVM, True, detail="seen"))

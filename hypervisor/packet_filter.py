@@ -1,0 +1,86 @@
+"""Packet filters: the part of a host that lets a guest's network interfaces carry only what its security policy allows.
+
+Drivers: ``nwfilter.NwFilters`` (libvirt's own), ``nftables.NftFilters`` where that is missing, ``simulated``'s, and ``Unable``.
+A set is put in place whole or not at all: after a failure the last one is in force. A filter belongs to a guest by name,
+``nano-<guest id>``; nothing else that filters packets on the host is seen or touched.
+"""
+
+import re
+from typing import Final, Literal, Protocol
+
+from nano.domain.ability import ABILITY_MISSING
+from nano.domain.errors import HostError
+from nano.domain.machine import MachineSpec
+
+FilterKind = Literal["nwfilter", "nftables"]
+PREFIX: Final = "nano-"
+_NAME: Final = re.compile(rf"{PREFIX}([0-9a-f]{{8}}(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})")
+
+
+class PacketFilters(Protocol):
+    """All of it is safe to repeat; failures are HostError, DeadlineExceeded."""
+
+    def wanted(self, guest_id: str, spec: MachineSpec) -> str:
+        """What ``found`` says when the spec's policy is in place; empty when it has none."""
+        ...
+
+    async def found(self, guest_id: str) -> str:
+        """The guest's filter on this host, as a text that two equal ones share; empty when there is none."""
+        ...
+
+    async def put(self, guest_id: str, spec: MachineSpec) -> None:
+        """Have this policy in force, for a running guest at once. After a failure the one before stays."""
+        ...
+
+    async def drop(self, guest_id: str) -> bool:
+        """Whether there was one. No interface may use it any more."""
+        ...
+
+    async def guests(self) -> list[str]:
+        """Guest ids that have a filter here, and no domain of somebody else's."""
+        ...
+
+
+def filter_name(guest_id: str) -> str:
+    return f"{PREFIX}{guest_id}"
+
+
+def tap_name(mac: str) -> str:
+    """Of the host's end of an interface, where its filter has to know it beforehand."""
+    return "nt" + mac.replace(":", "")
+
+
+def guest_of(name: str) -> str | None:
+    """Whose filter it is; None when it is not one of ours."""
+    match = _NAME.fullmatch(name)
+    return match[1] if match else None
+
+
+class Unable:
+    """Of a host that can't filter packets: a policy is refused there, and no guest with one is defined."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+    def wanted(self, guest_id: str, spec: MachineSpec) -> str:  # noqa: ARG002
+        return ""
+
+    async def found(self, guest_id: str) -> str:  # noqa: ARG002
+        return ""
+
+    async def put(self, guest_id: str, spec: MachineSpec) -> None:  # noqa: ARG002
+        raise cannot_filter(self.reason)
+
+    async def drop(self, guest_id: str) -> bool:  # noqa: ARG002
+        return False
+
+    async def guests(self) -> list[str]:
+        return []
+
+
+def cannot_filter(reason: str) -> HostError:
+    return HostError(
+        f"This host can't filter packets: {reason}.",
+        code=ABILITY_MISSING,
+        hint="Use a host that can, or mend this one and restart its cell.",
+    )

@@ -1,0 +1,160 @@
+"""Security policies over a whole zone on simulated hosts: a new set is in force whole, or the last good one stays."""
+
+from pathlib import Path
+from typing import Any
+
+import anyio
+import msgspec
+import pytest
+
+from nano.core.core import Core
+from nano.domain import guest_commands as gc
+from nano.domain import guest_rules as gp
+from nano.domain.ability import PACKET_FILTER, Ability
+from nano.domain.errors import HostError
+from nano.domain.guest import Guest
+from nano.domain.guest_repair import RepairGuest
+from nano.domain.machine import MEBI
+from nano.domain.orphan import RemoveOrphan
+from nano.hypervisor.filter_xml import filter_text
+from nano.tools.simulator.bed import Bed, ended, task_of
+from tests.sim.test_change import add as add_cell
+from tests.sim.test_change import as_journaled, created, do
+from tests.sim.test_drift import STRANGER, look, well
+
+pytestmark = pytest.mark.anyio
+
+PHASES = ("defined", "put_filter", "running", "define", "follow")
+SSH = gp.AddRule(guest="web", action="accept", protocol="tcp", port=22)
+
+
+@pytest.fixture
+def bed(tmp_path: Path) -> Bed:
+    return Bed(tmp_path)
+
+
+def in_force(bed: Bed, core: Core) -> Guest:
+    """The guest, whose filter on the host is its policy's."""
+    guest = core.zone.find_guest("web")
+    assert bed.host("one").in_force.get(guest.id, "") == filter_text(guest.id, guest.spec)
+    as_journaled(bed, core)
+    return guest
+
+
+async def test_each_change_is_in_force_and_told(bed: Bed) -> None:
+    async with bed.zone("one") as (core, (cell,)):
+        await created(core, start=True)
+        commands: list[Any] = [
+            gp.SetDefaultAction(guest="web", action="drop"),
+            SSH,
+            gp.AddRule(guest="web", action="drop", source="10.0.0.9", before=1),
+            gp.MoveRule(guest="web", rule=1, place=2),
+            gp.ModifyRule(guest="web", rule=1, port=2222),
+            gp.SetAddresses(guest="web", addresses=("10.0.0.5",)),
+            gp.RemoveRule(guest="web", rule=2),
+        ]
+        for command in commands:
+            task = await do(core, command)
+            assert (task.state, task.kind) == ("done", f"guest.{type(command).__struct_config__.tag[6:]}")  # type: ignore[index]
+            guest = in_force(bed, core)
+            assert guest.pending == ()
+        assert [domain.spec for domain in cell.site.domains()] == [guest.spec]
+        row: Any = core.views.tables["guest"].row(guest.id)
+        assert [(rule.port, row.security.default) for rule in row.security.rules] == [(2222, "drop")]
+        await do(core, gc.DeleteGuest(guest="web", force=True))
+        assert bed.host("one").in_force == {}
+
+
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("before", [(), (SSH,)], ids=["the first set", "another set"])
+async def test_the_last_good_set_stays_when_a_new_one_fails(bed: Bed, phase: str, before: tuple[Any, ...]) -> None:
+    async with bed.zone("one") as (core, _):
+        await created(core, start=True)
+        for command in before:
+            await do(core, command)
+        spec = core.zone.find_guest("web").spec
+        bed.host("one").fail_next(phase, HostError("It was refused.", code="hypervisor_unreachable"))
+        task = await do(core, gp.SetDefaultAction(guest="web", action="drop"))
+        assert task.state == "failed"
+        assert in_force(bed, core).spec == spec
+
+
+@pytest.mark.parametrize("phase", PHASES)
+async def test_a_cell_killed_in_any_phase_carries_on(bed: Bed, phase: str) -> None:
+    async with bed.core() as core:
+        async with bed.cell("one") as cell, bed.link(cell, core):
+            await created(core, start=True)
+            reached = bed.host("one").hang_next(phase)
+            receipt = await core.execute(SSH, actor="admin", command_id="")
+            with anyio.fail_after(5):
+                await reached.wait()
+        async with bed.cell("one") as cell, bed.link(cell, core):
+            task = await ended(core, task_of(receipt.facts))
+        assert (task.state, task.error) == ("done", None)
+        guest = in_force(bed, core)
+        assert guest.spec.security is not None
+        assert [rule.port for rule in guest.spec.security.rules] == [22]
+
+
+async def test_a_host_that_filters_nothing_refuses_by_the_abilitys_name(bed: Bed) -> None:
+    async with bed.zone("one") as (core, _):
+        spec = (await created(core)).spec
+        host = bed.host("one")
+        lacks = (Ability(PACKET_FILTER, False, "kernel", "ebtables"),)
+        host.capabilities = msgspec.structs.replace(host.capabilities, abilities=lacks)
+        task = await do(core, SSH)  # Core has not heard of it yet
+        assert task.error is not None
+        assert (task.error.code, "its kernel lacks ebtables" in task.error.message) == ("ability_missing", True)
+        assert in_force(bed, core).spec == spec
+
+
+@pytest.mark.parametrize("seen", ["", "in accept all"], ids=["gone", "another"])
+async def test_a_filter_that_drifted_is_told_and_put_back(bed: Bed, seen: str) -> None:
+    async with bed.zone("one") as (core, _):
+        guest = await created(core, start=True)
+        await do(core, SSH)
+        bed.host("one").in_force[guest.id] = seen
+        (row,) = (await look(core)).drift
+        assert (row.attribute, row.where, row.repair) == ("security", "filter", "at_once")
+        assert (await do(core, RepairGuest(guest="web"))).error is None
+        in_force(bed, core)
+        assert await well(core)
+
+
+async def test_a_filter_of_a_guest_without_a_policy_is_drift_and_one_of_no_guest_an_orphan(bed: Bed) -> None:
+    async with bed.zone("one") as (core, _):
+        guest = await created(core)
+        filters = bed.host("one").in_force
+        filters[guest.id] = filters[STRANGER] = "in drop all"
+        found = await look(core)
+        assert [(row.guest_id, row.where) for row in found.drift] == [(guest.id, "filter")]
+        assert [row.id for row in found.orphans] == [f"one/filter/{STRANGER}"]
+        await do(core, RepairGuest(guest="web"))
+        await do(core, RemoveOrphan(orphan=f"one/filter/{STRANGER}"))
+        assert filters == {}
+        assert await well(core)
+
+
+async def test_a_domain_that_is_defined_again_has_its_filter_first(bed: Bed) -> None:
+    async with bed.zone("one") as (core, _):
+        guest = await created(core)
+        await do(core, SSH)
+        host = bed.host("one")
+        host.vanish(guest.id)
+        host.in_force.clear()
+        host.calls.clear()
+        assert (await do(core, RepairGuest(guest="web"))).error is None
+        in_force(bed, core)
+        made = [name for name, _ in host.calls if name in ("define", "put_filter")]
+        assert made == ["define", "put_filter"], "one call that begins with the filter"
+
+
+async def test_a_filter_that_is_all_that_is_left_goes_with_its_guest(bed: Bed) -> None:
+    async with bed.zone("one") as (core, _):
+        await add_cell(core)
+        await do(core, gc.CreateGuest(name="web", memory=128 * MEBI, disks=(64 * MEBI,)))
+        guest = core.zone.find_guest("web")
+        await do(core, SSH)
+        bed.host("one").vanish(guest.id)
+        await do(core, gc.DeleteGuest(guest="web", force=True))
+        assert bed.host("one").in_force == {}
