@@ -3,6 +3,7 @@
 What is being worked on is left out, and so is what the journal changed while it looked: an answer is about what stays.
 """
 
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import anyio
@@ -11,7 +12,8 @@ from nano.domain.errors import HostError
 from nano.domain.host_domain import HostDomain
 from nano.domain.inspection import FOUND_MAX, Deviation, Inspection, Leftover
 from nano.domain.site import Site
-from nano.hypervisor.domain_xml import file_names
+from nano.hypervisor.domain_xml import file_names, volume_name
+from nano.hypervisor.drift import NONE
 from nano.hypervisor.host import DOMAIN_FOREIGN, Host
 from nano.transports.unwrap import plain_errors
 
@@ -31,10 +33,13 @@ class Inspector:
         files = await self._host.volume_files()
         filters = await self._host.filters.guests()
         found: dict[str, tuple[Deviation, ...]] = {}
+        held: dict[str, frozenset[str]] = {}  # ids of the snapshots in a guest's volumes
 
         async def compare(domain: HostDomain) -> None:
             async with self._limiter:
-                found[domain.guest_id] = await self._deviations(domain)
+                volumes = await self._host.snapshots.in_volumes(domain.guest_id)
+                held[domain.guest_id] = frozenset[str]().union(*volumes.values())
+                found[domain.guest_id] = (*await self._deviations(domain), *_lost_snapshots(domain, volumes))
 
         with plain_errors():
             async with anyio.create_task_group() as tasks:
@@ -58,9 +63,15 @@ class Inspector:
             and not _has(before.get(guest_id), name)
             and not _has(after.get(guest_id), name)
         ]
+        unknown = [
+            Leftover("snapshot", f"{guest_id}_{snapshot_id}", guest_id)
+            for guest_id in sorted(held.keys() - busy)
+            if (now := after.get(guest_id)) is not None
+            for snapshot_id in sorted(held[guest_id] - _ids(before[guest_id]) - _ids(now))
+        ]
         return Inspection(
             deviations=tuple(settled[:FOUND_MAX]),
-            leftovers=tuple((strays + nobodys)[:FOUND_MAX]),
+            leftovers=tuple((strays + nobodys + unknown)[:FOUND_MAX]),
             held=tuple(sorted(after)),
         )
 
@@ -88,7 +99,29 @@ class Inspector:
 
 
 def _same(before: HostDomain, after: HostDomain | None) -> bool:
-    return after is not None and (before.spec, before.pending, before.power) == (after.spec, after.pending, after.power)
+    return after is not None and all(
+        getattr(before, name) == getattr(after, name) for name in ("spec", "pending", "power", "snapshots")
+    )
+
+
+def _ids(domain: HostDomain) -> set[str]:
+    return {snapshot.id for snapshot in domain.snapshots}
+
+
+def _lost_snapshots(domain: HostDomain, volumes: Mapping[int, frozenset[str]]) -> Iterator[Deviation]:
+    """Those of the journal that a volume which should hold them does not. One that is gone can only be deleted."""
+    for snapshot in domain.snapshots:
+        for number in snapshot.volumes:
+            if number in volumes and snapshot.id not in volumes[number]:
+                name = volume_name(domain.guest_id, number)
+                yield Deviation(
+                    guest_id=domain.guest_id,
+                    attribute="snapshots",
+                    where="disk",
+                    expected=f"{name}: {snapshot.name}",
+                    found=f"{name}: {NONE}",
+                    repair="by_hand",
+                )
 
 
 def _has(domain: HostDomain | None, file: str) -> bool:

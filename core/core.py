@@ -28,6 +28,7 @@ from nano.core.past import Past
 from nano.core.probe_work import ProbeWork
 from nano.core.repair_work import RepairWork
 from nano.core.screens import Screen, ScreenDesk
+from nano.core.snapshot_schedule import SnapshotClock
 from nano.core.snapshot_work import SnapshotWork
 from nano.core.uploads import UploadDesk
 from nano.core.usage import UsageBoard
@@ -106,6 +107,7 @@ class Core:
             self._image_work,
         )
         sagas = {kind: saga for family in families for kind, saga in family.sagas().items()}
+        self._snapshot_clock = SnapshotClock(ledger, zone, clock)
         self._runner = TaskRunner(ledger, zone, clock, sagas)
 
     @asynccontextmanager
@@ -121,6 +123,7 @@ class Core:
                 await tasks.start(self._runner.run)
                 tasks.start_soon(self._image_work.run)
                 tasks.start_soon(self._bin.run)
+                tasks.start_soon(self._snapshot_clock.run)
                 tasks.start_soon(self.alarms.health.run)
                 yield
                 tasks.cancel_scope.cancel()

@@ -6,7 +6,14 @@ from nano.core.guest_steps import ONLY, GuestSteps, order_id
 from nano.core.work import Cancelled, Run, Saga, problem_of
 from nano.domain.errors import JournalError, NanoError
 from nano.domain.orphan import REMOVE, AbandonOrphan, EndOrphan, parse_orphan
-from nano.transports.messages import GuestOrder, RemoveDomain, RemoveFilter, RemoveVolume, RepairDomain
+from nano.transports.messages import (
+    GuestOrder,
+    RemoveDomain,
+    RemoveFilter,
+    RemoveSnapshot,
+    RemoveVolume,
+    RepairDomain,
+)
 
 
 class RepairWork:
@@ -26,6 +33,8 @@ class RepairWork:
             order = RemoveVolume(order_id(run), orphan.guest_id, orphan.number)
         elif orphan.kind == "filter":
             order = RemoveFilter(order_id(run), orphan.guest_id)
+        elif orphan.kind == "snapshot":
+            order = RemoveSnapshot(order_id(run), orphan.guest_id, orphan.snapshot)
 
         async def remove() -> None:
             await self._steps.do(run, orphan.cell, REMOVE, order)

@@ -24,6 +24,7 @@ from nano.domain import guest_rules as ru
 from nano.domain import guest_snapshot as gs
 from nano.domain import image_commands as ic
 from nano.domain import orphan as orp
+from nano.domain import snapshot_schedule as ss
 from nano.domain import task as ta
 from nano.domain import template as te
 from nano.domain.facts import Command
@@ -152,6 +153,22 @@ COMMANDS: Final[tuple[CommandEntry, ...]] = (
     CommandEntry("guest.migrate", mi.MigrateGuest, "POST", "/guests/{guest}/migrate", "operate", "guest", work=True),
     CommandEntry("guest.recycle", gb.RecycleGuest, "POST", "/guests/{guest}/recycle", "operate", "guest", work=True),
     CommandEntry("guest.restore", gb.RestoreGuest, "POST", "/guests/{guest}/restore", "operate", "guest", work=True),
+    CommandEntry(
+        "guest.snapshot.schedule",
+        ss.ScheduleSnapshots,
+        "POST",
+        "/guests/{guest}/snapshot-schedule",
+        "operate",
+        "guest",
+    ),
+    CommandEntry(
+        "guest.snapshot.unschedule",
+        ss.UnscheduleSnapshots,
+        "DELETE",
+        "/guests/{guest}/snapshot-schedule",
+        "operate",
+        "guest",
+    ),
     CommandEntry("guest.delete", gc.DeleteGuest, "DELETE", "/guests/{guest}", "operate", "guest", work=True),
     CommandEntry("guest.open_serial", gc.OpenSerial, "POST", "/guests/{guest}/serial", "operate", "guest"),
     CommandEntry("guest.open_console", gc.OpenConsole, "POST", "/guests/{guest}/console", "operate", "guest"),

@@ -14,7 +14,7 @@ import msgspec
 from nano.domain.cloud_init import CloudInit
 from nano.domain.facts import Event, Rules
 from nano.domain.machine import MachineSpec
-from nano.domain.snapshot import Snapshot
+from nano.domain.snapshot import Snapshot, SnapshotSchedule
 
 Power = Literal["stopped", "running", "paused", "crashed", "missing"]
 
@@ -48,6 +48,7 @@ class Guest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     snapshot: str = ""  # id of the one it has last come from
     recycled_until: datetime | None = None  # it rests in the recycle bin and is deleted then
     recycled_autostart: bool = False  # what its autostart becomes when it is taken out
+    snapshot_schedule: SnapshotSchedule | None = None
 
     @property
     def name(self) -> str:

@@ -1,7 +1,8 @@
 """Snapshots of a guest: taking one, going back to one, deleting one (feature M38).
 
-One of a guest that is on holds its memory too, so it is whole without the guest's help, and the guest goes on from there. Going
-back changes what is on the disks and in the memory, not what the guest is made of: that stays as the journal has it.
+One of a guest that is on holds its memory too, so it is whole without the guest's help, and the guest goes on from there;
+unless only the disks are wanted: then its agent, when there is one, holds its file systems still meanwhile. Going back
+changes what is on the disks and in the memory, not what the guest is made of: that stays as the journal has it.
 A disk that a snapshot holds can't be removed or get another size, so that each snapshot can always be restored.
 """
 
@@ -35,11 +36,13 @@ ANY_POWER: Final = ("stopped", "running", "paused", "crashed")
 
 
 class CreateSnapshot(Command, frozen=True, kw_only=True, tag="guest.snapshot.create"):
-    """Take a snapshot of a guest's disks, and of its memory when it is on."""
+    """Take a snapshot of a guest's disks, and of its memory when it is on and not ``disks_only``: then the agent of
+    a guest that is on freezes its file systems meanwhile."""
 
     guest: str
     name: str
     description: str = ""
+    disks_only: bool = False
 
 
 class RestoreSnapshot(Command, frozen=True, kw_only=True, tag="guest.snapshot.restore"):
@@ -74,6 +77,20 @@ def decide_create(zone: "Zone", command: CreateSnapshot, context: Context) -> li
     guest = zone.find_guest(command.guest)
     name = require_name(command.name, "snapshot name", dotted=True)
     description = require_text(command.description.strip(), "description", DESCRIPTION_MAX)
+    return begin(zone, guest, name, context, description=description, memory=not command.disks_only)
+
+
+def begin(
+    zone: "Zone",
+    guest: Guest,
+    name: str,
+    context: Context,
+    *,
+    memory: bool,
+    description: str = "",
+    scheduled: bool = False,
+) -> list[Emitted]:
+    """Open the task that takes it. Raises Conflict."""
     if any(name in (one.name, one.id) for one in guest.snapshots):
         raise Conflict(
             f"Guest {guest.name} has a snapshot {name!r} already.", code="duplicate_name", hint="Choose another name."
@@ -98,7 +115,8 @@ def decide_create(zone: "Zone", command: CreateSnapshot, context: Context) -> li
         volumes=guest.spec.volume_numbers,
         parent=guest.snapshot,
         description=description,
-        memory=guest.power in ("running", "paused"),
+        scheduled=scheduled,
+        memory=memory and guest.power in ("running", "paused"),
     )
     return _hold(zone, guest, "snapshot.create", snapshot, context)
 
@@ -122,6 +140,10 @@ def decide_delete(zone: "Zone", command: DeleteSnapshot, context: Context) -> li
     guest = zone.find_guest(command.guest)
     snapshot = snapshot_of(guest, command.snapshot)
     refuse_protected(guest, "its snapshots are not deleted")
+    return begin_delete(zone, guest, snapshot, context)
+
+
+def begin_delete(zone: "Zone", guest: Guest, snapshot: Snapshot, context: Context) -> list[Emitted]:
     return _hold(zone, guest, "snapshot.delete", snapshot, context)
 
 

@@ -14,7 +14,7 @@ from nano.domain.guest import Guest
 
 Repair = Literal["at_once", "next_start", "define_again", "not_here", "by_hand"]
 Where = Literal["domain", "definition", "running", "disk", "filter"]
-OrphanKind = Literal["domain", "volume", "filter", "allocation"]
+OrphanKind = Literal["domain", "volume", "filter", "snapshot", "allocation"]
 
 FOUND_MAX: Final = 1000
 """Of deviations, and of leftovers, that one cell tells in one answer; the rest when these are gone."""
@@ -41,9 +41,9 @@ class Deviation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Leftover(msgspec.Struct, frozen=True):
-    """``name``: the guest id of a domain or packet filter, or a volume's file name."""
+    """``name``: the guest id of a domain or packet filter, a volume's file name, or guest id and snapshot id with "_" between."""
 
-    kind: Literal["domain", "volume", "filter"]
+    kind: Literal["domain", "volume", "filter", "snapshot"]
     name: str
     guest_id: str
 
@@ -123,7 +123,10 @@ def told_orphans(cell: str, seen: Inspection, owned: Collection[str]) -> list[Or
     for item in seen.leftovers:
         if item.kind == "domain" or item.guest_id in with_domain:
             continue
-        if item.kind == "filter":
+        if item.kind == "snapshot":
+            if item.guest_id in seen.held:
+                rows.append(orphan_row(cell, "snapshot", item.name, item.guest_id, "its guest has no such snapshot"))
+        elif item.kind == "filter":
             if item.guest_id not in owned:
                 rows.append(orphan_row(cell, "filter", item.name, item.guest_id, "no journal has its guest"))
             continue

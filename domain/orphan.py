@@ -1,4 +1,4 @@
-"""Removing an orphan: a domain, a volume or a packet filter that Nano made on a cell and that no guest has (``inspection``).
+"""Removing an orphan: a domain, volume, packet filter or snapshot that Nano made on a cell and no guest has (``inspection``).
 
 Never by itself, only by its exact id, ``cell/kind/name``. That nobody owns it is decided here once more, and again by the
 cell. What is not Nano's has no such id. The task is the cell's: there is no guest to hold.
@@ -20,20 +20,24 @@ if TYPE_CHECKING:
 
 REMOVE: Final = "remove orphan"  # the one step of its plan
 _UUID: Final = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
-_ID: Final = re.compile(rf"([0-9A-Za-z_-]{{1,64}})/(?:(domain|filter)/({_UUID})|volume/({_UUID})_(\d{{1,2}})\.qcow2)")
+_ID: Final = re.compile(
+    rf"(?P<cell>[0-9A-Za-z_-]{{1,64}})/(?:(?P<kind>domain|filter)/(?P<itself>{_UUID})"
+    rf"|volume/(?P<of>{_UUID})_(?P<number>\d{{1,2}})\.qcow2|snapshot/(?P<at>{_UUID})_(?P<snapshot>{_UUID}))"
+)
 
 
 class Orphan(NamedTuple):
-    """``number`` of a volume; a domain goes with all of its volumes and its filter."""
+    """``number`` of a volume, id of a ``snapshot``; a domain goes with all of its volumes and its filter."""
 
     cell: str
-    kind: Literal["domain", "volume", "filter"]
+    kind: Literal["domain", "volume", "filter", "snapshot"]
     guest_id: str
     number: int = 0
+    snapshot: str = ""
 
 
 class RemoveOrphan(Command, frozen=True, kw_only=True, tag="orphans.remove"):
-    """Remove a domain, volume or packet filter that no guest owns, by its exact id."""
+    """Remove a domain, volume, packet filter or snapshot that no guest owns, by its exact id."""
 
     orphan: str
 
@@ -55,12 +59,15 @@ def parse_orphan(text: str) -> Orphan:
         raise Invalid(
             f"{text[:120]!r} is not the id of an orphan that can be removed.",
             code="invalid_orphan",
-            hint="List orphans, and give the id of a domain, volume or filter just as it stands there.",
+            hint="List orphans, and give the id of a domain, volume, filter or snapshot just as it stands there.",
             field="orphan",
         )
-    if match[4]:
-        return Orphan(match[1], "volume", match[4], int(match[5]))
-    return Orphan(match[1], "filter" if match[2] == "filter" else "domain", match[3])
+    cell = match["cell"]
+    if match["of"]:
+        return Orphan(cell, "volume", match["of"], number=int(match["number"]))
+    if match["snapshot"]:
+        return Orphan(cell, "snapshot", match["at"], snapshot=match["snapshot"])
+    return Orphan(cell, "filter" if match["kind"] == "filter" else "domain", match["itself"])
 
 
 def decide_remove(zone: "Zone", command: RemoveOrphan, context: Context) -> list[Emitted]:
@@ -94,7 +101,11 @@ def _owns(guest: Guest, orphan: Orphan) -> bool:
     """While a task works on the guest, whatever bears its id anywhere is taken for its own."""
     if guest.task:
         return True
-    return guest.cell == orphan.cell and (orphan.kind != "volume" or orphan.number in guest.spec.volume_numbers)
+    if guest.cell != orphan.cell:
+        return False
+    if orphan.kind == "snapshot":
+        return any(one.id == orphan.snapshot for one in guest.snapshots)
+    return orphan.kind != "volume" or orphan.number in guest.spec.volume_numbers
 
 
 def decide_end(zone: "Zone", command: EndOrphan, context: Context) -> list[Emitted]:

@@ -39,6 +39,11 @@ class Site(Model):
     def domains(self) -> list[hd.HostDomain]:
         return [state for state in self.of_kind("domain") if isinstance(state, hd.HostDomain)]
 
+    def closed_orders(self, guest_id: str, kind: str) -> list[od.Order]:
+        """Those that are still held in memory."""
+        found = (self.states.get(f"order/{order_id}") for order_id in self._closed)
+        return [one for one in found if isinstance(one, od.Order) and (one.guest_id, one.kind) == (guest_id, kind)]
+
     def changed(self, resource: str, before: State | None, after: State | None) -> None:
         if not isinstance(after, od.Order):
             return

@@ -4,8 +4,8 @@ Invariants: every parent in a tree is in that tree; names are unique in it; the 
 last come from, made or restored, and "" when that is none. A snapshot taken away hands its children to its parent.
 """
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -19,7 +19,8 @@ Holder = TypeVar("Holder", bound=Any)  # a state with ``snapshots`` and ``snapsh
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
-    """``memory``: the guest was on, and goes on from there. ``disks`` in bytes and ``volumes`` are those it holds."""
+    """``memory``: the guest was on, and goes on from there. ``frozen``: it was on, and its file systems stood
+    still and whole. ``disks`` in bytes and ``volumes`` are those it holds."""
 
     id: str
     name: str
@@ -29,6 +30,44 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_default
     parent: str = ""
     description: str = ""
     memory: bool = False
+    frozen: bool = False
+    scheduled: bool = False  # taken by the guest's schedule, which also deletes it
+
+
+class SnapshotSchedule(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
+    """One every so many hours, from ``since`` on; the newest ``keep`` of them stay, and of these only the newest one past
+    ``expire_hours`` (0 = they do not grow old). ``begun``: the last time for which one was begun."""
+
+    every_hours: int
+    keep: int
+    expire_hours: int = 0
+    with_memory: bool = False
+    since: datetime
+    begun: datetime | None = None
+
+
+def due_at(schedule: SnapshotSchedule, at: datetime) -> datetime | None:
+    """The newest time that is due by then and not begun yet. Those that were missed before it are not made up for."""
+    if at < schedule.since:
+        return None
+    every = timedelta(hours=schedule.every_hours)
+    due = schedule.since + every * ((at - schedule.since) // every)
+    return due if schedule.begun is None or schedule.begun < due else None
+
+
+def next_at(schedule: SnapshotSchedule) -> datetime:
+    """When the next one is due, or has been since."""
+    return schedule.since if schedule.begun is None else schedule.begun + timedelta(hours=schedule.every_hours)
+
+
+def expired(schedule: SnapshotSchedule, snapshots: Iterable[Snapshot], at: datetime) -> list[Snapshot]:
+    """Which of these the schedule deletes, oldest first; only of those that it took itself, and never the newest."""
+    taken = sorted((one for one in snapshots if one.scheduled), key=lambda one: one.created_at)
+    beyond = taken[: max(0, len(taken) - schedule.keep)]
+    if schedule.expire_hours:
+        limit = at - timedelta(hours=schedule.expire_hours)
+        beyond += [one for one in taken[len(beyond) : -1] if one.created_at <= limit]
+    return beyond
 
 
 def snapshot_of(holder: Holder, reference: str) -> Snapshot:

@@ -32,6 +32,7 @@ from nano.domain import image as im
 from nano.domain import image_commands as ic
 from nano.domain import orphan as orp
 from nano.domain import report as rp
+from nano.domain import snapshot_schedule as ss
 from nano.domain import task as ta
 from nano.domain import task_items as ti
 from nano.domain import template as te
@@ -144,6 +145,7 @@ ZONE_RULES: Final = Rules.joined(
     gp.RULES,
     orp.RULES,
     gs.RULES,
+    ss.RULES,
     ba.RULES,
     rp.RULES,
     ta.RULES,

@@ -94,7 +94,7 @@ class LibvirtHost:
         self._place = place
         parts = LibvirtChanges(self._connection, self._own, self._volumes, place, self.filters)
         self.changes = Changes(parts, self._why_not)
-        self.snapshots = LibvirtSnapshots(self._connection, self._own, place)
+        self.snapshots = LibvirtSnapshots(self._connection, self._own, self._volumes, place)
 
     @classmethod
     async def open(

@@ -9,7 +9,8 @@ from nano.hypervisor.connection import LibvirtConnection
 from nano.hypervisor.domain_xml import Place, domain_xml
 from nano.hypervisor.libvirt_api import Connection
 from nano.hypervisor.own_domains import OwnDomains
-from nano.hypervisor.snapshots import Stage, require_snapshot_id, settled, stage_of, taken
+from nano.hypervisor.snapshots import Stage, is_snapshot_id, require_snapshot_id, settled, stage_of, taken
+from nano.hypervisor.volumes import Volumes
 
 SNAPSHOT_LIMIT_S: Final = 1500.0  # a large memory is written to disk, or read
 
@@ -17,26 +18,40 @@ T = TypeVar("T")
 
 
 class LibvirtSnapshots:
-    def __init__(self, connection: LibvirtConnection, own: OwnDomains, place: Place) -> None:
+    def __init__(self, connection: LibvirtConnection, own: OwnDomains, volumes: Volumes, place: Place) -> None:
         self._connection = connection
         self._own = own
+        self._volumes = volumes
         self._place = place
 
     async def held(self, guest_id: str, snapshot_id: str) -> bool | None:
         return await self._idle(guest_id, lambda c: calls.has_memory(c, guest_id, require_snapshot_id(snapshot_id)))
 
-    async def make(self, guest_id: str, snapshot_id: str) -> bool:
+    async def make(self, guest_id: str, snapshot_id: str, spec: MachineSpec, *, memory: bool) -> bool:
+        require_snapshot_id(snapshot_id)
+        folder = str(self._volumes.folder)
+
         def make(connection: Connection) -> bool:
-            if calls.has_memory(connection, guest_id, snapshot_id) is None:
-                calls.set_note(connection, guest_id, taken(snapshot_id))
-                try:
-                    calls.create(connection, guest_id, snapshot_id)
-                finally:
-                    calls.set_note(connection, guest_id, "")
+            if calls.has_memory(connection, guest_id, snapshot_id) is not None:
+                return bool(calls.has_memory(connection, guest_id, snapshot_id))
+            if not memory and calls.is_active(connection, guest_id):
+                calls.create_in_disks(connection, guest_id, snapshot_id, folder)
+                calls.record(connection, guest_id, self._lost(guest_id, snapshot_id, spec, memory=False))
+                return False
+            calls.set_note(connection, guest_id, taken(snapshot_id))
+            try:
+                calls.create(connection, guest_id, snapshot_id)
+            finally:
+                calls.set_note(connection, guest_id, "")
             return bool(calls.has_memory(connection, guest_id, snapshot_id))
 
-        require_snapshot_id(snapshot_id)
         return await self._idle(guest_id, make)
+
+    async def freeze(self, guest_id: str) -> bool:
+        return await self._idle(guest_id, lambda c: calls.freeze(c, guest_id))
+
+    async def thaw(self, guest_id: str) -> None:
+        await self._idle(guest_id, lambda c: calls.thaw(c, guest_id))
 
     async def restore(self, guest_id: str, snapshot_id: str, spec: MachineSpec, *, memory: bool) -> None:
         def restore(connection: Connection) -> None:
@@ -62,8 +77,22 @@ class LibvirtSnapshots:
     async def stage(self, guest_id: str, snapshot_id: str, order_id: str) -> Stage:
         return stage_of(await self._idle(guest_id, lambda c: calls.note(c, guest_id)), snapshot_id, order_id)
 
-    async def drop(self, guest_id: str, snapshot_id: str) -> bool:
-        return await self._idle(guest_id, lambda c: calls.delete(c, guest_id, require_snapshot_id(snapshot_id)))
+    async def drop(self, guest_id: str, snapshot_id: str, spec: MachineSpec) -> bool:
+        require_snapshot_id(snapshot_id)
+        if await self._idle(guest_id, lambda c: calls.delete(c, guest_id, snapshot_id)):
+            return True
+        if all(snapshot_id not in held for held in (await self._volumes.snapshots(guest_id)).values()):
+            return False
+
+        def drop(connection: Connection) -> bool:
+            calls.record(connection, guest_id, self._lost(guest_id, snapshot_id, spec, memory=False))
+            return calls.delete(connection, guest_id, snapshot_id)
+
+        return await self._idle(guest_id, drop)
+
+    async def in_volumes(self, guest_id: str) -> dict[int, frozenset[str]]:
+        held = await self._volumes.snapshots(guest_id)
+        return {number: frozenset(name for name in names if is_snapshot_id(name)) for number, names in held.items()}
 
     async def _idle(self, guest_id: str, call: Callable[[Connection], T]) -> T:
         """The call, when nothing is being done with the domain any more."""

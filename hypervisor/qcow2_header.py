@@ -1,9 +1,10 @@
 """The head of a qcow2 file, read by ourselves before any program opens the file: what it claims to be, and on what it leans.
 
-Source: QEMU docs/interop/qcow2. Only the fixed fields are read, and the name of the backing file; everything else is left to
-qemu-img, which runs confined.
+Source: QEMU docs/interop/qcow2. Only the fixed fields are read, the name of the backing file, and the names of snapshots, also
+while a guest runs on the file; everything else is left to qemu-img, which runs confined.
 """
 
+import os
 import struct
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -15,6 +16,11 @@ EXTERNAL_DATA: Final = 1 << 2
 CORRUPT: Final = 1 << 1
 KNOWN: Final = 0b11111  # dirty, corrupt, external data file, compression type, extended L2 entries
 BACKING_NAME_MAX: Final = 1023
+SNAPSHOTS_MAX: Final = 65_536  # QEMU's own limits of a file
+SNAPSHOT_TABLE_MAX: Final = 64 << 20
+_TABLE_AT: Final = struct.Struct(">IQ")  # number of snapshots, place of their table
+_TABLE_PLACE: Final = 60
+_ENTRY: Final = struct.Struct(">QIHHIIQII")  # 40 bytes: L1 table, its length, lengths of id and name, times, sizes
 
 
 class Qcow2Header(NamedTuple):
@@ -50,3 +56,25 @@ def backing_file(path: Path) -> str:
     with path.open("rb") as file:
         file.seek(header.backing_offset)
         return file.read(header.backing_length).decode(errors="replace")
+
+
+def snapshot_names(path: Path) -> list[str]:
+    """Of the snapshots inside it. Raises OSError; ValueError when its table is none."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD.size)
+        if len(head) < _HEAD.size or not head.startswith(MAGIC):
+            raise ValueError(f"{path.name} is no qcow2 file")
+        count, place = _TABLE_AT.unpack_from(head, _TABLE_PLACE)
+        if count > SNAPSHOTS_MAX:
+            raise ValueError(f"{path.name} claims {count} snapshots")
+        names, file_end = [], place + SNAPSHOT_TABLE_MAX
+        for _ in range(count):
+            file.seek(place)
+            entry = file.read(_ENTRY.size)
+            if len(entry) < _ENTRY.size or place > file_end:
+                raise ValueError(f"the table of snapshots of {path.name} is cut")
+            *_, id_length, name_length, _seconds, _nanoseconds, _clock, _state, more = _ENTRY.unpack(entry)
+            file.seek(more + id_length, os.SEEK_CUR)
+            names.append(file.read(name_length).decode(errors="replace"))
+            place += -(-(_ENTRY.size + more + id_length + name_length) // 8) * 8
+    return names

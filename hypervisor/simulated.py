@@ -123,7 +123,7 @@ class SimulatedHost(SimulatedMachine):
         if spec.security is not None:
             await self.filters.put(guest_id, spec)
         if (domain := self.machine.get(guest_id)) is None:
-            self.machine[guest_id] = SimulatedDomain(spec)
+            self.machine[guest_id] = SimulatedDomain(spec, snapshots=self.in_volumes.pop(guest_id, {}))
         else:
             domain.spec, domain.note = spec, ""
 
@@ -171,8 +171,7 @@ class SimulatedHost(SimulatedMachine):
             return
         if domain.state in ("running", "paused"):
             raise HostError("A running domain can't be undefined.", code=DOMAIN_WRONG_STATE, hint="Stop it first.")
-        del self.machine[guest_id]
-        self.stream.tell(DomainEvent(guest_id, "undefined", detail="undefined"))
+        self.forget(guest_id)
         await self.filters.drop(guest_id)
 
     async def remove_volumes(self, guest_id: str) -> list[str]:
@@ -181,6 +180,7 @@ class SimulatedHost(SimulatedMachine):
         names = sorted(name for name in self.files if name.startswith(f"{guest_id}_"))
         for name in names:
             self.drop(name)
+        self.in_volumes.pop(guest_id, None)
         return names
 
     async def volumes(self) -> list[str]:

@@ -57,6 +57,7 @@ class SimulatedDomain:
     note: str = ""
     content: str = ""
     passwords: dict[str, str] = dataclasses.field(default_factory=dict)  # that its agent has set, by account
+    frozen: bool = False  # its file systems, by its agent
     snapshots: dict[str, SimulatedSnapshot] = dataclasses.field(default_factory=dict)
 
 
@@ -96,6 +97,7 @@ class SimulatedMachine:
         )
         self.found: tuple[Ability, ...] = ()  # what the next look finds that it can do
         self.machine: dict[str, SimulatedDomain] = {}
+        self.in_volumes: dict[str, dict[str, SimulatedSnapshot]] = {}  # snapshots of guests that have no domain now
         self.files: dict[str, int] = {}  # volume name -> bytes it takes
         self.sizes: dict[str, int] = {}  # finished volume's name -> bytes its guest sees
         self.arriving: dict[str, bytes] = {}  # what there is of a volume that comes from another host
@@ -140,7 +142,11 @@ class SimulatedMachine:
         """Somebody destroyed and undefined the domain; its volumes stay."""
         if self.machine[guest_id].state != "stopped":
             self.become(guest_id, "stopped", "destroyed")
-        del self.machine[guest_id]
+        self.forget(guest_id)
+
+    def forget(self, guest_id: str) -> None:
+        """The domain is undefined; what its volumes hold stays in them."""
+        self.in_volumes[guest_id] = self.machine.pop(guest_id).snapshots
         self.stream.tell(DomainEvent(guest_id, "undefined", detail="undefined"))
 
     def add_foreign(self, guest_id: str) -> None:
@@ -201,6 +207,7 @@ class SimulatedMachine:
         domain = self.machine[guest_id]
         domain.state = state
         domain.live = domain.spec if state == "running" else domain.live if state == "paused" else None
+        domain.frozen = domain.frozen and state == "paused"
         if state == "running":
             self.boot(guest_id, domain, detail)
         else:
@@ -208,6 +215,7 @@ class SimulatedMachine:
 
     def boot(self, guest_id: str, domain: SimulatedDomain, detail: str) -> None:
         domain.boots += 1
+        domain.frozen = False
         domain.started_at = self.now()
         domain.state = "running"
         self.stream.tell(DomainEvent(guest_id, "state", "running", detail=detail))

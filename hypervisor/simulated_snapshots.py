@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from nano.domain.errors import HostError
 from nano.domain.machine import MachineSpec
 from nano.hypervisor.domain_xml import volume_name
+from nano.hypervisor.host import Running
 from nano.hypervisor.simulated_machine import SimulatedDomain, SimulatedSnapshot
 from nano.hypervisor.snapshots import Stage, require_snapshot_id, settled, stage_of, taken
 
@@ -21,17 +22,30 @@ class SimulatedSnapshots:
         found = self._host.ours(guest_id).snapshots.get(require_snapshot_id(snapshot_id))
         return None if found is None else found.live is not None
 
-    async def make(self, guest_id: str, snapshot_id: str) -> bool:
+    async def make(self, guest_id: str, snapshot_id: str, spec: MachineSpec, *, memory: bool) -> bool:  # noqa: ARG002
         await self._host.enter("snapshot_make", guest_id)
         domain = self._host.ours(guest_id)
         found = domain.snapshots.get(require_snapshot_id(snapshot_id))
         if found is None:
-            kept = domain.live.memory if domain.live is not None else 0
+            live = domain.live if memory else None
+            kept = live.memory if live is not None else 0
             self._grow(guest_id, domain, kept)
-            found = SimulatedSnapshot(domain.spec, domain.live, domain.state, taken(snapshot_id), domain.content, kept)
+            state: Running = domain.state if live is not None else "stopped"
+            found = SimulatedSnapshot(domain.spec, live, state, taken(snapshot_id), domain.content, kept)
             domain.snapshots[snapshot_id] = found
         await self._host.enter("snapshot_made", guest_id)
         return found.live is not None
+
+    async def freeze(self, guest_id: str) -> bool:
+        await self._host.enter("freeze", guest_id)
+        domain = self._host.ours(guest_id)
+        domain.frozen = domain.state == "running" and self._host.listens(domain)
+        await self._host.enter("frozen", guest_id)
+        return domain.frozen
+
+    async def thaw(self, guest_id: str) -> None:
+        await self._host.enter("thaw", guest_id)
+        self._host.ours(guest_id).frozen = False
 
     async def restore(self, guest_id: str, snapshot_id: str, spec: MachineSpec, *, memory: bool) -> None:  # noqa: ARG002
         await self._host.enter("snapshot_restore", guest_id)
@@ -58,7 +72,7 @@ class SimulatedSnapshots:
         await self._host.enter("snapshot_stage", guest_id)
         return stage_of(self._host.ours(guest_id).note, snapshot_id, order_id)
 
-    async def drop(self, guest_id: str, snapshot_id: str) -> bool:
+    async def drop(self, guest_id: str, snapshot_id: str, spec: MachineSpec) -> bool:  # noqa: ARG002
         await self._host.enter("snapshot_drop", guest_id)
         domain = self._host.ours(guest_id)
         found = domain.snapshots.pop(require_snapshot_id(snapshot_id), None)
@@ -66,6 +80,15 @@ class SimulatedSnapshots:
             self._grow(guest_id, domain, -found.kept)
         await self._host.enter("snapshot_dropped", guest_id)
         return found is not None
+
+    async def in_volumes(self, guest_id: str) -> dict[int, frozenset[str]]:
+        await self._host.enter("snapshots_in_volumes", guest_id)
+        domain = self._host.machine.get(guest_id)
+        found = domain.snapshots.items() if domain is not None else ()
+        return {
+            number: frozenset(key for key, one in found if number in one.spec.volume_numbers)
+            for number in (domain.spec.volume_numbers if domain is not None else ())
+        }
 
     def _grow(self, guest_id: str, domain: SimulatedDomain, size: int) -> None:
         name = volume_name(guest_id, domain.spec.volume_numbers[0])

@@ -1,12 +1,23 @@
-"""Blocking libvirt calls about snapshots, and the note in a definition, in the manner of ``libvirt_api``."""
+"""Blocking libvirt calls about snapshots, and the note in a definition, in the manner of ``libvirt_api``.
 
+libvirt 9 makes no snapshot of a running domain's disks alone inside them ("require external disk snapshots"); QEMU does,
+of all disks in one transaction, so it is asked by its monitor, and libvirt is told of it afterwards.
+"""
+
+import json
+import logging
 from typing import Any, Final
 from xml.etree import ElementTree as ET
 
 import libvirt
+import libvirt_qemu
 
+from nano.domain.errors import HostError
 from nano.hypervisor.libvirt_api import Connection, translated
 
+log = logging.getLogger("nano.hypervisor")
+
+AGENT_LIMIT_S: Final = 20  # an agent that has not answered by then is not there; writing out may take it a while
 JOBS_TRIED: Final = (
     50  # libvirt gives up waiting for a domain's job after 30 s; a large memory takes longer to be written
 )
@@ -38,6 +49,54 @@ def has_memory(connection: Connection, uuid: str, snapshot_id: str) -> bool | No
 def create(connection: Connection, uuid: str, snapshot_id: str) -> None:
     with translated("Making the snapshot"):
         connection.domain(uuid).snapshotCreateXML(snapshot_xml(snapshot_id), 0)
+
+
+def is_active(connection: Connection, uuid: str) -> bool:
+    with translated("Looking at the domain"):
+        return bool(connection.domain(uuid).isActive())
+
+
+def create_in_disks(connection: Connection, uuid: str, snapshot_id: str, folder: str) -> None:
+    """Of a running domain, all of its volumes in this folder at the same moment."""
+    with translated("Making the snapshot"):
+        domain = connection.domain(uuid)
+        blocks = _monitor(domain, "query-block")["return"]
+        inside = [block["inserted"] for block in blocks if "inserted" in block]
+        volumes = [one for one in inside if one["drv"] == "qcow2" and one["file"].startswith(f"{folder}/{uuid}_")]
+        if not volumes:
+            raise HostError("The running domain has no volume of its own.", code="volumes_missing")
+        actions = [
+            {"type": "blockdev-snapshot-internal-sync", "data": {"device": one["node-name"], "name": snapshot_id}}
+            for one in volumes
+        ]
+        answer = _monitor(domain, "transaction", actions=actions)
+        if "error" in answer:
+            raise HostError(f"QEMU made no snapshot: {answer['error']['desc']}", code="hypervisor_error")
+
+
+def freeze(connection: Connection, uuid: str) -> bool:
+    """Whether the agent has frozen the file systems. Without one, or one that answers in time, all is left as it is."""
+    with translated("Freezing file systems"):
+        domain = connection.domain(uuid)
+        if domain.state()[0] != libvirt.VIR_DOMAIN_RUNNING:
+            return False
+        try:
+            domain.agentSetResponseTimeout(AGENT_LIMIT_S)
+            frozen = bool(domain.fsFreeze() > 0)
+        except libvirt.libvirtError as error:
+            log.info("file systems not frozen guest=%s reason=%s", uuid, error)
+            _thaw(domain)  # it may have come late
+            return False
+        return frozen
+
+
+def thaw(connection: Connection, uuid: str) -> None:
+    """A domain that is off has nothing frozen."""
+    with translated("Thawing file systems"):
+        domain = connection.domain(uuid)
+        if domain.state()[0] == libvirt.VIR_DOMAIN_RUNNING:
+            domain.agentSetResponseTimeout(AGENT_LIMIT_S)
+            domain.fsThaw()
 
 
 def record(connection: Connection, uuid: str, xml: str) -> None:
@@ -104,3 +163,15 @@ def _find(domain: Any, snapshot_id: str) -> Any | None:
 
 def _state(snapshot: Any) -> str:
     return ET.fromstring(snapshot.getXMLDesc()).findtext("state") or ""  # noqa: S314  libvirt's own
+
+
+def _thaw(domain: Any) -> None:
+    try:
+        domain.fsThaw()
+    except libvirt.libvirtError as error:
+        log.info("nothing thawed guest=%s reason=%s", domain.UUIDString(), error)
+
+
+def _monitor(domain: Any, command: str, **arguments: Any) -> Any:
+    request = json.dumps({"execute": command, **({"arguments": arguments} if arguments else {})})
+    return json.loads(libvirt_qemu.qemuMonitorCommand(domain, request, 0))

@@ -24,8 +24,18 @@ class Snapshots(Protocol):
         """Whether a snapshot has memory; None when there is none of that id."""
         ...
 
-    async def make(self, guest_id: str, snapshot_id: str) -> bool:
-        """Whether it has memory, as it has when the domain is on. Succeeds when it is there. After a failure ``drop`` is due."""
+    async def make(self, guest_id: str, snapshot_id: str, spec: MachineSpec, *, memory: bool) -> bool:
+        """Whether it has memory, as it has when the domain is on and ``memory`` is wanted. Succeeds when it is there. After a
+        failure ``drop`` is due."""
+        ...
+
+    async def freeze(self, guest_id: str) -> bool:
+        """Have the agent of a running domain hold its file systems still: all written, nothing more. Whether it does; a domain
+        that is off, or has no agent that answers in time, is left as it is. ``thaw`` is due then, whatever happens."""
+        ...
+
+    async def thaw(self, guest_id: str) -> None:
+        """Let the file systems go on; nothing to do where none stands still. Raises HostError when its agent can't be told."""
         ...
 
     async def restore(self, guest_id: str, snapshot_id: str, spec: MachineSpec, *, memory: bool) -> None:
@@ -41,8 +51,12 @@ class Snapshots(Protocol):
         """How far the restore of this order came."""
         ...
 
-    async def drop(self, guest_id: str, snapshot_id: str) -> bool:
-        """Whether there was one; those that came after it stay."""
+    async def drop(self, guest_id: str, snapshot_id: str, spec: MachineSpec) -> bool:
+        """Whether there was one; those that came after it stay. ``spec`` serves where only the volumes have it."""
+        ...
+
+    async def in_volumes(self, guest_id: str) -> dict[int, frozenset[str]]:
+        """Number of each volume -> ids of the snapshots it holds, whatever the hypervisor knows of them."""
         ...
 
 
@@ -59,9 +73,13 @@ def stage_of(note: str, snapshot_id: str, order_id: str) -> Stage:
     return "settled" if note == settled(order_id) else "restored" if note == taken(snapshot_id) else "before"
 
 
+def is_snapshot_id(text: str) -> bool:
+    return _ID.fullmatch(text) is not None
+
+
 def require_snapshot_id(snapshot_id: str) -> str:
     """The id itself. Raises HostError(code="invalid_snapshot_id"): it becomes a file name of libvirt's."""
-    if not _ID.fullmatch(snapshot_id):
+    if not is_snapshot_id(snapshot_id):
         raise HostError(
             f"{snapshot_id[:64]!r} is not a snapshot id.",
             code="invalid_snapshot_id",

@@ -28,7 +28,7 @@ from nano.domain.machine import MachineSpec
 from nano.hypervisor.blocking_calls import BlockingCalls
 from nano.hypervisor.domain_xml import media_name, seed_name, volume_name
 from nano.hypervisor.host import INVALID_GUEST_ID, Progress
-from nano.hypervisor.qcow2_header import backing_file
+from nano.hypervisor.qcow2_header import backing_file, snapshot_names
 from nano.hypervisor.qemu_img import QemuImg
 
 log = logging.getLogger("nano.hypervisor")
@@ -155,6 +155,17 @@ class Volumes:
     def _media_files(self, guest_id: str) -> list[Path]:
         whole = [(path, path.name.removesuffix(PART)) for path in self._files(guest_id)]
         return [path for path, name in whole if name.endswith(".iso") and name != seed_name(guest_id)]
+
+    async def snapshots(self, guest_id: str) -> dict[int, frozenset[str]]:
+        """Number -> names of the snapshots inside it, of every finished volume; also while it runs."""
+        require_guest_id(guest_id)
+
+        def read() -> dict[int, frozenset[str]]:
+            whole = (path for path in self._files(guest_id) if path.suffix == ".qcow2")
+            with disk_full(self.folder):
+                return {int(path.stem.rpartition("_")[2]): frozenset(_snapshots(path)) for path in whole}
+
+        return await self._calls.run(read, what="Reading the snapshots in volumes")
 
     async def resize(self, guest_id: str, number: int, size: int) -> None:
         """Grow or cut a volume of a guest that is off. What lies behind the new end is lost."""
@@ -287,6 +298,13 @@ def _virtual_size(path: Path) -> int:
     if len(head) < QCOW2_HEAD.size or not head.startswith(b"QFI\xfb"):
         raise HostError(f"{path.name} is no qcow2 file.", code="volume_failed", hint="Restore it from a backup.")
     return int(QCOW2_HEAD.unpack(head)[-1])
+
+
+def _snapshots(path: Path) -> list[str]:
+    try:
+        return snapshot_names(path)
+    except ValueError as error:
+        raise HostError(f"{error}.", code="volume_failed", hint="Restore it from a backup.") from None
 
 
 def settle(part: Path, path: Path) -> None:

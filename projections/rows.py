@@ -16,6 +16,7 @@ from nano.domain.guest import Guest
 from nano.domain.image import Image
 from nano.domain.machine import DiskLimits, Hardware, NetworkLimits, Priority
 from nano.domain.security import SecurityPolicy
+from nano.domain.snapshot import SnapshotSchedule, next_at
 from nano.domain.task import Item, Problem, Step, Task
 from nano.domain.template import System, Template
 
@@ -25,7 +26,8 @@ CellState = Literal["discovered", "online", "offline"]
 
 class SnapshotRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """``parent`` is the name of the one that it came after, ``current`` that the guest has last come from it; with ``memory``
-    the guest goes on where it was. ``disks`` in bytes."""
+    the guest goes on where it was; without, ``frozen`` that its agent held its file systems still. ``scheduled``: its guest's
+    schedule took it, and deletes it. ``disks`` in bytes."""
 
     id: str
     name: str
@@ -33,8 +35,20 @@ class SnapshotRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     parent: str
     current: bool
     memory: bool
+    frozen: bool
+    scheduled: bool
     disks: tuple[int, ...]
     created_at: datetime
+
+
+class SnapshotScheduleRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """``next_at``: when the next one is due, or has been since; see ``ScheduleSnapshots``."""
+
+    every_hours: int
+    keep: int
+    expire_hours: int
+    with_memory: bool
+    next_at: datetime
 
 
 class GuestRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -78,6 +92,7 @@ class GuestRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     admin: str
     recycled_until: datetime | None
     snapshots: tuple[SnapshotRow, ...]
+    snapshot_schedule: SnapshotScheduleRow | None
     agent: bool
     addresses: tuple[str, ...]
     task: str
@@ -240,6 +255,7 @@ def guest_row(guest: Guest, version: int, cell: Cell | None) -> GuestRow:
         admin=guest.admin,
         recycled_until=guest.recycled_until,
         snapshots=snapshot_rows(guest),
+        snapshot_schedule=_schedule_row(guest.snapshot_schedule),
         agent=guest.agent,
         addresses=guest.addresses,
         task=guest.task,
@@ -260,10 +276,24 @@ def snapshot_rows(guest: Guest) -> tuple[SnapshotRow, ...]:
             parent=names.get(one.parent, ""),
             current=one.id == guest.snapshot,
             memory=one.memory,
+            frozen=one.frozen,
+            scheduled=one.scheduled,
             disks=one.disks,
             created_at=one.created_at,
         )
         for one in guest.snapshots
+    )
+
+
+def _schedule_row(schedule: SnapshotSchedule | None) -> SnapshotScheduleRow | None:
+    if schedule is None:
+        return None
+    return SnapshotScheduleRow(
+        every_hours=schedule.every_hours,
+        keep=schedule.keep,
+        expire_hours=schedule.expire_hours,
+        with_memory=schedule.with_memory,
+        next_at=next_at(schedule),
     )
 
 

@@ -224,6 +224,12 @@ class DropSnapshot(GuestOrder, frozen=True, tag="domain.drop_snapshot"):
     snapshot: Snapshot
 
 
+class RemoveSnapshot(GuestOrder, frozen=True, tag="domain.remove_snapshot"):
+    """Remove a snapshot that the cell's journal does not have from the guest's volumes."""
+
+    snapshot_id: str
+
+
 class AskProgress(Message, frozen=True, tag="progress.ask"):
     command_id: str
 

@@ -106,10 +106,22 @@ def _said_of(event: Mapping[str, Any], words: Words, formats: Formats) -> str:  
     return words._("Described: %(what)s", what=said) if said else words._("Its description was changed")
 
 
+def _scheduled(event: Mapping[str, Any], words: Words, formats: Formats) -> str:  # noqa: ARG001
+    schedule = event.get("schedule") or {}
+    return words.ngettext(
+        "Its snapshots are taken every hour, %(keep)s are kept",
+        "Its snapshots are taken every %(n)s hours, %(keep)s are kept",
+        int(schedule.get("every_hours", 0)),
+        keep=schedule.get("keep", ""),
+    )
+
+
 def _snapshot_made(event: Mapping[str, Any], words: Words, formats: Formats) -> str:  # noqa: ARG001
     snapshot = event.get("snapshot") or {}
     if snapshot.get("memory"):
         return words._("Snapshot %(name)s was taken, with its memory", name=snapshot.get("name", ""))
+    if snapshot.get("frozen"):
+        return words._("Snapshot %(name)s was taken, with its file systems frozen", name=snapshot.get("name", ""))
     return words._("Snapshot %(name)s was taken", name=snapshot.get("name", ""))
 
 
@@ -197,6 +209,9 @@ TELLERS: Final[dict[str, tuple[str, str, Teller]]] = {
     "guest.snapshot_made": ("snapshot", "ok", _snapshot_made),
     "guest.snapshot_restored": ("st-undo", "ok", _plain(N_("Is back at snapshot %(name)s"), "name")),
     "guest.snapshot_deleted": ("trash", "", _plain(N_("Snapshot %(name)s was deleted"), "name")),
+    "guest.snapshots_scheduled": ("snapshot", "", _scheduled),
+    "guest.snapshots_unscheduled": ("snapshot", "", _plain(N_("Its snapshots are not taken by schedule any more"))),
+    "guest.snapshot_due": ("snapshot", "", _plain(N_("A snapshot by its schedule was due"))),
     "guest.agent_changed": ("agent", "", _agent),
     "guest.password_set": ("agent", "", _plain(N_("The password of %(user)s was set"), "user")),
     "guest.password_told": ("agent", "", _plain(N_("%(by)s had its password shown"), "by")),

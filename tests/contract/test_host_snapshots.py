@@ -57,25 +57,25 @@ async def digest(host: Host) -> str:
 
 async def test_a_snapshot_has_memory_when_the_domain_is_on(host: Host) -> None:
     assert await host.snapshots.held(GUEST, ONE) is None
-    assert await host.snapshots.make(GUEST, ONE) is False
+    assert await host.snapshots.make(GUEST, ONE, SPEC, memory=True) is False
     await host.start(GUEST)
-    assert await host.snapshots.make(GUEST, TWO) is True
-    assert await host.snapshots.make(GUEST, ONE) is False  # again, as after a restart
+    assert await host.snapshots.make(GUEST, TWO, SPEC, memory=True) is True
+    assert await host.snapshots.make(GUEST, ONE, SPEC, memory=True) is False  # again, as after a restart
     assert (await host.snapshots.held(GUEST, ONE), await host.snapshots.held(GUEST, TWO)) == (False, True)
     assert await state(host) == "running"
 
 
 async def test_restoring_makes_it_on_or_off_as_it_was(host: Host) -> None:
-    await host.snapshots.make(GUEST, ONE)
+    await host.snapshots.make(GUEST, ONE, SPEC, memory=True)
     await host.start(GUEST)
-    await host.snapshots.make(GUEST, TWO)
+    await host.snapshots.make(GUEST, TWO, SPEC, memory=True)
     for snapshot, memory, wanted in ((ONE, False, "stopped"), (TWO, True, "running"), (TWO, True, "running")):
         await host.snapshots.restore(GUEST, snapshot, SPEC, memory=memory)
         assert await state(host) == wanted
 
 
 async def test_the_definition_of_then_comes_back_until_it_is_settled(host: Host) -> None:
-    await host.snapshots.make(GUEST, ONE)
+    await host.snapshots.make(GUEST, ONE, SPEC, memory=True)
     changed = msgspec.structs.replace(SPEC, cores=4)
     await host.changes.apply(GUEST, SPEC, changed, None, nobody_asks)
     assert await host.snapshots.stage(GUEST, ONE, "order") == "before"
@@ -91,21 +91,21 @@ async def test_the_definition_of_then_comes_back_until_it_is_settled(host: Host)
 
 
 async def test_making_one_leaves_no_note_in_the_definition(host: Host) -> None:
-    await host.snapshots.make(GUEST, ONE)
+    await host.snapshots.make(GUEST, ONE, SPEC, memory=True)
     assert await host.snapshots.stage(GUEST, ONE, "order") == "before"
 
 
 async def test_any_can_be_dropped_and_twice(host: Host) -> None:
     for snapshot in (ONE, TWO):
-        await host.snapshots.make(GUEST, snapshot)
-    assert await host.snapshots.drop(GUEST, ONE) is True
-    assert await host.snapshots.drop(GUEST, ONE) is False
+        await host.snapshots.make(GUEST, snapshot, SPEC, memory=True)
+    assert await host.snapshots.drop(GUEST, ONE, SPEC) is True
+    assert await host.snapshots.drop(GUEST, ONE, SPEC) is False
     assert await host.snapshots.held(GUEST, TWO) is False
     await host.snapshots.restore(GUEST, TWO, SPEC, memory=False)
 
 
 async def test_a_domain_with_snapshots_can_be_removed(host: Host) -> None:
-    await host.snapshots.make(GUEST, ONE)
+    await host.snapshots.make(GUEST, ONE, SPEC, memory=True)
     await host.undefine(GUEST)
     await host.remove_volumes(GUEST)
     assert await host.domains() == []
@@ -114,10 +114,10 @@ async def test_a_domain_with_snapshots_can_be_removed(host: Host) -> None:
 async def test_what_is_not_there_or_not_ours_is_not_touched(host: Host) -> None:
     for guest, code in ((OTHER, DOMAIN_FOREIGN), (OTHER[:-1] + "9", DOMAIN_MISSING)):
         for call in (
-            host.snapshots.make(guest, ONE),
+            host.snapshots.make(guest, ONE, SPEC, memory=True),
             host.snapshots.restore(guest, ONE, SPEC, memory=False),
             host.snapshots.settle(guest, SPEC, "order"),
-            host.snapshots.drop(guest, ONE),
+            host.snapshots.drop(guest, ONE, SPEC),
         ):
             with pytest.raises(HostError) as refusal:
                 await call
@@ -127,10 +127,10 @@ async def test_what_is_not_there_or_not_ours_is_not_touched(host: Host) -> None:
 @pytest.mark.parametrize("snapshot", ["../up", "1", "-c", "", "a\nb", ONE.upper() + "A", "x" * 10_000])
 async def test_only_an_id_names_a_snapshot(host: Host, snapshot: str) -> None:
     for call in (
-        host.snapshots.make(GUEST, snapshot),
+        host.snapshots.make(GUEST, snapshot, SPEC, memory=True),
         host.snapshots.held(GUEST, snapshot),
         host.snapshots.restore(GUEST, snapshot, SPEC, memory=False),
-        host.snapshots.drop(GUEST, snapshot),
+        host.snapshots.drop(GUEST, snapshot, SPEC),
     ):
         with pytest.raises(HostError) as refusal:
             await call
@@ -144,6 +144,6 @@ async def test_a_full_disk_takes_no_memory_and_leaves_nothing() -> None:
     await host.start(GUEST)
     before = host.disk_used
     with pytest.raises(DiskFull):
-        await host.snapshots.make(GUEST, ONE)
+        await host.snapshots.make(GUEST, ONE, SPEC, memory=True)
     assert await host.snapshots.held(GUEST, ONE) is None
     assert host.disk_used == before

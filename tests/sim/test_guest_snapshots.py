@@ -11,15 +11,19 @@ from nano.domain import guest_change as gx
 from nano.domain import guest_commands as gc
 from nano.domain import guest_snapshot as gs
 from nano.domain.cell import AddCell
-from nano.domain.errors import HostError
+from nano.domain.errors import Conflict, HostError
 from nano.domain.guest import Guest
 from nano.domain.machine import MEBI
+from nano.domain.orphan import RemoveOrphan
 from nano.domain.task import CancelTask, Task
 from nano.hypervisor.metadata import spec_digest
 from nano.hypervisor.simulated_machine import SimulatedDomain
 from nano.tools.simulator.bed import Bed, ended, task_of
 
 pytestmark = pytest.mark.anyio
+
+
+STRAY = "51000000-0000-4000-8000-00000000000f"
 
 
 @pytest.fixture
@@ -117,6 +121,77 @@ async def test_a_failed_one_leaves_nothing(bed: Bed, phase: str) -> None:
         as_journaled(bed, core)
 
 
+async def test_what_could_not_be_taken_back_is_before_the_next(bed: Bed) -> None:
+    async with bed.zone("one") as (core, _):
+        await created(core)
+        for phase in ("snapshot_made", "snapshot_drop"):
+            bed.host("one").fail_next(phase, HostError("It failed.", code="hypervisor_error"))
+        task = await do(core, gs.CreateSnapshot(guest="web", name="one"))
+        assert "not everything could be taken back" in task.undone[0]
+        assert len(domain_of(bed).snapshots) == 1
+        (orphan,) = (await core.inspector.look()).orphans
+        assert (orphan.kind, orphan.why) == ("snapshot", "its guest has no such snapshot")
+        assert (await do(core, gs.CreateSnapshot(guest="web", name="one"))).error is None
+        as_journaled(bed, core)
+        assert await core.inspector.look() == ((), (), ())
+
+
+async def test_one_that_nobody_has_is_removed_by_its_id_and_one_of_the_guest_is_not(bed: Bed) -> None:
+    async with bed.zone("one") as (core, _):
+        guest = await created(core)
+        await do(core, gs.CreateSnapshot(guest="web", name="one"))
+        kept = core.zone.find_guest("web").snapshot
+        await bed.host("one").snapshots.make(guest.id, STRAY, guest.spec, memory=True)
+        (orphan,) = (await core.inspector.look()).orphans
+        assert orphan.id == f"one/snapshot/{guest.id}_{STRAY}"
+        with pytest.raises(Conflict, match="belongs to guest web"):
+            await core.execute(RemoveOrphan(orphan=orphan.id.replace(STRAY, kept)), actor="admin", command_id="")
+        assert (await do(core, RemoveOrphan(orphan=orphan.id))).error is None
+        as_journaled(bed, core)
+        assert await core.inspector.look() == ((), (), ())
+
+
+async def test_one_that_somebody_deleted_on_the_host_is_drift_and_can_be_deleted(bed: Bed) -> None:
+    async with bed.zone("one") as (core, _):
+        await created(core)
+        await do(core, gs.CreateSnapshot(guest="web", name="one"))
+        domain_of(bed).snapshots.clear()
+        (row,) = (await core.inspector.look()).drift
+        assert (row.attribute, row.where, row.repair) == ("snapshots", "disk", "by_hand")
+        assert "one" in row.expected
+        task = await do(core, gs.RestoreSnapshot(guest="web", snapshot="one"))
+        assert task.error is not None
+        assert task.error.code == "snapshot_missing"
+        assert (await do(core, gs.DeleteSnapshot(guest="web", snapshot="one"))).error is None
+        as_journaled(bed, core)
+
+
+async def test_one_that_was_deleted_when_its_deletion_failed_is_gone(bed: Bed) -> None:
+    async with bed.zone("one") as (core, _):
+        await created(core)
+        await do(core, gs.CreateSnapshot(guest="web", name="one"))
+        bed.host("one").fail_next("snapshot_dropped", HostError("It failed.", code="hypervisor_error"))
+        task = await do(core, gs.DeleteSnapshot(guest="web", snapshot="one"))
+        assert task.undone == ("the snapshot was deleted all the same",)
+        with anyio.fail_after(5):
+            while shown(core):
+                await core.feed.wait_for(core.feed.position + 1)
+        as_journaled(bed, core)
+
+
+async def test_snapshots_outlive_the_definition(bed: Bed) -> None:
+    async with bed.zone("one") as (core, _):
+        guest = await created(core, start=False)
+        await do(core, gs.CreateSnapshot(guest="web", name="one"))
+        bed.host("one").vanish(guest.id)
+        with anyio.fail_after(5):
+            while core.zone.find_guest("web").power != "missing":
+                await core.feed.wait_for(core.feed.position + 1)
+        await do(core, gc.RedefineGuest(guest="web"))
+        assert (await do(core, gs.RestoreSnapshot(guest="web", snapshot="one"))).error is None
+        as_journaled(bed, core)
+
+
 async def test_a_full_disk_leaves_nothing(bed: Bed) -> None:
     async with bed.zone("one") as (core, _):
         await created(core)
@@ -186,6 +261,50 @@ async def killed_in(bed: Bed, core: Core, phase: str, command: Any) -> str:
     return task_of(receipt.facts)
 
 
+@pytest.mark.parametrize("phase", ["freeze", "frozen", "snapshot_make", "snapshot_made", "thaw"])
+async def test_file_systems_are_never_left_frozen(bed: Bed, phase: str) -> None:
+    """Whether the call fails or the cell dies in it."""
+    async with bed.core() as core:
+        async with bed.cell("one") as cell, bed.link(cell, core):
+            await created(core)
+            bed.host("one").fail_next(phase, HostError("It failed.", code="hypervisor_error"))
+            task = await do(core, gs.CreateSnapshot(guest="web", name="one", disks_only=True))
+            assert task.state == ("done" if phase == "thaw" else "failed")
+            assert not domain_of(bed).frozen
+            as_journaled(bed, core)
+            dies_in = "snapshot_made" if phase == "thaw" else phase  # nothing stops a thaw but the death of all
+            task_id = await killed_in(bed, core, dies_in, gs.CreateSnapshot(guest="web", name="two", disks_only=True))
+            assert domain_of(bed).frozen == (phase != "freeze")
+        async with bed.cell("one") as cell, bed.link(cell, core):
+            assert (await ended(core, task_id)).ended
+        assert not domain_of(bed).frozen
+        as_journaled(bed, core)
+
+
+async def test_disks_alone_of_a_running_guest_are_taken_with_frozen_file_systems(bed: Bed) -> None:
+    async with bed.zone("one") as (core, _):
+        await created(core)
+        domain_of(bed).content = "then"
+        assert (await do(core, gs.CreateSnapshot(guest="web", name="one", disks_only=True))).error is None
+        (row,) = core.views.tables["guest"].row(core.zone.find_guest("web").id).snapshots  # type: ignore[attr-defined]
+        assert (row.memory, row.frozen, domain_of(bed).state, domain_of(bed).frozen) == (False, True, "running", False)
+        domain_of(bed).content = "since"
+        assert (await do(core, gs.RestoreSnapshot(guest="web", snapshot="one"))).error is None
+        assert (domain_of(bed).content, core.zone.find_guest("web").power) == ("then", "stopped")
+        assert (await do(core, gs.CreateSnapshot(guest="web", name="off", disks_only=True))).error is None
+        assert not core.zone.find_guest("web").snapshots[1].frozen
+        as_journaled(bed, core)
+
+
+async def test_without_an_agent_that_answers_they_are_taken_all_the_same(bed: Bed) -> None:
+    async with bed.zone("one") as (core, _):
+        await created(core)
+        bed.host("one").blank_guests_boot = False
+        assert (await do(core, gs.CreateSnapshot(guest="web", name="one", disks_only=True))).error is None
+        assert not core.zone.find_guest("web").snapshots[0].frozen
+        as_journaled(bed, core)
+
+
 @pytest.mark.parametrize("phase", ["snapshot_restored", "define"])
 async def test_a_restore_that_fails_after_it_happened_says_so(bed: Bed, phase: str) -> None:
     async with bed.zone("one") as (core, _):
@@ -196,8 +315,8 @@ async def test_a_restore_that_fails_after_it_happened_says_so(bed: Bed, phase: s
         task = await do(core, gs.RestoreSnapshot(guest="web", snapshot="one"))
         assert (task.state, task.undone) == ("failed", ("the snapshot was restored all the same",))
         with anyio.fail_after(5):
-            while shown(core)["one"] != ("", True):  # Core reads of it in the cell's journal
-                await core.feed.wait_for(core.feed.position + 1)
+            while (shown(core)["one"], core.zone.find_guest("web").power) != (("", True), domain_of(bed).state):
+                await core.feed.wait_for(core.feed.position + 1)  # Core reads of it in the cell's journal
         as_journaled(bed, core)
 
 

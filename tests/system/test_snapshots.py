@@ -195,6 +195,14 @@ def test_a_snapshot_outlives_libvirts_record_of_it(zone: Zone) -> None:
         domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA)
     until(lambda: zone.guest("web")["state"] == "missing", "the loss is seen", 10)
     zone.ctl("guest", "redefine", "web", "--wait")
+    snapshot(zone, "create", "more")
+    with real(zone) as domain:
+        domain.snapshotLookupByName(zone.ctl("guest", "snapshot", "list", "web")[2]["id"]).delete(
+            libvirt.VIR_DOMAIN_SNAPSHOT_DELETE_METADATA_ONLY
+        )
+    assert len(in_volumes(zone)) == 3
+    snapshot(zone, "delete", "more")  # it is only in the volumes, too
+    assert len(in_volumes(zone)) == 2
     write(zone, 2)
     assert snapshot(zone, "restore", "on")["state"] == "running"
     assert snapshot(zone, "restore", "off")["state"] == "stopped"

@@ -37,6 +37,7 @@ ONLY_IF_SAID: Final = frozenset(
         "snapshots",
         "snapshot",
         "security",
+        "snapshot_schedule",
     }
 )
 TITLES: Final = {
@@ -122,6 +123,8 @@ def _value(terminal: Terminal, name: str, value: Any) -> str:
         return words.size(value)
     if name == "disks":
         return words.sizes(value)
+    if name == "snapshot_schedule" and isinstance(value, dict):
+        return words.schedule(value)
     if name == "snapshots":
         return ", ".join(f"{one['name']} (here)" if one["current"] else str(one["name"]) for one in value)
     if name == "progress":

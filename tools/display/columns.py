@@ -226,7 +226,7 @@ BACKUP: Final = (
 SNAPSHOT: Final = (
     Column("NAME", text("shown")),
     Column("NOW", lambda row, _: "here" if row.get("current") else "", shorten=False),
-    Column("MEMORY", lambda row, _: words.yes(row.get("memory")), 3),
+    Column("HOLDS", lambda row, _: words.held_by(row), 3),
     Column("DISK", lambda row, _: words.size(sum(row.get("disks") or ())), 4, justify="right"),
     Column("TAKEN", since("created_at"), 1),
     Column("SAYS", text("description"), 2, if_said=True, fold=True),

@@ -117,7 +117,12 @@ WORKS: Final = {
 
 def _snapshot_made(event: Event) -> str:
     snapshot = event["snapshot"]
-    return f"snapshot {snapshot['name']} was taken{' with its memory' if snapshot.get('memory') else ''}"
+    frozen = " with its file systems frozen" if snapshot.get("frozen") else ""
+    return f"snapshot {snapshot['name']} was taken{' with its memory' if snapshot.get('memory') else frozen}"
+
+
+def _scheduled(event: Event) -> str:
+    return f"its snapshots are taken {words.schedule(event['schedule'])}"
 
 
 def _doing(action: str) -> str:
@@ -253,6 +258,9 @@ PHRASES: Final[dict[str, Phrase]] = {
     "guest.snapshot_made": _snapshot_made,
     "guest.snapshot_restored": lambda event: f"is back at snapshot {event['name']}",
     "guest.snapshot_deleted": lambda event: f"snapshot {event['name']} was deleted",
+    "guest.snapshots_scheduled": _scheduled,
+    "guest.snapshots_unscheduled": _said("its snapshots are not taken by schedule any more"),
+    "guest.snapshot_due": lambda event: f"its snapshot of {event['due']} was due",
     "guest.agent_changed": _agent,
     "guest.password_set": lambda event: f"the password of {event['user']} was set in it",
     "guest.password_told": lambda event: f"its password was told to {event['by']}",

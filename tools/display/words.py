@@ -129,3 +129,15 @@ def policy(security: Mapping[str, Any]) -> str:
     rules = "1 rule" if count == 1 else f"{count} rules"
     only = f"; only {', '.join(security['addresses'])}" if security["addresses"] else ""
     return f"{rules}, else {security['default']}{only}"
+
+
+def held_by(snapshot: dict[str, Any]) -> str:
+    """What a snapshot holds: "memory", "disks, frozen" when file systems stood still, "disks"."""
+    return "memory" if snapshot.get("memory") else "disks, frozen" if snapshot.get("frozen") else "disks"
+
+
+def schedule(value: dict[str, Any]) -> str:
+    """When snapshots are taken and deleted: "every 6 h, 7 kept, deleted after 720 h"."""
+    said = f"every {value['every_hours']} h, {value['keep']} kept"
+    said += f", deleted after {value['expire_hours']} h" if value.get("expire_hours") else ""
+    return said + (", with memory" if value.get("with_memory") else "")

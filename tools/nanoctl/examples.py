@@ -68,8 +68,13 @@ EXAMPLES: Final[dict[str, tuple[str, str]]] = {
     "guest snapshot list": ("guest snapshot list web", "guest snapshot list web -o json"),
     "guest snapshot create": (
         "guest snapshot create web before-upgrade --description 'all well'",
-        "guest snapshot create web nightly --no-wait",
+        "guest snapshot create web nightly --disks-only --no-wait",
     ),
+    "guest snapshot schedule": (
+        "guest snapshot schedule web --every-hours 6 --keep 8",
+        "guest snapshot schedule web --every-hours 24 --keep 30 --expire-hours 720 --with-memory",
+    ),
+    "guest snapshot unschedule": ("guest snapshot unschedule web", "guest snapshot unschedule web -o json"),
     "guest snapshot restore": (
         "guest snapshot restore web before-upgrade",
         "guest snapshot restore web before-upgrade --dry-run",

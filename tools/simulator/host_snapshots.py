@@ -15,9 +15,16 @@ class ConnectedSnapshots:
         memory: bool | None = await self._call(lambda: self._parts.held(guest_id, snapshot_id))
         return memory
 
-    async def make(self, guest_id: str, snapshot_id: str) -> bool:
-        memory: bool = await self._call(lambda: self._parts.make(guest_id, snapshot_id))
-        return memory
+    async def make(self, guest_id: str, snapshot_id: str, spec: MachineSpec, *, memory: bool) -> bool:
+        has: bool = await self._call(lambda: self._parts.make(guest_id, snapshot_id, spec, memory=memory))
+        return has
+
+    async def freeze(self, guest_id: str) -> bool:
+        frozen: bool = await self._call(lambda: self._parts.freeze(guest_id))
+        return frozen
+
+    async def thaw(self, guest_id: str) -> None:
+        await self._call(lambda: self._parts.thaw(guest_id))
 
     async def restore(self, guest_id: str, snapshot_id: str, spec: MachineSpec, *, memory: bool) -> None:
         await self._call(lambda: self._parts.restore(guest_id, snapshot_id, spec, memory=memory))
@@ -29,6 +36,10 @@ class ConnectedSnapshots:
         stage: Stage = await self._call(lambda: self._parts.stage(guest_id, snapshot_id, order_id))
         return stage
 
-    async def drop(self, guest_id: str, snapshot_id: str) -> bool:
-        found: bool = await self._call(lambda: self._parts.drop(guest_id, snapshot_id))
+    async def drop(self, guest_id: str, snapshot_id: str, spec: MachineSpec) -> bool:
+        found: bool = await self._call(lambda: self._parts.drop(guest_id, snapshot_id, spec))
         return found
+
+    async def in_volumes(self, guest_id: str) -> dict[int, frozenset[str]]:
+        held: dict[int, frozenset[str]] = await self._call(lambda: self._parts.in_volumes(guest_id))
+        return held

@@ -12,15 +12,18 @@ from pathlib import Path
 
 import msgspec
 
+from nano.cell.snapshot_work import snapshot_of_order
 from nano.core.core import Core
 from nano.domain.cell import Cell
 from nano.domain.facts import Change, Fact, Model
+from nano.domain.guest import Guest
 from nano.domain.host_domain import HostDomain
 from nano.domain.image import Image
 from nano.domain.site import Site
 from nano.domain.zone import Zone
 from nano.hypervisor.filter_xml import filter_text
 from nano.hypervisor.simulated import SimulatedHost
+from nano.hypervisor.simulated_machine import SimulatedDomain
 from nano.journal.ledger import Ledger
 from nano.journal.reader import JournalReader
 from nano.journal.verify import verify
@@ -203,6 +206,25 @@ def unrest(
                     f"{name}: guest {guest.name} {guest_id} is made of {guest.spec}, {guest.pending} pending, to Core, "
                     f"of {kept.spec}, {kept.pending} pending, to its cell"
                 )
+            found += [
+                f"{name}: guest {guest.name} {guest_id} {text}" for text in _snapshots_differ(guest, site, domain)
+            ]
+    return found
+
+
+def _snapshots_differ(guest: Guest, site: Site, domain: SimulatedDomain | None) -> list[str]:
+    found = []
+    kept = site.get(f"domain/{guest.id}")
+    if isinstance(kept, HostDomain) and (guest.snapshots, guest.snapshot) != (kept.snapshots, kept.snapshot):
+        found.append(
+            f"has snapshots {guest.snapshots} and is at {guest.snapshot!r} to Core, "
+            f"{kept.snapshots} and {kept.snapshot!r} to its cell"
+        )
+    if domain is not None and domain.frozen:
+        found.append("has frozen file systems")
+    wrong = set(domain.snapshots) ^ {one.id for one in guest.snapshots} if domain is not None else set()
+    if wrong - _given_up(site, guest.id):
+        found.append(f"has snapshots {guest.snapshots}, and its host differs in {wrong}")
     return found
 
 
@@ -213,6 +235,13 @@ def _image_unrest(cell: str, zone: Zone, disk: SimulatedDisk) -> list[str]:
     names = sorted(path.name for path in disk.names if path.parent == folder)
     found = [f"{cell}: image file of no image: {name}" for name in names if name.partition(".")[0] not in wanted]
     return found + [f"{cell}: image file is damaged: {name}" for name in cache_damage(disk, folder)]
+
+
+def _given_up(site: Site, guest_id: str) -> set[str]:
+    """Ids of snapshots of which the host did not even let the cell see what came of them: orphans, or drift."""
+    orders = site.closed_orders(guest_id, "snapshot") + site.closed_orders(guest_id, "drop_snapshot")
+    uncertain = ("not everything could be taken back", "the snapshot may be deleted")
+    return {snapshot_of_order(order).id for order in orders if any(text.startswith(uncertain) for text in order.undone)}
 
 
 def digest_of(disks: Mapping[str, SimulatedDisk]) -> str:

@@ -20,6 +20,8 @@ from nano.domain import guest_commands as gc
 from nano.domain import guest_devices as gd
 from nano.domain import guest_migrate as mi
 from nano.domain import guest_rules as ru
+from nano.domain import guest_snapshot as gs
+from nano.domain import snapshot_schedule as ss
 from nano.domain.catalogue import BY_COMMAND, COLLECTIONS
 from nano.domain.cell import AddCell, Cell, DisableCell, EnableCell, RemoveCell
 from nano.domain.compute_pool import CreateComputePool, DeleteComputePool, ModifyComputePool
@@ -142,7 +144,7 @@ class Users:
             return self._create(core)
         guest = random.choice(guests)
         if draw < 0.45:
-            return self._change(guest)
+            return self._change(guest) if random.random() < 0.7 else self._snapshot(guest)
         if draw < 0.80:
             return random.choice(
                 (
@@ -212,6 +214,19 @@ class Users:
                 ru.MoveRule(guest=guest, rule=2, place=1),
                 ru.SetDefaultAction(guest=guest, action=random.choice(("accept", "drop"))),
                 ru.SetAddresses(guest=guest, addresses=random.choice(((), ("10.0.0.5",)))),
+            )
+        )
+
+    def _snapshot(self, guest: str) -> Command:
+        name = f"s{self._random.randint(0, 3)}"
+        return self._random.choice(
+            (
+                gs.CreateSnapshot(guest=guest, name=name),
+                gs.CreateSnapshot(guest=guest, name=name, disks_only=True),
+                gs.RestoreSnapshot(guest=guest, snapshot=name),
+                gs.DeleteSnapshot(guest=guest, snapshot=name),
+                ss.ScheduleSnapshots(guest=guest, every_hours=1, keep=self._random.choice((1, 2))),
+                ss.UnscheduleSnapshots(guest=guest),
             )
         )
 

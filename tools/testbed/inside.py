@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import libvirt
-import libvirt_qemu  # type: ignore[import-untyped]
+import libvirt_qemu
 
 from nano.tools.testbed.zone import Zone, until
 

@@ -1,4 +1,4 @@
-"""Snapshots of a guest: the tree that they form, a form for one more, and going back to one or deleting it."""
+"""Snapshots of a guest: the tree that they form, forms for one more and for a schedule, going back to one, deleting it."""
 
 from typing import Any, Final
 from urllib.parse import quote
@@ -8,14 +8,19 @@ from starlette.responses import Response
 
 from nano.domain.errors import NanoError, Unknown
 from nano.domain.snapshot import tree_order
+from nano.domain.snapshot_schedule import EVERY_MAX, EXPIRE_MAX, KEEP_MAX
 from nano.ui.mirror import Row
+from nano.ui.pages.forms import whole_in
 from nano.ui.portal import Portal, explain, portal_of
+from nano.ui.visit import Visit
 from nano.ui.words import N_
 
 ACTIONS: Final = {
     "restore": ("POST", "/restore", N_("%(name)s is being taken back to %(snapshot)s")),
     "delete": ("DELETE", "", N_("Snapshot %(snapshot)s of %(name)s is being deleted")),
 }
+RHYTHM: Final = {"every_hours": EVERY_MAX, "keep": KEEP_MAX, "expire_hours": EXPIRE_MAX}
+USUAL: Final = {"every_hours": 24, "keep": 7, "expire_hours": 0, "with_memory": False}
 DEPTH_MAX: Final = 6  # deeper ones stand no further to the right
 
 
@@ -30,23 +35,57 @@ def shown(guest: Row) -> dict[str, Any]:
         parent = by_name[name]["parent"]
         depths[name] = depths.get(parent, 0) + (1 if parent and siblings[parent] > 1 else 0)
     lines = [{**by_name[name], "depth": min(depth, DEPTH_MAX)} for name, depth in depths.items()]
-    return {"tree": lines, "form": {"name": "", "description": ""}, "problem": None}
+    return {
+        "tree": lines,
+        "form": {"name": "", "description": ""},
+        "rhythm": guest["snapshot_schedule"] or USUAL,
+        "problem": None,
+        "problem_in": "",
+    }
 
 
 async def create(request: Request) -> Response:
     portal, visit = portal_of(request)
     guest = _guest(portal, request)
     form = {name: visit.form.get(name, "").strip() for name in ("name", "description")}
+    body = {**form, "disks_only": visit.form.get("disks_only") == "on"}
     try:
-        await portal.core.ask("POST", f"/guests/{guest['id']}/snapshots", visit.caller, body=form)
+        await portal.core.ask("POST", f"/guests/{guest['id']}/snapshots", visit.caller, body=body)
     except NanoError as error:
-        if visit.is_htmx:
-            return portal.refused(request, error)
-        context = shown(guest) | {"guest": guest, "tab": "snapshots", "usage": portal.usage, "watch": "", "gone": False}
-        context |= {"form": form, "problem": explain(error, visit.words)}
-        return portal.page(visit, "guest.html", context, status=error.status)
+        return _refused(portal, request, visit, guest, error, {"form": form, "problem_in": "create"})
     said = visit.words._("A snapshot of %(name)s is being taken", name=guest["name"])
     return portal.done(request, f"/guests/{guest['id']}?tab=snapshots", said)
+
+
+async def schedule(request: Request) -> Response:
+    """Snapshots by schedule from now on, otherwise, or no more."""
+    portal, visit = portal_of(request)
+    guest = _guest(portal, request)
+    path, stop = f"/guests/{guest['id']}/snapshot-schedule", visit.form.get("stop") == "on"
+    try:
+        if stop:
+            await portal.core.ask("DELETE", path, visit.caller)
+        else:
+            rhythm = {name: whole_in(visit.form.get(name, "") or "0", name, most, 0) for name, most in RHYTHM.items()}
+            body = {**rhythm, "with_memory": visit.form.get("with_memory") == "on"}
+            await portal.core.ask("POST", path, visit.caller, body=body)
+    except NanoError as error:
+        return _refused(
+            portal, request, visit, guest, error, {"rhythm": {**USUAL, **visit.form}, "problem_in": "schedule"}
+        )
+    said = N_("Snapshots of %(name)s are scheduled") if not stop else N_("No more snapshots of %(name)s by schedule")
+    return portal.done(request, f"/guests/{guest['id']}?tab=snapshots", visit.words._(said, name=guest["name"]))
+
+
+def _refused(
+    portal: Portal, request: Request, visit: Visit, guest: Row, error: NanoError, kept: dict[str, Any]
+) -> Response:
+    """With what was typed still in its form."""
+    if visit.is_htmx:
+        return portal.refused(request, error)
+    context = shown(guest) | {"guest": guest, "tab": "snapshots", "usage": portal.usage, "watch": "", "gone": False}
+    context |= {"problem": explain(error, visit.words), **kept}
+    return portal.page(visit, "guest.html", context, status=error.status)
 
 
 async def act(request: Request) -> Response:

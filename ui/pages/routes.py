@@ -39,6 +39,7 @@ PAGES: Final[list[BaseRoute]] = [
     Route("/guests/{guest}/delete", guests.delete, methods=["POST"]),
     Route("/guests/{guest}/settings/{part}", guest_settings.change, methods=["POST"]),
     Route("/guests/{guest}/snapshots", guest_snapshots.create, methods=["POST"]),
+    Route("/guests/{guest}/snapshot-schedule", guest_snapshots.schedule, methods=["POST"]),
     Route("/guests/{guest}/snapshots/{snapshot}/{action}", guest_snapshots.act, methods=["POST"]),
     Route("/guests/{guest}/{action}", guests.act, methods=["POST"]),
     Route("/pools", pools.pools),

@@ -7,7 +7,7 @@ from typing import Any
 
 Row = dict[str, Any]
 GIVEN = {"migrate": ("cell", "to"), "password": ("admin", "user"), "reset": ("image_id", "image")}
-SAID = ("description", "protect", "unprotect")  # answered at once, without a task
+SAID = ("description", "protect", "unprotect", "snapshot-schedule")  # answered at once, without a task
 AFTER = {"start": "running", "stop": "stopped", "force-stop": "stopped", "reboot": "running", "redefine": "stopped",
          "recycle": "recycled", "restore": "stopped"}  # fmt: skip
 PLAN = {"start": "start", "stop": "stop", "force-stop": "force stop", "reboot": "reboot", "delete": "remove domain",
@@ -52,7 +52,21 @@ def _machine(row: Row, method: str, verb: str, body: Row, params: Mapping[str, s
         case "POST", "migrate" | "password" | "reset":
             field, given = GIVEN[verb]
             return {**row, field: body.get(given, "root")}
-    return None
+    if verb.startswith("snapshots/"):
+        return _moved(row, method, verb.split("/")[1])
+    return _scheduled(row, method, body) if verb == "snapshot-schedule" else None
+
+
+def _moved(row: Row, method: str, snapshot: str) -> Row:
+    """Back at that one, or without it."""
+    there = [{**one, "current": one["id"] == snapshot} for one in row["snapshots"]]
+    kept = [one for one in row["snapshots"] if one["id"] != snapshot]
+    return {**row, "snapshots": there if method == "POST" else kept}
+
+
+def _scheduled(row: Row, method: str, body: Row) -> Row:
+    rhythm = {**body, "next_at": text_of(datetime.now(UTC))} if method == "POST" else None
+    return {**row, "snapshot_schedule": rhythm}
 
 
 def _guarded(policy: Row | None, method: str, verb: str, body: Row, params: Mapping[str, str]) -> Row:
@@ -80,6 +94,8 @@ def work(method: str, verb: str) -> str:
         return "guest.set"
     if verb == "snapshots":
         return "guest.snapshot.create"
+    if verb.startswith("snapshots/"):
+        return "guest.snapshot.restore" if method == "POST" else "guest.snapshot.delete"
     if verb == "media":
         return {"POST": "guest.media.insert", "DELETE": "guest.media.eject"}[method]
     noun, _, act = verb.partition("/")
@@ -92,7 +108,12 @@ def _taken(row: Row, body: Row) -> list[Row]:
     parent = next((one["name"] for one in row["snapshots"] if one["current"]), "")
     return [
         *({**one, "current": False} for one in row["snapshots"]),
-        snapshot_row(body["name"], parent, description=body.get("description", ""), memory=row["state"] == "running"),
+        snapshot_row(
+            body["name"],
+            parent,
+            description=body.get("description", ""),
+            memory=row["state"] == "running" and not body.get("disks_only"),
+        ),
     ]
 
 
@@ -104,6 +125,8 @@ def snapshot_row(name: str, parent: str = "", **changes: Any) -> Row:
         "parent": parent,
         "current": True,
         "memory": False,
+        "frozen": False,
+        "scheduled": False,
         "disks": [20 << 30],
         "created_at": text_of(datetime.now(UTC)),
         **changes,
@@ -128,6 +151,6 @@ def guest_row(name: str, state: str, cell: str, **changes: Any) -> Row:
         "priority": "high", "more_macs": [], "media": "", "pending": [], "cores_max": 0, "memory_max": 0, "description": "",
         "disk_limits": {"read_bytes": 0, "write_bytes": 0, "read_operations": 0, "write_operations": 0},
         "network_limits": {"receive_bytes": 0, "send_bytes": 0}, "tags": [], "notes": "", "protected": False,
-        "recycled_until": None, "snapshots": [], "admin": "", "security": None,
+        "recycled_until": None, "snapshots": [], "admin": "", "security": None, "snapshot_schedule": None,
         "agent": False, "addresses": [], "task": "", "note": "", "created_at": now, "changed_at": now, "version": 1,
     } | changes  # fmt: skip

@@ -46,7 +46,8 @@ def guest(key: str, name: str, state: str, **changed: Any) -> GuestRow:
         disks=(10 * GIBI,), image="debian12", image_id=IMAGE, linked=False, mac="52:54:00:0a:1b:2c", autostart=False,
         more_macs=(), priority="high", disk_limits=DiskLimits(), network_limits=NetworkLimits(), media="", pending=(),
         cores_max=0, memory_max=0,
-        description="", tags=(), notes="", protected=False, admin="", snapshots=(),
+        description="", tags=(), notes="", protected=False, admin="",
+        recycled_until=None, security=None, snapshots=(), snapshot_schedule=None,
         template="", hardware=Hardware(), agent=state == "running", addresses=("10.90.0.12",) if state == "running" else (),
         task="", note="", created_at=before(86_400 * 3), changed_at=before(200), version=5,
     )  # type: ignore[arg-type]  # fmt: skip
