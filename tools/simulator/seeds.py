@@ -119,7 +119,7 @@ async def _simulate(seed: str, minutes: float, cells: int, prepare: Prepare | No
 
 
 async def _calm_down(world: World, users: Users) -> None:
-    quiet, left = 0, ["nothing was looked at"]
+    quiet, left, known = 0, ["nothing was looked at"], 0
     with anyio.move_on_after(CALM_MAX_S):
         while quiet < CALM_STEPS and not world.violations:
             await anyio.sleep(CALM_STEP_S)
@@ -127,6 +127,9 @@ async def _calm_down(world: World, users: Users) -> None:
             left = (
                 ["a node is down"] if zone is None or sites is None else unrest(zone, sites, world.hosts, world.disks)
             )
+            before, known = known, len(world.core.audit.facts)
+            if known > before:  # a request from the time of trouble may have arrived just now
+                left.append(f"core has recorded {known - before} facts in {CALM_STEP_S:.0f} s")
             quiet = 0 if left else quiet + 1
     if quiet < CALM_STEPS:
         for text in left:
