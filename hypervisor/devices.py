@@ -33,7 +33,10 @@ class Disk(XmlElement):
 
 @dataclass(frozen=True, kw_only=True)
 class MediaDrive(XmlElement):
-    """The IDE drive every guest has, empty or not, so that media can be put in without a restart."""
+    """The IDE drive every guest has, empty or not, so that media can be put in without a restart.
+
+    A file that is gone leaves the drive empty: a snapshot with memory remembers media that was ejected since.
+    """
 
     tag: ClassVar[str] = "disk"
     type: str = at("@type", "file")
@@ -41,6 +44,7 @@ class MediaDrive(XmlElement):
     driver: str = at("driver/@name", "qemu")
     format: str = at("driver/@type", "raw")
     source: str = at("source/@file", "")
+    missing: str = at("source/@startupPolicy", "")
     target: str = at("target/@dev", MEDIA_TARGET)
     bus: str = at("target/@bus", "ide")
     readonly: bool = at("readonly", True)

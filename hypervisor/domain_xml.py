@@ -228,6 +228,10 @@ def disk_device(source: str, target: str, bus: str, limits: DiskLimits) -> Disk:
     )
 
 
+def media_drive(source: str) -> MediaDrive:
+    return MediaDrive(source=source, missing="optional" if source else "")
+
+
 def interface_device(
     mac: str, bridge: str, model: str, limits: NetworkLimits, filter_ref: str = "", tap: str = ""
 ) -> BridgedInterface:
@@ -245,7 +249,7 @@ def rates(limit: int) -> dict[str, int]:
 def _devices(guest_id: str, spec: MachineSpec, place: Place) -> tuple[XmlElement, ...]:
     hardware = spec.hardware
     devices: list[XmlElement] = [
-        MediaDrive(source=str(place.volumes / media_name(guest_id, spec.media)) if spec.media else "")
+        media_drive(str(place.volumes / media_name(guest_id, spec.media)) if spec.media else "")
     ]
     targets = disk_targets(hardware.disk, len(spec.disks))
     for number, (target, bus) in zip(spec.volume_numbers, targets, strict=True):

@@ -12,8 +12,7 @@ import libvirt
 
 from nano.domain.errors import HostError
 from nano.domain.machine import DiskLimits
-from nano.hypervisor.devices import MediaDrive
-from nano.hypervisor.domain_xml import CPU_PERIOD_US, disk_device, interface_device, rates
+from nano.hypervisor.domain_xml import CPU_PERIOD_US, disk_device, interface_device, media_drive, rates
 from nano.hypervisor.host import DOMAIN_WRONG_STATE
 from nano.hypervisor.libvirt_api import UNSUPPORTED, Connection, translated
 from nano.hypervisor.metadata import NAMESPACE, PREFIX
@@ -140,7 +139,7 @@ def _network_limits(domain: Any, nic: NicShape) -> None:
 
 def _media(domain: Any, wanted: Shape) -> None:
     """First as a person presses the button; a guest that keeps the tray locked has it opened nevertheless."""
-    xml = render(MediaDrive(source=wanted.media))
+    xml = render(media_drive(wanted.media))
     try:
         domain.updateDeviceFlags(xml, LIVE)
     except libvirt.libvirtError:

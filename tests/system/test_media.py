@@ -62,6 +62,17 @@ def test_media_of_a_running_guest(zone: Zone, tmp_path: Path) -> None:
     assert in_drive(zone, 0) == in_drive(zone, libvirt.VIR_DOMAIN_XML_INACTIVE) == b""
     assert [*zone.volumes.glob("*.iso*")] == []
     zone.ctl("guest", "media", "insert", "web", "--media", "one", "--wait")
+    zone.ctl("guest", "snapshot", "create", "web", "with-media", "--wait")
+    zone.ctl("guest", "media", "eject", "web", "--wait")
+    zone.ctl("guest", "snapshot", "restore", "web", "with-media", "--wait")
+    assert zone.guest("web")["state"] == "running"
+    assert in_drive(zone, 0) == in_drive(zone, libvirt.VIR_DOMAIN_XML_INACTIVE) == b"", (
+        "what is in the drive is the journal's"
+    )
+    assert zone.ctl("drift") == []
+    zone.ctl("guest", "media", "insert", "web", "--media", "two", "--wait")
+    zone.ctl("guest", "snapshot", "restore", "web", "with-media", "--wait")
+    assert in_drive(zone, 0) == in_drive(zone, libvirt.VIR_DOMAIN_XML_INACTIVE) == second.read_bytes()
     zone.ctl("guest", "delete", "web", "--force", "--wait")
     assert [*zone.volumes.iterdir()] == []
     for path in (first, second):
