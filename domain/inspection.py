@@ -121,20 +121,19 @@ def told_orphans(cell: str, seen: Inspection, owned: Collection[str]) -> list[Or
     ]
     with_domain = {row.guest_id for row in rows}  # removing the domain takes its volumes and its filter
     for item in seen.leftovers:
-        if item.kind == "domain" or item.guest_id in with_domain:
-            continue
-        if item.kind == "snapshot":
-            if item.guest_id in seen.held:
-                rows.append(orphan_row(cell, "snapshot", item.name, item.guest_id, "its guest has no such snapshot"))
-        elif item.kind == "filter":
-            if item.guest_id not in owned:
-                rows.append(orphan_row(cell, "filter", item.name, item.guest_id, "no journal has its guest"))
-            continue
-        if item.guest_id in seen.held:
-            rows.append(orphan_row(cell, "volume", item.name, item.guest_id, "its guest has no such disk"))
-        elif item.guest_id not in owned:  # else a guest that its cell has lost, and its disks may be all that is left
-            rows.append(orphan_row(cell, "volume", item.name, item.guest_id, "no journal has its guest"))
+        if item.kind != "domain" and item.guest_id not in with_domain and (why := _nobodys(item, seen, owned)):
+            rows.append(orphan_row(cell, item.kind, item.name, item.guest_id, why))
     return rows
+
+
+def _nobodys(item: Leftover, seen: Inspection, owned: Collection[str]) -> str:
+    """Why it is an orphan; "" when it may be somebody's."""
+    held = item.guest_id in seen.held
+    if held and item.kind in ("volume", "snapshot"):
+        return f"its guest has no such {'disk' if item.kind == 'volume' else 'snapshot'}"
+    if item.guest_id in owned or item.kind == "snapshot":
+        return ""  # of a guest that its cell has lost, disks may be all that is left
+    return "no journal has its guest" if item.kind == "filter" or not held else ""
 
 
 def told_debts(cell: str, debts: Iterable[str]) -> list[OrphanRow]:
