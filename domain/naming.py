@@ -1,6 +1,7 @@
 """Spelling of names, and sizes as people write them.
 
-Names of guests, pools and cells are ``[0-9A-Za-z_-]`` (nano-behaviour §21), images and tags also take a dot.
+Names of guests, pools and cells are ``[0-9A-Za-z_-]`` (nano-behaviour §21), images and tags also take a dot. A name of marks only (``-``) is
+none: no command line could be given it.
 They become parts of file names and of domain XML, so nothing else is ever let through.
 """
 
@@ -10,8 +11,8 @@ from typing import Final
 from nano.domain.errors import Invalid
 
 NAME_LENGTH_MAX: Final = 64
-_NAME = re.compile(r"[0-9A-Za-z_-]+")
-_DOTTED = re.compile(r"[0-9A-Za-z_.-]+")
+_NAME = re.compile(r"(?=.*[0-9A-Za-z])[0-9A-Za-z_-]+")
+_DOTTED = re.compile(r"(?=.*[0-9A-Za-z])[0-9A-Za-z_.-]+")
 _UNSHOWN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 _SIZE = re.compile(r"\s*(\d+)\s*(B|KiB|MiB|GiB|TiB)?\s*")
 _UNITS: Final = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
@@ -22,12 +23,12 @@ def require_name(value: str, what: str = "name", *, dotted: bool = False) -> str
     pattern, letters = (
         (_DOTTED, "letters, digits, '_', '-' and '.'") if dotted else (_NAME, "letters, digits, '_' and '-'")
     )
-    if not 0 < len(value) <= NAME_LENGTH_MAX or not pattern.fullmatch(value) or value in (".", ".."):
+    if not 0 < len(value) <= NAME_LENGTH_MAX or not pattern.fullmatch(value):
         shown = value if len(value) <= NAME_LENGTH_MAX else value[:NAME_LENGTH_MAX] + "…"
         raise Invalid(
             f"{shown!r} is not a {what}.",
             code="invalid_name",
-            hint=f"Use 1 to {NAME_LENGTH_MAX} {letters}.",
+            hint=f"Use 1 to {NAME_LENGTH_MAX} {letters}, not marks only.",
             field=what,
         )
     return value

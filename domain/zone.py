@@ -111,6 +111,13 @@ def decide_remove_cell(zone: "Zone", command: ce.RemoveCell, context: Context) -
             hint="Delete or move them first.",
             guests=len(held),
         )
+    if cell.online and cell.debts:
+        raise Conflict(
+            f"Cell {cell.name} still has to remove parts of {len(cell.debts)} guests.",
+            code="cell_in_debt",
+            hint="It does so within a minute while it is there. A cell that is gone for good can be removed.",
+            debts=len(cell.debts),
+        )
     return [Emitted(f"cell/{cell.name}", ce.CellRemoved(pool=cell.pool))]
 
 

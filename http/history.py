@@ -102,8 +102,8 @@ async def _seen(core: "Core", then: int | None, find: Callable[[ZoneViews], str]
 def _paging(query: bytes, entry: QueryEntry) -> tuple[int, int | None, dict[str, str]]:
     values = decode_query(query, entry.parameters)
     limit = whole_number(values.pop("limit"), "limit", 1, PAGE_MAX) if "limit" in values else PAGE_DEFAULT
-    cursor = values.pop("cursor", "")
-    return limit, whole_number(cursor, "cursor", 1, _POSITION_MAX) if cursor else None, values
+    cursor = values.pop("cursor", None)
+    return limit, whole_number(cursor, "cursor", 1, _POSITION_MAX) if cursor is not None else None, values
 
 
 async def _where(core: "Core", values: dict[str, str], then: int | None) -> Where | None:

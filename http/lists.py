@@ -118,7 +118,7 @@ def make_list(core: "Core", entry: QueryEntry) -> Handle:
 
         def answer_from(seen: ZoneViews) -> Answer:
             where = _where(seen, entry.kind, chosen)
-            page = seen.tables[entry.kind].page(limit, values.get("cursor", ""), where)
+            page = seen.tables[entry.kind].page(limit, values.get("cursor"), where)
             etag = seen.etag(entry.kind).encode()
             return json_answer(page.body, 200, (b"etag", etag), _NO_CACHE, position_header(seen.position))
 

@@ -43,7 +43,7 @@ class Table:
         self._key_of: dict[str, Key] = {}
         self._rows: dict[str, Row] = {}
         self._fragments: dict[str, bytes] = {}
-        self._pages: dict[tuple[int, str], Page] = {}
+        self._pages: dict[tuple[int, str | None], Page] = {}
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -136,7 +136,7 @@ class Table:
     def ids(self) -> list[str]:
         return [row_id for _, row_id in self._keys]
 
-    def page(self, limit: int = PAGE_DEFAULT, cursor: str = "", where: Callable[[Row], bool] | None = None) -> Page:
+    def page(self, limit: int = PAGE_DEFAULT, cursor: str | None = None, where: Callable[[Row], bool] | None = None) -> Page:
         """Rows after the cursor, at most ``limit``. Raises Invalid(invalid_limit, invalid_cursor)."""
         if not 1 <= limit <= PAGE_MAX:
             raise Invalid(f"limit is {limit}.", code="invalid_limit", hint=f"Use 1 to {PAGE_MAX}.", field="limit")
@@ -150,8 +150,8 @@ class Table:
             self._pages[(limit, cursor)] = page
         return page
 
-    def _make_page(self, limit: int, cursor: str, where: Callable[[Row], bool] | None) -> Page:
-        start = bisect_right(self._keys, _decode_cursor(cursor)) if cursor else 0
+    def _make_page(self, limit: int, cursor: str | None, where: Callable[[Row], bool] | None) -> Page:
+        start = bisect_right(self._keys, _decode_cursor(cursor)) if cursor is not None else 0
         if where is None:
             total = len(self._keys)
             wanted = self._keys[start : start + limit + 1]

@@ -142,6 +142,9 @@ async def test_a_creation_given_up_without_its_cell_leaves_a_debt_that_is_settle
         assert task.state == "cancelled"
         assert any("can't be asked now" in text for text in task.undone)
         assert len(cell_of(core).debts) == 1
+        with pytest.raises(Conflict) as refused:
+            await admin(core, RemoveCell(cell="one"))
+        assert refused.value.code == "cell_in_debt"
         assert not list(core.zone.guests())
         async with bed.cell("one") as cell, bed.link(cell, core):
             await until(core, lambda: not cell_of(core).debts)

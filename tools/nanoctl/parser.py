@@ -45,7 +45,7 @@ def _clearer(message: str) -> str:
         near = difflib.get_close_matches(word.strip("'"), known, 1, 0.5)
         hint = f"Did you mean {near[0]!r}?" if near else f"Use one of: {', '.join(known)}."
         return f"{word} is not a {what.lower()}. {hint}"
-    return message[:1].upper() + message[1:] + "."
+    return message[:1].upper() + message[1:].rstrip(".") + "."
 
 
 def build(only: str | None = None) -> Parser:

@@ -90,6 +90,7 @@ def test_mistakes_are_explained(line: str, said: str, capsys: pytest.CaptureFixt
     assert ended.value.code == exits.USAGE
     told = capsys.readouterr().err
     assert said in told
+    assert ".." not in told
     assert "--help. [usage]" in told
 
 
