@@ -1,8 +1,8 @@
 """Spelling of names, and sizes as people write them.
 
-Names of guests, pools and cells are ``[0-9A-Za-z_-]`` (nano-behaviour §21), images and tags also take a dot. A name of marks only (``-``) is
-none: no command line could be given it.
-They become parts of file names and of domain XML, so nothing else is ever let through.
+Names of guests, pools and cells are ``[0-9A-Za-z_-]`` (nano-behaviour §21), images and tags also take a dot; of marks only
+(``-``) none is made: no command line could be given it. They become parts of file names and of domain XML, so nothing else
+is ever let through.
 """
 
 import re

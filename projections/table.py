@@ -136,7 +136,9 @@ class Table:
     def ids(self) -> list[str]:
         return [row_id for _, row_id in self._keys]
 
-    def page(self, limit: int = PAGE_DEFAULT, cursor: str | None = None, where: Callable[[Row], bool] | None = None) -> Page:
+    def page(
+        self, limit: int = PAGE_DEFAULT, cursor: str | None = None, where: Callable[[Row], bool] | None = None
+    ) -> Page:
         """Rows after the cursor, at most ``limit``. Raises Invalid(invalid_limit, invalid_cursor)."""
         if not 1 <= limit <= PAGE_MAX:
             raise Invalid(f"limit is {limit}.", code="invalid_limit", hint=f"Use 1 to {PAGE_MAX}.", field="limit")
