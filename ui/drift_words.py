@@ -17,6 +17,7 @@ WHERE: Final = {
     "definition": N_("in its definition"),
     "running": N_("while it runs"),
     "disk": N_("in its disks"),
+    "filter": N_("in its packet filter"),
 }
 PLANS: Final = {
     "at_once": N_("A repair mends it at once."),
@@ -25,7 +26,12 @@ PLANS: Final = {
     "not_here": N_("Its host can't do it: use another one, or leave it out."),
     "by_hand": N_("Nothing safe mends it by itself: look at it."),
 }
-KINDS: Final = {"domain": N_("domain"), "volume": N_("file"), "allocation": N_("allocation")}
+KINDS: Final = {
+    "domain": N_("domain"),
+    "volume": N_("file"),
+    "filter": N_("packet filter"),
+    "allocation": N_("allocation"),
+}
 WHY: Final = {
     "its cell has it, and Core has no such guest there": N_("Its cell has it, and Core has no such guest there."),
     "no journal has this domain": N_("No journal has this domain."),

@@ -198,6 +198,14 @@ async def test_rules_stand_in_their_order_with_what_becomes_of_the_rest(admin: A
     assert '<option value="drop" selected>' in page, "what was chosen is kept"
 
 
+async def test_a_host_that_filters_no_packets_is_named_at_the_rules(admin: Any, core: FakeCore) -> None:
+    guest = named(core, "web-1")
+    cell = core.rows["cell"][guest["cell"]]
+    lacks = [{"name": "packet_filter", "can": False, "reason": "program", "detail": "nft"}]
+    core.put("cell", {**cell, "abilities": lacks}, "cell.described")
+    await admin.until(f"/guests/{guest['id']}?tab=settings&part=rules", "t be filtered on")
+
+
 async def test_what_waits_for_the_next_start_is_said(admin: Any, core: FakeCore) -> None:
     guest = named(core, "web-1")
     core.put("guest", {**guest, "pending": ["cores", "memory"]}, "guest.changed")
