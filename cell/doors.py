@@ -13,13 +13,14 @@ from typing import Final
 import anyio
 import anyio.abc
 import anyio.to_thread
+import msgspec
 
 from nano.domain.errors import Conflict, Failure, Invalid, NanoError, Unknown
 from nano.domain.machine import GIBI, MachineSpec
 from nano.hypervisor.host import Host
 from nano.hypervisor.moves import SEED, SEED_MAX, numbers_of
 from nano.transports.link import Link, Pipe
-from nano.transports.messages import KeepFile, Message, Ok, PutPiece
+from nano.transports.messages import AskBerth, BerthIs, GoOn, KeepFile, Message, Ok, OpenChannel, PutPiece
 from nano.transports.peer_link import Peers
 
 log = logging.getLogger("nano.cell")
@@ -44,7 +45,7 @@ class Doors:
             task_status.started()
             await anyio.sleep_forever()
 
-    async def open(self, guest_id: str, spec: MachineSpec, peer: str, patience_s: float) -> str:
+    async def open(self, guest_id: str, spec: MachineSpec, peer: str, patience_s: float, *, live: bool) -> str:
         """The address of a fresh door for this guest. Raises Failure (no free port), Conflict(too_many_moves)."""
         await self.close(guest_id)
         if self._tasks is None or len(self._doors) >= DOORS_MAX:
@@ -53,7 +54,7 @@ class Doors:
                 code="too_many_moves",
                 hint="Wait until one of them has arrived.",
             )
-        door = self._doors[guest_id] = _Door(Intake(self._host, guest_id, spec))
+        door = self._doors[guest_id] = _Door(Intake(self._host, guest_id, spec, live=live))
         await self._tasks.start(self._keep_open, guest_id, door, peer, patience_s)
         if door.failed is not None:
             raise door.failed
@@ -105,26 +106,38 @@ class _Arriving:
 
 
 class Intake:
-    """A ``Handler``: what the sending cell may ask for of this guest's files."""
+    """A ``Handler``: what the sending cell may ask for of this guest's files. Of one that comes running the hypervisors carry the
+    disks themselves, by the channels."""
 
-    def __init__(self, host: Host, guest_id: str, spec: MachineSpec) -> None:
+    def __init__(self, host: Host, guest_id: str, spec: MachineSpec, *, live: bool) -> None:
         self._host = host
         self._guest_id = guest_id
         self._spec = spec
-        self._files = {number: _Arriving() for number in numbers_of(spec)}
+        self._live = live
+        self._token = ""
+        self._files = {number: _Arriving() for number in numbers_of(spec) if number == SEED or not live}
 
     async def on_request(self, link: Link, message: Message) -> Message:  # noqa: ARG002
         if isinstance(message, PutPiece):
             return await self._put(message)
         if isinstance(message, KeepFile):
             return await self._keep(message)
+        if self._live and isinstance(message, AskBerth):
+            berth = await self._host.live_moves.expect(self._guest_id, self._spec)
+            self._token = berth.token
+            return BerthIs(msgspec.structs.asdict(berth))
+        if self._live and isinstance(message, GoOn):
+            await self._host.start(self._guest_id)
+            return Ok()
         raise Unknown(f"This door knows nothing of {type(message).__name__}.", code="unknown_order")
 
     def on_follow(self, link: Link, message: Message) -> AsyncIterator[Message]:  # noqa: ARG002
         raise Unknown("This door has nothing to follow.", code="unknown_order")
 
     async def on_pipe(self, link: Link, message: Message) -> tuple[Message, Pipe | None]:  # noqa: ARG002
-        raise Unknown("This door has no pipes.", code="unknown_order")
+        if not self._token or not isinstance(message, OpenChannel):
+            raise Unknown(f"This door has no pipe for {type(message).__name__}.", code="unknown_order")
+        return Ok(), await self._host.live_moves.channel(self._token, message.name)
 
     def _file(self, number: int) -> _Arriving:
         file = self._files.get(number)

@@ -2,7 +2,7 @@
 
 ``act`` carries the order out and is safe to repeat. After a restart ``resume`` looks at the host and completes an order
 that was open, or answers None: then it is undone. ``undo`` takes back what a failed, cancelled or interrupted one did and
-adds to the outcome what it undid and what stays so.
+adds to the outcome what it undid and what stays so. What can't be undone says before by ``too_late`` that it is done.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -33,6 +33,7 @@ class Handler(NamedTuple):
     take: Callable[[Any], TakeOrder] | None = None
     resume: Callable[[Order], Awaitable[CloseOrder | None]] = give_up
     undo: Callable[[Order, FailOrder], Awaitable[FailOrder]] = leave
+    too_late: Callable[[Order], Awaitable[CloseOrder | None]] = give_up
 
     def taken(self, order: GuestOrder) -> TakeOrder:
         if self.take is not None:

@@ -19,30 +19,43 @@ import msgspec
 from nano.cell.doors import PIECE_BYTES, ZEROS_MAX, Doors
 from nano.cell.handlers import Handler, Tell
 from nano.domain.errors import HostError, NanoError, Unknown, Unreachable
+from nano.domain.facts import Event
+from nano.domain.guest import Power
 from nano.domain.host_domain import (
     CloseOrder,
+    DomainAgentChanged,
     DomainCreated,
     DomainDiscarded,
+    DomainPowerChanged,
     DomainReleased,
     FailOrder,
     HostDomain,
     TakeOrder,
 )
+from nano.domain.machine import MachineSpec
 from nano.domain.order import Order
 from nano.domain.site import Site
 from nano.hypervisor.host import DOMAIN_WRONG_STATE, Host
+from nano.hypervisor.live_moves import Berth
+from nano.hypervisor.moves import SEED, numbers_of
+from nano.hypervisor.socket_channel import Channel
 from nano.transports.link import Link
 from nano.transports.messages import (
     AdoptDomain,
+    AskBerth,
+    BerthIs,
     DiscardDomain,
+    GoOn,
     GuestOrder,
     KeepFile,
+    OpenChannel,
     PutPiece,
     ReceiveDomain,
     ReleaseDomain,
     SendDomain,
 )
 from nano.transports.peer_link import Peers
+from nano.transports.stream_pipe import relay
 
 log = logging.getLogger("nano.cell")
 
@@ -50,6 +63,8 @@ REPLY_S: Final = 120.0  # for one piece; keeping a file is checked by qemu-img f
 KEEP_S: Final = 3600.0
 TRIES_MAX: Final = 5  # to reach the destination without a byte more getting there
 TRY_AGAIN_S: Final = 2.0
+
+LIVE: Final = "live"  # the argument of an order for a guest that runs
 
 Remove = Callable[[str, str], Awaitable[CloseOrder]]
 
@@ -68,9 +83,11 @@ class MoveWork:
         return {
             ReceiveDomain: Handler("receive", self.receive, take=_take_receive, undo=self.undo_receive),
             DiscardDomain: Handler("discard", self.discard, resume=self.resume_discard),
-            SendDomain: Handler("send", self.send, undo=self.tidy),
+            SendDomain: Handler(
+                "send", self.send, take=_take_send, resume=self.has_gone, undo=self.tidy, too_late=self.has_gone
+            ),
             ReleaseDomain: Handler("release", self.release, resume=self.resume_release, undo=self.keep_it),
-            AdoptDomain: Handler("adopt", self.adopt, resume=self.resume_adopt, undo=self.let_it_be),
+            AdoptDomain: Handler("adopt", self.adopt, take=_take_adopt, resume=self.resume_adopt, undo=self.let_it_be),
         }
 
     # ---- destination
@@ -82,7 +99,7 @@ class MoveWork:
                 code="volumes_here",
                 hint="Cells with one folder can't move guests to one another; else look at what the files are.",
             )
-        address = await self._doors.open(order.guest_id, order.spec, order.peer, order.patience_s)
+        address = await self._doors.open(order.guest_id, order.spec, order.peer, order.patience_s, live=order.live)
         return CloseOrder(id=order.command_id, detail=address)
 
     async def undo_receive(self, order: Order, failed: FailOrder) -> FailOrder:
@@ -103,10 +120,36 @@ class MoveWork:
 
     async def adopt(self, order: AdoptDomain, tell: Tell) -> CloseOrder:  # noqa: ARG002
         await self._doors.close(order.guest_id)
-        return await self._adopt(order.command_id, order.guest_id)
+        adopt = self._take_over if order.live else self._adopt
+        return await adopt(order.command_id, order.guest_id)
 
     async def resume_adopt(self, order: Order) -> CloseOrder:
-        return await self._adopt(order.id, order.guest_id)
+        adopt = self._take_over if LIVE in order.arguments else self._adopt
+        return await adopt(order.id, order.guest_id)
+
+    async def _take_over(self, order_id: str, guest_id: str) -> CloseOrder:
+        """A guest that came running is only here, so this goes on until the host has done it. Raises HostError when it has
+        not come at all."""
+        while True:
+            try:
+                if await self._power_of(guest_id) == "missing":
+                    break
+                closed = await self._adopt(order_id, guest_id)
+                if (power := await self._power_of(guest_id)) == "paused":
+                    await self._host.start(guest_id)
+                    power = "running"
+                report = await self._host.agent(guest_id) if power == "running" else None
+            except NanoError as error:
+                log.error("guest not taken over yet guest=%s code=%s reason=%s", guest_id, error.code, error.message)
+                await anyio.sleep(TRY_AGAIN_S)
+                continue
+            events: tuple[Event, ...] = closed.events
+            if power != "stopped":
+                events += (DomainPowerChanged(power, "came here while it ran"),)
+            if report is not None:
+                events += (DomainAgentChanged(connected=True, addresses=report.addresses),)
+            return CloseOrder(id=order_id, events=events)
+        raise HostError("The guest has not come.", code="guest_not_arrived", hint="It is where it was, and off.")
 
     async def _adopt(self, order_id: str, guest_id: str) -> CloseOrder:
         spec = self._domain(guest_id).spec
@@ -130,8 +173,12 @@ class MoveWork:
 
     async def send(self, order: SendDomain, tell: Tell) -> CloseOrder:
         guest_id, spec = order.guest_id, self._domain(order.guest_id).spec
+        if order.live:
+            return await self._hand_over(order, spec, tell)
         await self._require_off(guest_id)
-        lengths = await self._host.moves.lengths(guest_id, spec, lambda percent: tell(percent // 10, "make disk whole"))
+        lengths = await self._host.moves.lengths(
+            guest_id, numbers_of(spec), lambda percent: tell(percent // 10, "make disk whole")
+        )
         sending = _Sending(self._host, guest_id, lengths, tell)
         fruitless = 0
         while not sending.done:
@@ -148,6 +195,39 @@ class MoveWork:
                 await anyio.sleep(TRY_AGAIN_S)
         await self._host.moves.forget(guest_id, spec)
         return CloseOrder(id=order.command_id)
+
+    async def _hand_over(self, order: SendDomain, spec: MachineSpec, tell: Tell) -> CloseOrder:
+        """A running guest. A link that is lost meanwhile fails it, and it stays here."""
+        guest_id = order.guest_id
+        async with self._peers.reaching(order.address, order.peer) as link:
+            if spec.seed:
+                lengths = await self._host.moves.lengths(guest_id, (SEED,), lambda _percent: None)
+                await _Sending(self._host, guest_id, lengths, _untold).go_on(link)
+            berth = await link.request(AskBerth(), timeout_s=REPLY_S)
+            assert isinstance(berth, BerthIs)
+
+            async def carry(name: str, channel: Channel) -> None:
+                _, pipe = await link.pipe(OpenChannel(name), timeout_s=REPLY_S)
+                await relay(pipe, channel)
+
+            there = msgspec.convert(berth.berth, Berth)
+            await self._host.live_moves.move(guest_id, there, carry, lambda percent: tell(percent, "hand over"))
+            try:
+                await link.request(GoOn(), timeout_s=REPLY_S)  # Core says so too, a little later
+            except NanoError as error:
+                log.info("guest waits for Core to go on guest=%s code=%s", guest_id, error.code)
+        return _released(order.command_id)
+
+    async def has_gone(self, order: Order) -> CloseOrder | None:
+        """A running guest that was handed over, whatever was heard of it."""
+        if LIVE not in order.arguments:
+            return None
+        while True:
+            try:
+                return _released(order.id) if await self._host.live_moves.gone(order.guest_id) else None
+            except NanoError as error:
+                log.error("not known whether it has gone guest=%s code=%s", order.guest_id, error.code)
+            await anyio.sleep(TRY_AGAIN_S)
 
     async def tidy(self, order: Order, failed: FailOrder) -> FailOrder:
         domain = self._site.get(f"domain/{order.guest_id}")
@@ -167,7 +247,7 @@ class MoveWork:
 
     async def _release(self, order_id: str, guest_id: str) -> CloseOrder:
         await self._host.undefine(guest_id)
-        return CloseOrder(id=order_id, events=(DomainReleased(),))
+        return _released(order_id)
 
     async def keep_it(self, order: Order, failed: FailOrder) -> FailOrder:
         """Defined as it was. Where the host does not let us, its domain is missing, and can be defined again."""
@@ -178,9 +258,12 @@ class MoveWork:
         return failed
 
     async def _require_off(self, guest_id: str) -> None:
-        for domain in await self._host.domains():
-            if domain.guest_id == guest_id and domain.state in ("running", "paused"):
-                raise HostError(f"The guest is {domain.state}.", code=DOMAIN_WRONG_STATE, hint="Stop it first.")
+        if (power := await self._power_of(guest_id)) in ("running", "paused"):
+            raise HostError(f"The guest is {power}.", code=DOMAIN_WRONG_STATE, hint="Stop it first.")
+
+    async def _power_of(self, guest_id: str) -> Power:
+        found = (domain.state for domain in await self._host.domains() if domain.guest_id == guest_id)
+        return next(found, "missing")
 
     def _domain(self, guest_id: str) -> HostDomain:
         domain = self._site.get(f"domain/{guest_id}")
@@ -245,3 +328,23 @@ class _Sending:
 
 def _take_receive(order: ReceiveDomain) -> TakeOrder:
     return TakeOrder(id=order.command_id, kind="receive", guest_id=order.guest_id, spec=order.spec)
+
+
+def _take_send(order: SendDomain) -> TakeOrder:
+    return TakeOrder(id=order.command_id, kind="send", guest_id=order.guest_id, arguments=_how(order.live))
+
+
+def _take_adopt(order: AdoptDomain) -> TakeOrder:
+    return TakeOrder(id=order.command_id, kind="adopt", guest_id=order.guest_id, arguments=_how(order.live))
+
+
+def _how(live: bool) -> dict[str, str]:
+    return {LIVE: "yes"} if live else {}
+
+
+def _released(order_id: str) -> CloseOrder:
+    return CloseOrder(id=order_id, events=(DomainReleased(),))
+
+
+def _untold(_percent: int, _step: str) -> None:
+    """A seed is too small for a progress."""

@@ -14,6 +14,7 @@ from nano.cell.sampler import Sampler
 from nano.domain.errors import Conflict, Unknown
 from nano.domain.facts import Change
 from nano.hypervisor.host import Host
+from nano.hypervisor.socket_channel import SocketChannel
 from nano.journal.feed import Feed
 from nano.journal.health import NodeHealth
 from nano.transports.link import Link, Pipe
@@ -40,24 +41,7 @@ from nano.transports.messages import (
     ScreenIs,
 )
 
-RECEIVE_MAX = 64 << 10
 AGENTS_AT_ONCE = 2  # a silent one keeps a thread of the hypervisor's for seconds
-
-
-class SocketPipe:
-    """A console socket as a link's pipe."""
-
-    def __init__(self, stream: SocketStream) -> None:
-        self._stream = stream
-
-    async def send(self, data: bytes) -> None:
-        await self._stream.send(data)
-
-    async def receive(self) -> bytes:
-        return await self._stream.receive(RECEIVE_MAX)
-
-    async def aclose(self) -> None:
-        await self._stream.aclose()
 
 
 class CellOffer:
@@ -113,7 +97,7 @@ class CellOffer:
             raise Unknown(f"A cell opens no pipe for {type(message).__name__}.", code="unknown_order")
         opening = self._host.serial if message.port == "serial" else self._host.console
         opened: socket.socket = await opening(message.guest_id)
-        return Ok(), SocketPipe(await SocketStream.from_socket(opened))
+        return Ok(), SocketChannel(await SocketStream.from_socket(opened))
 
     async def _log(self, after: int, mark: str, *, health: bool) -> AsyncIterator[Message]:
         """Facts above ``after``, each new heartbeat and, where asked for, how the node is; in the order they come.

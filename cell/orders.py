@@ -98,7 +98,7 @@ class OrderDesk:
 
     def is_removing(self, guest_id: str) -> bool:
         """Or to be undefined, to move to another cell."""
-        kinds = ("remove", "discard", "release")
+        kinds = ("remove", "discard", "release", "send")
         return any(order.guest_id == guest_id and order.kind in kinds for order in self._site.open_orders.values())
 
     def ordered(self, guest_id: str, power: Power) -> Order | None:
@@ -158,11 +158,14 @@ class OrderDesk:
             )
             return await self._give_up(order_id, broken)
 
-    async def _give_up(self, order_id: str, error: NanoError) -> FailOrder:
+    async def _give_up(self, order_id: str, error: NanoError) -> CloseOrder | FailOrder:
         order = self._order(order_id)
         assert order is not None
         failed = FailOrder(id=order_id, error=Problem(error.code, error.message, error.hint))
         with anyio.CancelScope(shield=True):
+            done = await self._by_kind[order.kind].too_late(order)
+            if done is not None:
+                return done
             failed = await self._by_kind[order.kind].undo(order, failed)
         log.warning("order failed id=%s kind=%s code=%s reason=%s", order_id, order.kind, error.code, error.message)
         return failed

@@ -23,6 +23,7 @@ from nano.domain.guest_migrate import (
     EndMigration,
     SwitchGuest,
     destination_of,
+    is_live,
     source_of,
     spec_there,
 )
@@ -61,34 +62,55 @@ class MigrateWork:
         except JournalError:
             raise
         except NanoError as error:
-            await self._turn_back(run, error)
-        else:
-            await self._clear(run)
+            if not await self._has_gone(run):
+                await self._turn_back(run, error)
+                return
+            await self._switch_over(run)  # too late: it runs nowhere but there
+        await self._clear(run)
+
+    async def _has_gone(self, run: Run) -> bool:
+        """Whether a guest that was to move running is the destination's, whatever was asked for since. Its cell knows."""
+        if not is_live(run.task) or all(step.name != COPY for step in run.task.steps):
+            return False
+        source = source_of(run.task)
+        await self._steps.cancel(run, source, ("send",))
+        try:
+            await self._steps.cells.order(source, self._send(run, ""))
+        except JournalError:
+            raise
+        except NanoError:
+            return False
+        return True
+
+    def _send(self, run: Run, address: str) -> SendDomain:
+        receiver = cell_named(self._zone, destination_of(run.task)).fingerprint
+        return SendDomain(order_id(run, "send"), self._steps.guest(run).id, address, receiver, is_live(run.task))
 
     async def _bring(self, run: Run) -> None:
         """Everything of it to the destination, while nothing of it changes at the source."""
-        guest, source, destination = self._steps.guest(run), source_of(run.task), destination_of(run.task)
         address = (await self._receive(run, PREPARE)).detail
         await run.step(COPY)
-        receiver = cell_named(self._zone, destination).fingerprint
-        await self._steps.do(run, source, COPY, SendDomain(order_id(run, "send"), guest.id, address, receiver))
+        await self._steps.do(run, source_of(run.task), COPY, self._send(run, address))
 
     async def _receive(self, run: Run, step: str) -> Ok:
         guest, source, destination = self._steps.guest(run), source_of(run.task), destination_of(run.task)
         patience_s = self._zone.limits.migrate_deadline.total_seconds()
         sender = cell_named(self._zone, source).fingerprint
-        receive = ReceiveDomain(order_id(run, "receive"), guest.id, spec_there(guest.spec), sender, patience_s)
+        spec = spec_there(guest.spec)
+        receive = ReceiveDomain(order_id(run, "receive"), guest.id, spec, sender, patience_s, is_live(run.task))
         return await self._steps.do(run, destination, step, receive)
 
     async def _switch_over(self, run: Run) -> None:
         """Raises what a cell could not do; then it has nothing of it defined."""
         guest, source, destination = self._steps.guest(run), source_of(run.task), destination_of(run.task)
         await run.step(SWITCH)
-        await self._steps.do(run, source, SWITCH, ReleaseDomain(order_id(run, "release"), guest.id))
+        live = is_live(run.task)
+        if not live:  # one that ran has been let go of when it was handed over
+            await self._steps.do(run, source, SWITCH, ReleaseDomain(order_id(run, "release"), guest.id))
         if self._steps.guest(run).cell == source:
             here = await self._receive(run, SWITCH)  # done long ago: answered with where its journal is now
             await run.record(SwitchGuest(run.task.id, since=here.position), f"switch@{here.position}")
-        await self._steps.do(run, destination, SWITCH, AdoptDomain(order_id(run, "adopt"), guest.id))
+        await self._steps.do(run, destination, SWITCH, AdoptDomain(order_id(run, "adopt"), guest.id, live))
 
     async def _give_back(self, run: Run) -> None:
         """The destination could not take it: it is the source's again, and defined there if the source can."""

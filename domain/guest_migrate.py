@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
-from nano.domain.ability import needed
-from nano.domain.cell import CellDebtRecorded
+from nano.domain.ability import ABILITY_MISSING, LIVE_MIGRATION, needed, why_unfit
+from nano.domain.cell import Cell, CellDebtRecorded
 from nano.domain.errors import Conflict
 from nano.domain.facts import Command, Context, Emitted, Rules
 from nano.domain.guest import Guest, GuestMoved, GuestVanished, GuestWorkEnded
@@ -31,10 +31,11 @@ KIND: Final = "guest.migrate"
 
 
 class MigrateGuest(Command, frozen=True, kw_only=True, tag="guest.migrate"):
-    """Move a stopped guest with its disks to another cell of its pool."""
+    """Move a guest with its disks to another cell of its pool; one that runs goes on running with ``live``."""
 
     guest: str
     to: str
+    live: bool = False
 
 
 class SwitchGuest(Command, frozen=True, tag="guest.switch"):
@@ -71,6 +72,19 @@ def destination_of(task: Task) -> str:
     return task.arguments["to"]
 
 
+def is_live(task: Task) -> bool:
+    return "live" in task.arguments
+
+
+def require_able(zone: "Zone", name: str, abilities: tuple[str, ...]) -> None:
+    """Raises Conflict(ability_missing) when its own cell can't."""
+    cell = zone.get(f"cell/{name}")
+    if isinstance(cell, Cell) and (why := why_unfit(cell.abilities, abilities)):
+        raise Conflict(
+            f"Cell {name} can't let it go: {why}.", code=ABILITY_MISSING, hint="Stop the guest and move it then."
+        )
+
+
 def spec_there(spec: MachineSpec) -> MachineSpec:
     """What it is made of at the destination: a linked system disk arrives whole."""
     return msgspec.structs.replace(spec, linked=False)
@@ -88,7 +102,14 @@ def decide_migrate(zone: "Zone", command: MigrateGuest, context: Context) -> lis
     if not guest.task:
         if guest.cell == command.to:
             raise Conflict(f"Guest {guest.name} is on cell {guest.cell} already.", code="no_change")
-        require_power(guest, ("stopped", "crashed"), "migrated")
+        running = guest.power == "running" and command.live
+        require_power(guest, ("running",) if running else ("stopped", "crashed"), "moved")
+        if running and guest.pending:
+            raise Conflict(
+                f"Changes of guest {guest.name} wait for its next start: {', '.join(guest.pending)}.",
+                code="guest_change_pending",
+                hint="Restart it first, or stop it and move it then.",
+            )
         if guest.snapshots:
             raise Conflict(
                 f"Guest {guest.name} has {len(guest.snapshots)} snapshots, which can't move with it.",
@@ -101,12 +122,14 @@ def decide_migrate(zone: "Zone", command: MigrateGuest, context: Context) -> lis
                 code="guest_has_media",
                 hint="Eject it first; it can be inserted again at the destination.",
             )
-        spec = guest.spec
-        need = Need(cores=spec.cores, memory=spec.memory, disk=spec.disk_total, abilities=needed(spec))
+        spec, moving = guest.spec, (LIVE_MIGRATION,) if running else ()
+        require_able(zone, guest.cell, moving)
+        need = Need(cores=spec.cores, memory=spec.memory, disk=spec.disk_total, abilities=(*needed(spec), *moving))
         choose_cell(zone, guest.pool, need, command.to)
     plan = (PREPARE, COPY, SWITCH, CLEAR)
     before = msgspec.json.encode(guest.spec).decode()
-    arguments = {"from": guest.cell, "to": command.to, "spec": before, "since": str(guest.since)}
+    live = {"live": "yes"} if guest.power == "running" else {}
+    arguments = live | {"from": guest.cell, "to": command.to, "spec": before, "since": str(guest.since)}
     return take_hold(zone, guest, "migrate", context, plan=plan, limit=LIMITS.migrate_deadline, arguments=arguments)
 
 

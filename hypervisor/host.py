@@ -22,6 +22,7 @@ from nano.domain.machine import MachineSpec
 if TYPE_CHECKING:
     from nano.hypervisor.changes import Changes
     from nano.hypervisor.insider import Insider
+    from nano.hypervisor.live_moves import LiveMoves
     from nano.hypervisor.monitor import Monitor
     from nano.hypervisor.moves import Moves
     from nano.hypervisor.packet_filter import PacketFilters
@@ -131,6 +132,9 @@ class Host(Protocol):
 
     @property
     def moves(self) -> "Moves": ...
+
+    @property
+    def live_moves(self) -> "LiveMoves": ...
 
     async def domains(self) -> list[DomainView]: ...
 

@@ -41,6 +41,7 @@ from nano.hypervisor.host_figures import HostFigures, guest_sample, memory_total
 from nano.hypervisor.libvirt_api import Connection
 from nano.hypervisor.libvirt_changes import LibvirtChanges
 from nano.hypervisor.libvirt_insider import LibvirtInsider
+from nano.hypervisor.libvirt_live_moves import LibvirtLiveMoves
 from nano.hypervisor.libvirt_monitor import LibvirtMonitor
 from nano.hypervisor.libvirt_snapshots import LibvirtSnapshots
 from nano.hypervisor.moves import VolumeMoves
@@ -95,6 +96,7 @@ class LibvirtHost:
         parts = LibvirtChanges(self._connection, self._own, self._volumes, place, self.filters)
         self.changes = Changes(parts, self._why_not)
         self.snapshots = LibvirtSnapshots(self._connection, self._own, self._volumes, place)
+        self.live_moves = LibvirtLiveMoves(self._connection, self._own, self._calls, self._volumes, place)
 
     @classmethod
     async def open(

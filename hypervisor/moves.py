@@ -7,6 +7,7 @@ that is there is never overwritten; nothing of the sending side's files changes.
 
 import errno
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -26,8 +27,8 @@ SEED_MAX: Final = 4 << 20
 class Moves(Protocol):
     """All are safe to repeat. Failures are HostError, DiskFull, DeadlineExceeded, Failure(code="image_damaged")."""
 
-    async def lengths(self, guest_id: str, spec: MachineSpec, progress: Progress) -> dict[int, int]:
-        """The files of a guest that is off, by volume number: bytes to be read of each. A linked disk is made whole first."""
+    async def lengths(self, guest_id: str, numbers: Collection[int], progress: Progress) -> dict[int, int]:
+        """Of these files of a guest that is off: bytes to be read of each. A linked disk is made whole first."""
         ...
 
     async def read(self, guest_id: str, number: int, offset: int, count: int) -> bytes: ...
@@ -51,9 +52,9 @@ class VolumeMoves:
         self._calls = calls
         self._qemu_img = qemu_img
 
-    async def lengths(self, guest_id: str, spec: MachineSpec, progress: Progress) -> dict[int, int]:
+    async def lengths(self, guest_id: str, numbers: Collection[int], progress: Progress) -> dict[int, int]:
         found = {}
-        for number in numbers_of(spec):
+        for number in numbers:
             path = self._path(guest_id, number)
             with disk_full(self._folder):
                 if number != SEED and await self._leans(path):

@@ -35,6 +35,7 @@ from nano.hypervisor.metadata import spec_digest
 from nano.hypervisor.simulated_changes import SimulatedChanges
 from nano.hypervisor.simulated_filters import SimulatedFilters
 from nano.hypervisor.simulated_insider import SimulatedInsider
+from nano.hypervisor.simulated_live_moves import SimulatedLiveMoves
 from nano.hypervisor.simulated_machine import SimulatedDomain, SimulatedMachine
 from nano.hypervisor.simulated_monitor import SimulatedMonitor
 from nano.hypervisor.simulated_moves import SimulatedMoves
@@ -67,6 +68,10 @@ class SimulatedHost(SimulatedMachine):
         return SimulatedMonitor(self)
 
     @property
+    def live_moves(self) -> SimulatedLiveMoves:
+        return SimulatedLiveMoves(self)
+
+    @property
     def moves(self) -> SimulatedMoves:
         return SimulatedMoves(self)
 
@@ -76,7 +81,8 @@ class SimulatedHost(SimulatedMachine):
 
     async def domains(self) -> list[DomainView]:
         await self.enter("domains")
-        return [DomainView(guest, domain.state, spec_digest(domain.spec)) for guest, domain in self.machine.items()]
+        every = {**self.arrived, **self.machine}
+        return [DomainView(guest, domain.state, spec_digest(domain.spec)) for guest, domain in every.items()]
 
     async def make_volumes(
         self,
@@ -120,10 +126,12 @@ class SimulatedHost(SimulatedMachine):
         require_guest_id(guest_id)
         await self.enter("define", guest_id)
         self.refuse_foreign(guest_id)
+        self.expected.pop(guest_id, None)
         if spec.security is not None:
             await self.filters.put(guest_id, spec)
         if (domain := self.machine.get(guest_id)) is None:
-            self.machine[guest_id] = SimulatedDomain(spec, snapshots=self.in_volumes.pop(guest_id, {}))
+            made = SimulatedDomain(spec, snapshots=self.in_volumes.pop(guest_id, {}))
+            self.machine[guest_id] = self.arrived.pop(guest_id, made)
         else:
             domain.spec, domain.note = spec, ""
 
@@ -177,6 +185,8 @@ class SimulatedHost(SimulatedMachine):
     async def remove_volumes(self, guest_id: str) -> list[str]:
         require_guest_id(guest_id)
         await self.enter("remove_volumes", guest_id)
+        self.expected.pop(guest_id, None)
+        self.arrived.pop(guest_id, None)
         names = sorted(name for name in self.files if name.startswith(f"{guest_id}_"))
         for name in names:
             self.drop(name)

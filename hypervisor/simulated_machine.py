@@ -102,6 +102,8 @@ class SimulatedMachine:
         self.sizes: dict[str, int] = {}  # finished volume's name -> bytes its guest sees
         self.arriving: dict[str, bytes] = {}  # what there is of a volume that comes from another host
         self.in_force: dict[str, str] = {}  # guest id -> the packet filter in force
+        self.expected: dict[str, MachineSpec] = {}  # guests that may come running from another host
+        self.arrived: dict[str, SimulatedDomain] = {}  # and have; they wait to be defined
         self.foreign: set[str] = set()
         self.calls: collections.deque[tuple[str, str]] = collections.deque(maxlen=CALLS_KEPT)
         self._faults: dict[str, collections.deque[NanoError | anyio.Event]] = collections.defaultdict(collections.deque)

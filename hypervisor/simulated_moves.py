@@ -1,5 +1,6 @@
 """``Moves`` of the simulated machine: a volume travels as a note of how much room it takes and what its guest sees."""
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -8,7 +9,7 @@ from nano.domain.errors import HostError
 from nano.domain.machine import MachineSpec
 from nano.hypervisor.domain_xml import seed_name, volume_name
 from nano.hypervisor.host import Progress
-from nano.hypervisor.moves import SEED, damaged, numbers_of
+from nano.hypervisor.moves import SEED, damaged
 from nano.hypervisor.volumes import require_guest_id
 
 if TYPE_CHECKING:
@@ -19,10 +20,10 @@ class SimulatedMoves:
     def __init__(self, host: "SimulatedHost") -> None:
         self._host = host
 
-    async def lengths(self, guest_id: str, spec: MachineSpec, progress: Progress) -> dict[int, int]:
+    async def lengths(self, guest_id: str, numbers: Collection[int], progress: Progress) -> dict[int, int]:
         await self._host.enter("lengths", guest_id)
         progress(100)
-        return {number: len(self._note(guest_id, number)) for number in numbers_of(spec)}
+        return {number: len(self._note(guest_id, number)) for number in numbers}
 
     async def read(self, guest_id: str, number: int, offset: int, count: int) -> bytes:
         await self._host.enter("read", guest_id)

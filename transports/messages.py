@@ -132,19 +132,22 @@ class SendDisk(GuestOrder, frozen=True, tag="domain.send_disk"):
 
 
 class ReceiveDomain(GuestOrder, frozen=True, tag="domain.receive"):
-    """Open a door for the files of a guest that is to move here, to the cell whose key has this fingerprint, for so long.
-    Answered with the door's address for detail."""
+    """Open a door for the files of a guest that is to move here, to the cell whose key has this fingerprint, for so long;
+    for a guest that comes running, with ``live``. Answered with the door's address for detail."""
 
     spec: MachineSpec
     peer: str
     patience_s: float
+    live: bool = False
 
 
 class SendDomain(GuestOrder, frozen=True, tag="domain.send"):
-    """Send the files of a guest that is off to the cell at this address, whose key has this fingerprint."""
+    """Send the files of a guest that is off to the cell at this address, whose key has this fingerprint; with ``live`` hand
+    the running guest over, which is gone from here when this is answered."""
 
     address: str
     peer: str
+    live: bool = False
 
 
 class DiscardDomain(GuestOrder, frozen=True, tag="domain.discard"):
@@ -156,7 +159,9 @@ class ReleaseDomain(GuestOrder, frozen=True, tag="domain.release"):
 
 
 class AdoptDomain(GuestOrder, frozen=True, tag="domain.adopt"):
-    """Define a guest whose files have arrived here: it is yours from now on."""
+    """Define a guest whose files have arrived here: it is yours from now on. With ``live`` it waits here, and is to go on."""
+
+    live: bool = False
 
 
 class RepairDomain(GuestOrder, frozen=True, tag="domain.repair"):
@@ -188,6 +193,26 @@ class PutPiece(Message, frozen=True, tag="move.piece"):
     offset: int
     data: bytes = b""
     zeros: int = 0
+
+
+class AskBerth(Message, frozen=True, tag="move.ask_berth"):
+    """Make room for the disks of the running guest that is about to come."""
+
+
+class BerthIs(Message, frozen=True, tag="move.berth"):
+    """``berth``: what the hypervisor's part at the source has to know, by name."""
+
+    berth: dict[str, str]
+
+
+class OpenChannel(Message, frozen=True, tag="move.channel"):
+    """A pipe to one of the sockets by which the destination's hypervisor takes the guest over."""
+
+    name: str
+
+
+class GoOn(Message, frozen=True, tag="move.go_on"):
+    """The source has nothing of the guest any more: let it run."""
 
 
 class KeepFile(Message, frozen=True, tag="move.keep"):

@@ -1,5 +1,6 @@
 """A guest moves between two hosts that know nothing of each other but a network: its disks, its system, its identity."""
 
+import base64
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +40,18 @@ class Agent:
         command = json.dumps({"execute": execute, "arguments": arguments})
         return json.loads(libvirt_qemu.qemuAgentCommand(self._domain, command, 20, 0))["return"]
 
+    def run(self, script: str) -> str:
+        """What a shell inside says to this."""
+        pid = self.ask("guest-exec", path="/bin/sh", arg=["-c", script], **{"capture-output": True})["pid"]
+        said: dict[str, Any] = {}
+
+        def over() -> bool:
+            said.update(self.ask("guest-exec-status", pid=pid))
+            return bool(said["exited"])
+
+        until(over, script)
+        return base64.b64decode(said.get("out-data", "")).decode().strip()
+
 
 def test_a_stopped_guest_moves_with_its_disks_and_starts_there(site: Site) -> None:
     one, two = site.up()
@@ -58,5 +71,24 @@ def test_a_stopped_guest_moves_with_its_disks_and_starts_there(site: Site) -> No
     site.ctl("guest", "start", "web", "--wait")
     until(lambda: site.row("guest", "web")["agent"], "its system has booted on the other host", 120)
     assert Agent(site.host(2), after["id"]).ask("guest-ping") == {}
+    assert site.ctl("drift") == []
+    assert site.ctl("orphans") == []
+
+
+def test_a_running_guest_moves_and_goes_on(site: Site) -> None:
+    one, _ = site.cells.values()
+    guest_id = site.row("guest", "web")["id"]
+    there = Agent(site.host(2), guest_id)
+    booted = there.run("cat /proc/sys/kernel/random/boot_id; echo kept > /kept; sync")
+
+    site.ctl("guest", "migrate", "web", "--to", one, "--live", "--wait")
+
+    row = site.row("guest", "web")
+    assert (row["cell"], row["state"]) == (one, "running")
+    here = Agent(site.host(1), guest_id)
+    assert here.run("cat /proc/sys/kernel/random/boot_id") == booted, "it was not started anew"
+    assert here.run("cat /kept") == "kept"
+    assert not [name for name in site.volumes(2) if guest_id in name], "nothing is left"
+    assert not libvirt.open(local_libvirtd.uri_of(site.host(2))).listAllDomains()
     assert site.ctl("drift") == []
     assert site.ctl("orphans") == []

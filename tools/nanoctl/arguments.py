@@ -72,6 +72,7 @@ HELP: Final[dict[str, str]] = {
     "cell": "cell",
     "guest": "name or id of the guest",
     "to": "cell it is to move to",
+    "live": "while it runs",
     "orphan": "id of the orphan, as the list has it",
     "snapshot": "name or id of the snapshot",
     "image": "disk image, by name or id",

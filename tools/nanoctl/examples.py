@@ -80,7 +80,7 @@ EXAMPLES: Final[dict[str, tuple[str, str]]] = {
         "guest snapshot restore web before-upgrade --dry-run",
     ),
     "guest snapshot delete": ("guest snapshot delete web before-upgrade", "guest snapshot delete web nightly -o json"),
-    "guest migrate": ("guest migrate web --to Cell_2", "guest migrate web --to Cell_2 --dry-run"),
+    "guest migrate": ("guest migrate web --to Cell_2", "guest migrate web --to Cell_2 --live --no-wait"),
     "guest delete": ("guest delete web", "guest delete web --force"),
     "guest history": ("guest history web", "guest history web --limit 0 -o json"),
     "guest console": ("guest console web", "guest console web -o json"),

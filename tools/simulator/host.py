@@ -36,6 +36,7 @@ from nano.hypervisor.simulated_snapshots import SimulatedSnapshots
 from nano.tools.simulator.host_changes import ConnectedChanges
 from nano.tools.simulator.host_filters import ConnectedFilters
 from nano.tools.simulator.host_insider import ConnectedInsider
+from nano.tools.simulator.host_live_moves import ConnectedLiveMoves
 from nano.tools.simulator.host_monitor import ConnectedMonitor
 from nano.tools.simulator.host_moves import ConnectedMoves
 from nano.tools.simulator.host_snapshots import ConnectedSnapshots
@@ -93,6 +94,10 @@ class HostConnection:
     @property
     def monitor(self) -> Monitor:
         return ConnectedMonitor(self._machine.monitor, self._call)
+
+    @property
+    def live_moves(self) -> ConnectedLiveMoves:
+        return ConnectedLiveMoves(self._machine.live_moves, self._call)
 
     @property
     def moves(self) -> ConnectedMoves:

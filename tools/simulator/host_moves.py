@@ -1,5 +1,7 @@
 """``Moves`` as a cell process of the simulator meets them: every act through its connection, which may fail or die."""
 
+from collections.abc import Collection
+
 from nano.domain.machine import MachineSpec
 from nano.hypervisor.host import Progress
 from nano.hypervisor.simulated_moves import SimulatedMoves
@@ -11,8 +13,8 @@ class ConnectedMoves:
         self._parts = parts
         self._call = call
 
-    async def lengths(self, guest_id: str, spec: MachineSpec, progress: Progress) -> dict[int, int]:
-        lengths: dict[int, int] = await self._call(lambda: self._parts.lengths(guest_id, spec, progress))
+    async def lengths(self, guest_id: str, numbers: Collection[int], progress: Progress) -> dict[int, int]:
+        lengths: dict[int, int] = await self._call(lambda: self._parts.lengths(guest_id, numbers, progress))
         return lengths
 
     async def read(self, guest_id: str, number: int, offset: int, count: int) -> bytes:
