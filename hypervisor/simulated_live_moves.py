@@ -3,8 +3,9 @@
 from typing import TYPE_CHECKING
 
 import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from nano.domain.errors import HostError, Unknown
+from nano.domain.errors import HostError, NanoError, Unknown
 from nano.domain.machine import MachineSpec
 from nano.hypervisor.host import DOMAIN_WRONG_STATE, DomainEvent, Progress
 from nano.hypervisor.live_moves import Berth, Relay
@@ -13,7 +14,7 @@ from nano.hypervisor.simulated_machine import SimulatedDomain
 if TYPE_CHECKING:
     from nano.hypervisor.simulated import SimulatedHost
 
-HANDED, TAKEN, LET_GO = b"handed\n", b"taken\n", b"let go\n"
+HANDED, TAKEN = b"handed\n", b"taken\n"
 
 
 class SimulatedLiveMoves:
@@ -38,27 +39,29 @@ class SimulatedLiveMoves:
         if domain.state != "running":
             raise HostError("The domain does not run.", code=DOMAIN_WRONG_STATE, hint="Start it first.")
         boots, (near, far) = domain.boots, _pair()
-        async with anyio.create_task_group() as tasks:
 
-            async def carry() -> None:
-                try:
-                    await relay("memory", far)
-                finally:
-                    await far.aclose()
-
-            tasks.start_soon(carry)
-            await near.send(HANDED)
+        async def carry() -> None:
             try:
+                await relay("memory", far)
+            finally:
+                far.close()
+
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(carry)
+                await near.send(HANDED)
                 answer = await near.receive()
-            except anyio.EndOfStream:
-                answer = b""
-            progress(100)
-            if answer != TAKEN or domain.boots != boots or domain.state != "running":
-                await near.aclose()
-                raise HostError("The guest could not be handed over.", code="hypervisor_error")
-            self._host.machine.pop(guest_id, None)
-            self._host.stream.tell(DomainEvent(guest_id, "undefined", detail="migrated"))
-            tasks.cancel_scope.cancel()
+                progress(100)
+                if answer != TAKEN or domain.boots != boots or domain.state != "running":
+                    raise anyio.EndOfStream
+                self._host.machine.pop(guest_id, None)
+                self._host.stream.tell(DomainEvent(guest_id, "undefined", detail="migrated"))
+                tasks.cancel_scope.cancel()
+        except* (anyio.EndOfStream, anyio.BrokenResourceError, NanoError) as why:
+            raise HostError("The guest could not be handed over.", code="hypervisor_error") from why
+        finally:
+            near.close()
+            far.close()
 
     async def gone(self, guest_id: str) -> bool:
         await self._host.enter("gone", guest_id)
@@ -91,10 +94,10 @@ class _Arrival:
 
 class _End:
     def __init__(self) -> None:
-        self._to: anyio.abc.ObjectSendStream[bytes]
-        self._from: anyio.abc.ObjectReceiveStream[bytes]
+        self._to: MemoryObjectSendStream[bytes]
+        self._from: MemoryObjectReceiveStream[bytes]
 
-    def join(self, to: "anyio.abc.ObjectSendStream[bytes]", source: "anyio.abc.ObjectReceiveStream[bytes]") -> None:
+    def join(self, to: MemoryObjectSendStream[bytes], source: MemoryObjectReceiveStream[bytes]) -> None:
         self._to, self._from = to, source
 
     async def send(self, data: bytes) -> None:
@@ -104,8 +107,11 @@ class _End:
         return await self._from.receive()
 
     async def aclose(self) -> None:
-        await self._to.aclose()
-        await self._from.aclose()
+        self.close()
+
+    def close(self) -> None:
+        self._to.close()
+        self._from.close()
 
 
 def _pair() -> tuple[_End, _End]:

@@ -133,6 +133,7 @@ STEPS: Final = {
     "copy to destination": N_("Copy it to the destination"),
     "make disk whole": N_("Make a linked disk whole"),
     "copy disks": N_("Copy its disks"),
+    "hand over": N_("Hand it over while it runs"),
     "switch over": N_("Switch over to the destination"),
     "clear source": N_("Clear the source"),
     "create guests": N_("Make one after the other, some at a time"),

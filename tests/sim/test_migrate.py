@@ -8,6 +8,7 @@ import pytest
 
 from nano.cell.cell import CellNode
 from nano.core.core import Core
+from nano.domain import guest_change as gx
 from nano.domain import guest_commands as gc
 from nano.domain import guest_migrate as mi
 from nano.domain import guest_snapshot as gs
@@ -38,7 +39,7 @@ def bed(tmp_path: Path) -> Bed:
 
 async def add(core: Core, *cells: str) -> None:
     for name in cells:
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             while core.zone.get(f"cell/{name}") is None:
                 await core.feed.wait_for(core.feed.position + 1)
         await core.execute(AddCell(cell=name), actor="admin", command_id=f"add {name}")
@@ -115,7 +116,7 @@ async def test_a_cell_killed_in_any_phase(bed: Bed, host: str, phase: str) -> No
                 await created(core)
                 reached = bed.host(host).hang_next(phase)
                 task_id = await begin(core, mi.MigrateGuest(guest="web", to="two"))
-                with anyio.fail_after(5):
+                with anyio.fail_after(20):
                     await reached.wait()
             async with bed.cell(host) as cell, bed.link(cell, core):
                 task = await ended(core, task_id, limit_s=60)
@@ -131,7 +132,7 @@ async def test_a_core_killed_in_any_phase_goes_on(bed: Bed, host: str, phase: st
             await created(core)
             reached = bed.host(host).hang_next(phase)
             task_id = await begin(core, mi.MigrateGuest(guest="web", to="two"))
-            with anyio.fail_after(5):
+            with anyio.fail_after(20):
                 await reached.wait()
         async with bed.core() as core, bed.link(one, core), bed.link(two, core):
             if phase in ("undefine", "define"):
@@ -193,7 +194,7 @@ async def test_what_is_refused(bed: Bed) -> None:
     async with bed.zone("one", "two", "far") as (core, _):
         await created(core)
         await core.execute(CreateComputePool(name="second"), actor="admin", command_id="")
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             while core.zone.get("cell/far") is None:
                 await core.feed.wait_for(core.feed.position + 1)
         await core.execute(AddCell(cell="far", pool="second"), actor="admin", command_id="")
@@ -225,7 +226,7 @@ async def test_room_at_the_destination_is_its_own_from_the_beginning(bed: Bed) -
     bed.host("two", disk_capacity=100 * GIBI)
     async with bed.zone("one", "two") as (core, _):
         await created(core, disks=(60 * GIBI,))
-        with anyio.fail_after(10):
+        with anyio.fail_after(20):
             while "two" not in core.usage.loads:
                 await anyio.lowlevel.checkpoint()
         reached = bed.host("two").hang_next("put")
@@ -266,3 +267,106 @@ async def test_files_that_are_at_the_destination_already_are_not_touched(bed: Be
         assert bed.host("two").files == {f"{guest.id}_0.qcow2": 1}
         del bed.host("two").files[f"{guest.id}_0.qcow2"]
         is_on(bed, core, "one", "two")
+
+
+LIVE = [("two", "expect"), ("two", "channel"), ("one", "move")]
+
+
+async def ran(bed: Bed, core: Core) -> Guest:
+    guest = await created(core, start=True)
+    with anyio.fail_after(20):
+        while not core.zone.find_guest("web").agent:
+            await core.feed.wait_for(core.feed.position + 1)
+    return guest
+
+
+def runs_on(bed: Bed, core: Core, name: str, other: str, boots: int = 1) -> None:
+    """It is there, and has run all the time."""
+    (guest,) = core.zone.guests()
+    here, elsewhere = bed.host(name), bed.host(other)
+    assert (guest.cell, guest.task, guest.power) == (name, "", "running")
+    assert here.machine[guest.id].state == "running"
+    assert here.files.keys() == here.sizes.keys() == {f"{guest.id}_0.qcow2", f"{guest.id}_1.qcow2"}
+    left = (elsewhere.machine, elsewhere.files, elsewhere.sizes, elsewhere.expected, elsewhere.arrived)
+    assert left == ({}, {}, {}, {}, {})
+    assert (here.expected, here.arrived, bed.doors.open) == ({}, {}, {})
+
+
+async def test_a_running_guest_goes_on_there(bed: Bed) -> None:
+    async with bed.zone("one", "two") as (core, (one, two)):
+        await ran(bed, core)
+        powers: list[str] = []
+        core.feed.add_listener(
+            lambda changes: powers.extend(one.after.power for one in changes if isinstance(one.after, Guest))
+        )
+        task = await do(core, mi.MigrateGuest(guest="web", to="two", live=True))
+        assert (task.state, task.error) == ("done", None)
+        runs_on(bed, core, "two", "one")
+        assert set(powers) == {"running"}
+        assert one.site.domains() == []
+        (domain,) = two.site.domains()
+        assert (domain.power, domain.agent) == ("running", core.zone.find_guest("web").agent)
+
+
+@pytest.mark.parametrize(("host", "phase"), LIVE)
+async def test_a_failure_leaves_it_running_where_it_was(bed: Bed, host: str, phase: str) -> None:
+    async with bed.zone("one", "two") as (core, _):
+        await ran(bed, core)
+        bed.host(host).fail_next(phase, HostError("It failed.", code="hypervisor_error"))
+        task = await do(core, mi.MigrateGuest(guest="web", to="two", live=True))
+        assert task.state == "failed"
+        runs_on(bed, core, "one", "two")
+        assert (await do(core, mi.MigrateGuest(guest="web", to="two", live=True))).error is None
+        runs_on(bed, core, "two", "one")
+
+
+@pytest.mark.parametrize(("host", "phase"), LIVE)
+async def test_a_cancelled_handover_leaves_it_running_where_it_was(bed: Bed, host: str, phase: str) -> None:
+    async with bed.zone("one", "two") as (core, _):
+        await ran(bed, core)
+        reached = bed.host(host).hang_next(phase)
+        task_id = await begin(core, mi.MigrateGuest(guest="web", to="two", live=True))
+        with anyio.fail_after(20):
+            await reached.wait()
+        await core.execute(CancelTask(task=task_id), actor="admin", command_id="")
+        assert (await ended(core, task_id)).state == "cancelled"
+        runs_on(bed, core, "one", "two")
+
+
+@pytest.mark.parametrize(("host", "phase"), [*LIVE, ("two", "define"), ("two", "start")])
+async def test_a_cell_killed_while_a_running_guest_moves(bed: Bed, host: str, phase: str) -> None:
+    async with bed.core() as core:
+        other = "two" if host == "one" else "one"
+        async with bed.cell(other) as there, bed.link(there, core):
+            async with bed.cell(host) as here, bed.link(here, core):
+                await ran(bed, core)
+                reached = bed.host(host).hang_next(phase)
+                task_id = await begin(core, mi.MigrateGuest(guest="web", to="two", live=True))
+                with anyio.fail_after(20):
+                    await reached.wait()
+            async with bed.cell(host) as here, bed.link(here, core):
+                task = await ended(core, task_id, limit_s=60)
+                arrives = phase in ("define", "start")
+                assert task.state == ("done" if arrives else "failed")
+                runs_on(bed, core, *(("two", "one") if arrives else ("one", "two")))
+
+
+async def test_a_cancel_that_comes_when_it_is_there_changes_nothing(bed: Bed) -> None:
+    async with bed.zone("one", "two") as (core, _):
+        await ran(bed, core)
+        reached = bed.host("two").hang_next("start")  # the source has asked its destination to let it go on
+        task_id = await begin(core, mi.MigrateGuest(guest="web", to="two", live=True))
+        with anyio.fail_after(20):
+            await reached.wait()
+        await core.execute(CancelTask(task=task_id), actor="admin", command_id="")
+        assert (await ended(core, task_id)).state == "done"
+        runs_on(bed, core, "two", "one")
+
+
+async def test_changes_that_wait_for_its_next_start_keep_it_from_moving_running(bed: Bed) -> None:
+    async with bed.zone("one", "two") as (core, _):
+        await ran(bed, core)
+        await do(core, gx.SetGuest(guest="web", cores=2))
+        with pytest.raises(Conflict) as refused:
+            await begin(core, mi.MigrateGuest(guest="web", to="two", live=True))
+        assert refused.value.code == "guest_change_pending"

@@ -194,7 +194,7 @@ class Users:
                 gd.ShrinkDisk(guest=guest, number=0, size=48 * MEBI, force=True),
                 gd.RemoveDisk(guest=guest, number=1),
                 gd.AddNic(guest=guest),
-                mi.MigrateGuest(guest=guest, to=random.choice(sorted(self._world.cells))),
+                mi.MigrateGuest(guest=guest, to=random.choice(sorted(self._world.cells)), live=random.random() < 0.5),
                 self._guard(guest),
                 ga.DescribeGuest(guest=guest, tags=random.choice(((), ("a",), ("a", "b")))),
                 random.choice((ga.ProtectGuest, ga.UnprotectGuest, ga.UnprotectGuest))(guest=guest),

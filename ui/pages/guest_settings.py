@@ -96,8 +96,8 @@ def _reset(guest: Row, form: Form) -> Ask:
     return Ask("POST", "/reset", {"image": form.get("image", "")})
 
 
-def _migrate(guest: Row, form: Form) -> Ask:  # noqa: ARG001
-    return Ask("POST", "/migrate", {"to": form.get("to", "")})
+def _migrate(guest: Row, form: Form) -> Ask:
+    return Ask("POST", "/migrate", {"to": form.get("to", ""), "live": guest["state"] == "running"})
 
 
 def _number(form: Form) -> int:
