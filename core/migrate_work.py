@@ -57,16 +57,23 @@ class MigrateWork:
             if run.task.state == "undoing":
                 raise resumed_undo(run)
             if not _switching(run):
-                await run.within_deadline(lambda: self._bring(run))
+                await self._bring_in_time(run)
             await self._switch_over(run)
         except JournalError:
             raise
         except NanoError as error:
+            await self._turn_back(run, error)
+        else:
+            await self._clear(run)
+
+    async def _bring_in_time(self, run: Run) -> None:
+        try:
+            await run.within_deadline(lambda: self._bring(run))
+        except JournalError:
+            raise
+        except NanoError:
             if not await self._has_gone(run):
-                await self._turn_back(run, error)
-                return
-            await self._switch_over(run)  # too late: it runs nowhere but there
-        await self._clear(run)
+                raise
 
     async def _has_gone(self, run: Run) -> bool:
         """Whether a guest that was to move running is the destination's, whatever was asked for since. Its cell knows."""
