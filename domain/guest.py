@@ -239,7 +239,8 @@ def evolve_changed(state: Guest, event: GuestChanged, at: datetime) -> Guest:
 
 def evolve_moved(state: Guest, event: GuestMoved, at: datetime) -> Guest:
     """Its new cell has all of it, and says whether its agent answers."""
-    there = msgspec.structs.replace(state, cell=event.cell, spec=event.spec, since=event.since)
+    power: Power = state.power if state.power in ("running", "paused") else "stopped"  # it is defined there anew
+    there = msgspec.structs.replace(state, cell=event.cell, spec=event.spec, since=event.since, power=power)
     return msgspec.structs.replace(there, pending=(), agent=False, addresses=(), changed_at=at)
 
 

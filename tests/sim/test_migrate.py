@@ -370,3 +370,14 @@ async def test_changes_that_wait_for_its_next_start_keep_it_from_moving_running(
         with pytest.raises(Conflict) as refused:
             await begin(core, mi.MigrateGuest(guest="web", to="two", live=True))
         assert refused.value.code == "guest_change_pending"
+
+
+async def test_a_guest_that_crashed_is_off_when_it_is_there(bed: Bed) -> None:
+    async with bed.zone("one", "two") as (core, _):
+        guest = await ran(bed, core)
+        bed.host("one").crash(guest.id)
+        with anyio.fail_after(20):
+            while core.zone.find_guest("web").power != "crashed":
+                await core.feed.wait_for(core.feed.position + 1)
+        assert (await do(core, mi.MigrateGuest(guest="web", to="two"))).error is None
+        is_on(bed, core, "two", "one")
