@@ -110,6 +110,12 @@ def decide_migrate(zone: "Zone", command: MigrateGuest, context: Context) -> lis
                 code="guest_change_pending",
                 hint="Restart it first, or stop it and move it then.",
             )
+        if running and guest.spec.security is not None:
+            raise Conflict(
+                f"Guest {guest.name} has security rules, which would not hold while it changes over.",
+                code="guest_has_rules",
+                hint="Stop it and move it then.",
+            )
         if guest.snapshots:
             raise Conflict(
                 f"Guest {guest.name} has {len(guest.snapshots)} snapshots, which can't move with it.",
