@@ -6,6 +6,7 @@ that what Core no longer knows goes. Nothing goes that somebody is using, or tha
 is unwanted while it is used goes with its last user.
 """
 
+import hashlib
 import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
@@ -21,6 +22,7 @@ from nano.transports.messages import ImageSource
 
 log = logging.getLogger("nano.cell")
 
+NEAR_BYTES: Final = 4 << 20  # of a file that are in memory at once while its digest is taken
 SIZE_MAX: Final = 100 << 30  # bytes, beside what disks lean on
 
 Progress = Callable[[int], None]
@@ -66,6 +68,16 @@ class ImageCache:
                 del self._users[key], self._locks[key]
                 await self._drop_unwanted(key)
 
+    @asynccontextmanager
+    async def reading(self, source: ImageSource, progress: Progress) -> AsyncIterator[Path]:
+        """The same for who reads it once, to its end: Core's own file where it is on this machine, so that no copy of it is
+        made beside the one that is wanted."""
+        if not await self._is_cached(source) and await self._is_near(source, progress):
+            yield Path(source.path)
+            return
+        async with self.using(source, progress) as path:
+            yield path
+
     async def keep(self, digests: Collection[str]) -> None:
         """These are all the images there are: the others go, with what unfinished fetches of them have left. Raises
         HostError(image_not_removed)."""
@@ -78,8 +90,32 @@ class ImageCache:
                 f"An image can't be removed from {self._folder}: {error.strerror}.", code="image_not_removed"
             ) from error
 
+    def _path(self, source: ImageSource) -> Path:
+        return self._folder / f"{source.sha256}.{'iso' if source.format == 'iso' else 'qcow2'}"
+
+    async def _is_cached(self, source: ImageSource) -> bool:
+        try:
+            await self._run(self._disk.size, self._path(source))
+        except OSError:
+            return False
+        return True
+
+    async def _is_near(self, source: ImageSource, progress: Progress) -> bool:
+        """Whether Core's file is here, which only its bytes prove: another machine may have another under that name."""
+        digest, done, path = hashlib.sha256(), 0, Path(source.path)
+        try:
+            if not source.path or await self._run(self._disk.size, path) != source.size:
+                return False
+            while chunk := await self._run(self._disk.read, path, done, NEAR_BYTES):
+                await self._run(digest.update, chunk)
+                done += len(chunk)
+                progress(min(100, done * 100 // source.size))
+        except OSError:
+            return False
+        return digest.hexdigest() == source.sha256
+
     async def _get(self, source: ImageSource, progress: Progress) -> Path:
-        path = self._folder / f"{source.sha256}.{'iso' if source.format == 'iso' else 'qcow2'}"
+        path = self._path(source)
         async with self._locks.setdefault(source.sha256, anyio.Lock()):
             try:
                 async with self._alone:

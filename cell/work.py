@@ -64,7 +64,8 @@ class Work:
                     tasks.start_soon(self._make_volumes, order, None, tell)
                     tasks.start_soon(self._host.define, order.guest_id, order.spec)
             return created
-        async with self._images.using(order.source, lambda percent: tell(percent // 2, "fetch image")) as image:
+        images = self._images.using if order.spec.linked else self._images.reading
+        async with images(order.source, lambda percent: tell(percent // 2, "fetch image")) as image:
             await self._make_volumes(order, image, lambda percent, step: tell(50 + percent // 2, step))
         await self._host.define(order.guest_id, order.spec)
         return created

@@ -63,11 +63,14 @@ def new_id() -> str:
 class ImageUrls:
     """Where cells fetch images; ``base`` is known once the image service listens."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: ImageStore) -> None:
         self.base = ""
+        self._store = store
 
     def source(self, image: Image) -> ImageSource:
-        return ImageSource(image.id, f"{self.base}/images/{image.id}", image.size, image.sha256, image.format)
+        # Only files that nobody but Core writes may be read where they are.
+        near = str(self._store.path(image).absolute()) if image.kept else ""
+        return ImageSource(image.id, f"{self.base}/images/{image.id}", image.size, image.sha256, image.format, near)
 
     def upload(self, image: Image) -> str:
         return f"{self.base}/uploads/{image.id}"
@@ -133,7 +136,8 @@ async def open_core(folder: Path, settings: CoreSettings) -> AsyncIterator[CoreN
     write_node_card(folder, "core", name)
     zone = Zone(settings.placement.limits())
     async with Ledger.open(journal, zone, clock=utc_now, new_id=new_id, feed=Feed()) as ledger:
-        images = ImageUrls()
+        store = ImageStore(folder / "data" / "images")
+        images = ImageUrls(store)
         upkeep = upkeep_of(folder, ledger, settings.backup, settings.alarms, settings.archive, utc_now)
         generation = f"{ledger.log.epoch}"
         core = Core(
@@ -142,7 +146,7 @@ async def open_core(folder: Path, settings: CoreSettings) -> AsyncIterator[CoreN
             zone,
             clock=utc_now,
             source=images.source,
-            images=ImageStore(folder / "data" / "images"),
+            images=store,
             upload_url=images.upload,
             vault=vault,
             generation=generation,

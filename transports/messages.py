@@ -68,13 +68,15 @@ class Ping(Message, frozen=True, tag="ping"):
 
 
 class ImageSource(msgspec.Struct, frozen=True):
-    """Where a cell gets an image: an HTTPS address of Core's image service, its size and its digest."""
+    """Where a cell gets an image: an HTTPS address of Core's image service, its size and its digest. ``path`` is Core's own
+    file, for a cell on the same machine, which believes it only by its digest."""
 
     image_id: str
     url: str
     size: int
     sha256: str
     format: str = "qcow2"
+    path: str = ""
 
 
 class GuestOrder(Message, frozen=True):

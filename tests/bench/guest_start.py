@@ -28,7 +28,7 @@ from tests.bench.image_clone import ended
 
 ROUNDS = 12
 WARM_UP = 2
-PORT = 17700
+PORT = 17760
 POOL = "<pool type='dir'><name>straight</name><target><path>{path}</path></target></pool>"
 VOLUME = """<volume><name>{name}</name><capacity>{size}</capacity><target><format type='qcow2'/></target>
 <backingStore><path>{image}</path><format type='qcow2'/></backingStore></volume>"""

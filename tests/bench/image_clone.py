@@ -1,7 +1,8 @@
 """A full clone of an image of 1 GiB to a cell on the same machine, against qemu-img convert of the same file
 
-From the request until the task has ended: the cell fetches the image from Core over verified HTTPS and checks its digest, then
-qemu-img copies it to the guest's volume. The cell's cache is emptied before each round. Straight is qemu-img convert from the
+From the request until the task has ended: the cell takes the digest of Core's file, which is on the same machine, then qemu-img
+copies it to the guest's volume. A cell elsewhere fetches it first, over verified HTTPS; that is measured with an image whose file
+cells are not told of. The cell's cache is emptied before each round. Straight is qemu-img convert from the
 same file to the same folder, once, in turns, and both are synced to disk. Memory is the highest resident size of the cell's
 process in the clone beyond what it had before (VmHWM); qemu-img, which works in both, is not counted.
 """
@@ -23,7 +24,7 @@ from nano.tools.testbed.memory import Peak
 from nano.tools.testbed.zone import Zone, until
 
 ROUNDS = 3
-PORT = 17680
+PORT = 17740
 
 
 def run() -> dict[str, Any]:
@@ -43,21 +44,26 @@ def run() -> dict[str, Any]:
 def _measure(zone: Zone, folder: Path) -> dict[str, Any]:
     image = folder / "image.qcow2"
     full_image(image)
-    zone.ctl("image", "register", "big", str(image), "--wait")
-    ours, straight, peaks = [], [], []
-    for index in range(ROUNDS):
-        for cached in (folder / "cell" / "data" / "images").glob("*.qcow2"):
-            cached.unlink()
-        with Peak(zone.pid("cell")) as peak:
-            ours.append(_clone(folder, f"g{index}"))
-        peaks.append(peak.bytes)
-        zone.ctl("guest", "delete", f"g{index}", "--wait")
-        straight.append(_convert(image, folder / "straight.qcow2"))
-    speed = statistics.median(straight) / statistics.median(ours)
+    zone.ctl("image", "upload", "near", str(image), "--wait")
+    zone.ctl("image", "register", "far", str(image), "--wait")  # not in Core's folder: cells are not told its path
+    seconds: dict[str, list[float]] = {"near": [], "far": [], "straight": []}
+    peaks = []
+    for _ in range(ROUNDS):
+        for name in ("near", "far"):
+            with Peak(zone.pid("cell")) as peak:
+                seconds[name].append(_clone(folder, name))
+            peaks.append(peak.bytes)
+            zone.ctl("guest", "delete", name, "--wait")
+            for cached in (folder / "cell" / "data" / "images").glob("*.qcow2"):
+                cached.unlink()
+        seconds["straight"].append(_convert(image, folder / "straight.qcow2"))
+    median = {name: statistics.median(values) for name, values in seconds.items()}
+    speed = median["straight"] / median["near"]
     return {
-        "clone": {"value": round(statistics.median(ours), 2), "unit": "s"},
-        "qemu-img convert": {"value": round(statistics.median(straight), 2), "unit": "s"},
+        "clone": {"value": round(median["near"], 2), "unit": "s"},
+        "qemu-img convert": {"value": round(median["straight"], 2), "unit": "s"},
         "speed, of qemu-img's": {"value": round(speed, 2), "reach": "≥ 0.5", "ok": speed >= 0.5},
+        "clone, fetched by HTTPS first": {"value": round(median["far"], 2), "unit": "s"},
         "memory of the cell, beyond what it had": {
             "value": round(max(peaks) / 2**20, 1),
             "unit": "MiB",
@@ -90,7 +96,7 @@ def ended(client: Connection, task: str) -> None:
 
 def _clone(state: Path, name: str) -> float:
     client = connect(state=state)
-    body = {"name": name, "memory": 64 << 20, "disks": [GIBI], "image": "big"}
+    body = {"name": name, "memory": 64 << 20, "disks": [GIBI], "image": name}
     began = time.perf_counter()
     task = client.call("POST", "/api/v2/guests", body=body).value["task"]["id"]
     ended(client, task)

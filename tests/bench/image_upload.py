@@ -25,7 +25,7 @@ from tests.bench.image_clone import ended, full_image
 
 ROOT = Path(__file__).parents[2]
 ROUNDS = 3
-PORT = 17690
+PORT = 17750
 PIECE_BYTES = 64 << 20
 CONFIG = """
 daemon off; pid {folder}/pid; error_log {folder}/log; worker_processes 1; user root;

@@ -45,6 +45,11 @@ class Cache:
         self.fetched.append(source.image_id)
         progress(100)
 
+    async def read(self, source: ImageSource) -> Path:
+        async with self.images.reading(source, lambda _: None) as path:
+            assert await anyio.Path(path).read_bytes() == b"abc"
+            return path
+
     async def use(self, source: ImageSource) -> bytes:
         async with self.images.using(source, lambda _: None) as path:
             await anyio.lowlevel.checkpoint()
@@ -132,3 +137,33 @@ async def test_the_oldest_goes_when_there_is_no_room_but_none_that_a_disk_leans_
     assert cache.names() == sorted(f"{image.sha256}.qcow2" for image in (ONE, TWO))
     await cache.images.keep(())
     assert cache.names() == [f"{ONE.sha256}.qcow2"]
+
+
+@pytest.fixture
+def near(tmp_path: Path) -> ImageSource:
+    """Core's file on this machine."""
+    path = tmp_path / "core.qcow2"
+    path.write_bytes(b"abc")
+    return ImageSource("a", "https://core/a", 3, hashlib.sha256(b"abc").hexdigest(), "qcow2", str(path))
+
+
+async def test_who_reads_once_is_given_cores_own_file_where_it_is_here(tmp_path: Path, near: ImageSource) -> None:
+    cache = Cache(tmp_path / "cache")
+    assert await cache.read(near) == Path(near.path)
+    assert cache.fetched == []
+    await cache.use(near)  # whoever needs it to stay has it fetched
+    assert cache.fetched == ["a"]
+    assert (await cache.read(near)).parent == cache.folder
+
+
+@pytest.mark.parametrize("there", [b"abd", b"ab", b"abcd", None])
+async def test_another_file_of_that_name_is_not_taken_for_it(
+    tmp_path: Path, near: ImageSource, there: bytes | None
+) -> None:
+    cache = Cache(tmp_path / "cache")
+    if there is None:
+        await anyio.Path(near.path).unlink()
+    else:
+        await anyio.Path(near.path).write_bytes(there)
+    assert (await cache.read(near)).parent == cache.folder
+    assert cache.fetched == ["a"]
