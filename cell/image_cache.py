@@ -51,6 +51,7 @@ class ImageCache:
         self._locks: dict[str, anyio.Lock] = {}
         self._users: dict[str, int] = {}
         self._wanted: frozenset[str] | None = None  # as Core said last; None = it has not
+        self._proven: dict[str, tuple[str, float]] = {}  # Core's files on this machine: path, and when it was written
         self._alone = anyio.Lock()  # files are found and removed by one at a time
 
     @asynccontextmanager
@@ -82,6 +83,7 @@ class ImageCache:
         """These are all the images there are: the others go, with what unfinished fetches of them have left. Raises
         HostError(image_not_removed)."""
         self._wanted = wanted = frozenset(digests)
+        self._proven = {digest: file for digest, file in self._proven.items() if digest in wanted}
         try:
             async with self._alone:
                 await self._run(self._remove, lambda digest: digest not in wanted, frozenset(self._users))
@@ -101,18 +103,25 @@ class ImageCache:
         return True
 
     async def _is_near(self, source: ImageSource, progress: Progress) -> bool:
-        """Whether Core's file is here, which only its bytes prove: another machine may have another under that name."""
+        """Whether Core's file is here, which only its bytes prove: another machine may have another under that name. They
+        are read once: Core writes a file once, so until it is touched it stays what it was."""
         digest, done, path = hashlib.sha256(), 0, Path(source.path)
         try:
             if not source.path or await self._run(self._disk.size, path) != source.size:
                 return False
+            touched = await self._run(self._disk.touched, path)
+            if self._proven.get(source.sha256) == (source.path, touched):
+                return True
             while chunk := await self._run(self._disk.read, path, done, NEAR_BYTES):
                 await self._run(digest.update, chunk)
                 done += len(chunk)
                 progress(min(100, done * 100 // source.size))
         except OSError:
             return False
-        return digest.hexdigest() == source.sha256
+        if digest.hexdigest() != source.sha256:
+            return False
+        self._proven[source.sha256] = (source.path, touched)
+        return True
 
     async def _get(self, source: ImageSource, progress: Progress) -> Path:
         path = self._path(source)

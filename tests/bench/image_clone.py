@@ -1,15 +1,15 @@
 """A full clone of an image of 1 GiB to a cell on the same machine, against qemu-img convert of the same file
 
-From the request until the task has ended: the cell takes the digest of Core's file, which is on the same machine, then qemu-img
-copies it to the guest's volume. A cell elsewhere fetches it first, over verified HTTPS; that is measured with an image whose file
-cells are not told of. The cell's cache is emptied before each round. Straight is qemu-img convert from the
-same file to the same folder, once, in turns, and both are synced to disk. Memory is the highest resident size of the cell's
-process in the clone beyond what it had before (VmHWM); qemu-img, which works in both, is not counted.
+From the request until the task has ended: the cell takes the digest of Core's file, at the first clone of it, then qemu-img
+copies it to the guest's volume. A cell elsewhere fetches it first, over verified HTTPS; that is measured with an image whose
+file cells are not told of, with an empty cache. Straight is qemu-img convert from the same file to the same folder, in
+turns. All are synced to disk, and begin with nothing left to sync. The best round of each counts: what else uses the disk is no part of it.
+Memory is the highest resident size of the cell's process in a clone beyond what it had before (VmHWM); qemu-img, which works in
+both, is not counted.
 """
 
 import os
 import shutil
-import statistics
 import subprocess
 import tempfile
 import time
@@ -23,7 +23,7 @@ from nano.tools.nanoctl.place import connect
 from nano.tools.testbed.memory import Peak
 from nano.tools.testbed.zone import Zone, until
 
-ROUNDS = 3
+ROUNDS = 4
 PORT = 17740
 
 
@@ -57,13 +57,13 @@ def _measure(zone: Zone, folder: Path) -> dict[str, Any]:
             for cached in (folder / "cell" / "data" / "images").glob("*.qcow2"):
                 cached.unlink()
         seconds["straight"].append(_convert(image, folder / "straight.qcow2"))
-    median = {name: statistics.median(values) for name, values in seconds.items()}
-    speed = median["straight"] / median["near"]
+    best = {name: min(values) for name, values in seconds.items()}
+    speed = best["straight"] / best["near"]
     return {
-        "clone": {"value": round(median["near"], 2), "unit": "s"},
-        "qemu-img convert": {"value": round(median["straight"], 2), "unit": "s"},
+        "clone": {"value": round(best["near"], 2), "unit": "s"},
+        "qemu-img convert": {"value": round(best["straight"], 2), "unit": "s"},
         "speed, of qemu-img's": {"value": round(speed, 2), "reach": "≥ 0.5", "ok": speed >= 0.5},
-        "clone, fetched by HTTPS first": {"value": round(median["far"], 2), "unit": "s"},
+        "clone, fetched by HTTPS first": {"value": round(best["far"], 2), "unit": "s"},
         "memory of the cell, beyond what it had": {
             "value": round(max(peaks) / 2**20, 1),
             "unit": "MiB",
@@ -97,6 +97,7 @@ def ended(client: Connection, task: str) -> None:
 def _clone(state: Path, name: str) -> float:
     client = connect(state=state)
     body = {"name": name, "memory": 64 << 20, "disks": [GIBI], "image": name}
+    os.sync()
     began = time.perf_counter()
     task = client.call("POST", "/api/v2/guests", body=body).value["task"]["id"]
     ended(client, task)
@@ -104,6 +105,7 @@ def _clone(state: Path, name: str) -> float:
 
 
 def _convert(source: Path, target: Path) -> float:
+    os.sync()
     began = time.perf_counter()
     subprocess.run(["qemu-img", "convert", "-f", "qcow2", "-O", "qcow2", source, target], check=True)
     with target.open("rb") as file:

@@ -167,3 +167,18 @@ async def test_another_file_of_that_name_is_not_taken_for_it(
         await anyio.Path(near.path).write_bytes(there)
     assert (await cache.read(near)).parent == cache.folder
     assert cache.fetched == ["a"]
+
+
+async def test_its_bytes_are_read_once_until_it_is_written_again(tmp_path: Path, near: ImageSource) -> None:
+    cache = Cache(tmp_path / "cache")
+    reads: list[Path] = []
+    read = cache.disk.read
+    cache.disk.read = lambda path, *where: (reads.append(path), read(path, *where))[1]  # type: ignore[method-assign]
+    await cache.read(near)
+    taken = len(reads)
+    assert taken
+    await cache.read(near)
+    assert len(reads) == taken
+    await anyio.Path(near.path).write_bytes(b"abd")
+    os.utime(near.path, (1, 1))
+    assert (await cache.read(near)).parent == cache.folder
