@@ -3,9 +3,9 @@
 From the request until the task has ended: the cell takes the digest of Core's file, at the first clone of it, then qemu-img
 copies it to the guest's volume. A cell elsewhere fetches it first, over verified HTTPS; that is measured with an image whose
 file cells are not told of, with an empty cache. Straight is qemu-img convert from the same file to the same folder, in
-turns. All are synced to disk, and begin with nothing left to sync. The best round of each counts: what else uses the disk is no part of it.
-Memory is the highest resident size of the cell's process in a clone beyond what it had before (VmHWM); qemu-img, which works in
-both, is not counted.
+turns. All are synced to disk, and begin with nothing left to sync. The best round of each counts: what else uses the
+disk is no part of it. Memory is the highest resident size of the cell's process in a clone beyond what it had before
+(VmHWM); qemu-img, which works in both, is not counted.
 """
 
 import os
