@@ -135,16 +135,20 @@ class Program:
     def _await_ready(self, reading: int) -> int:
         """What the background process said: "+message" or "-reason", or silence when it died."""
         with os.fdopen(reading, "rb") as pipe:
-            said = _read_until_closed(pipe.fileno(), READY_TIMEOUT_S).decode(errors="replace")
+            heard = _read_until_closed(pipe.fileno(), READY_TIMEOUT_S)
+        if heard is None:
+            self._complain(f"it is not ready after {READY_TIMEOUT_S:.0f} s and goes on trying")
+            return 1
+        said = heard.decode(errors="replace")
         if said.startswith("+"):
             print(f"{self.name} {nano.__version__}: {said[1:]}")
             return 0
         if said.startswith("-"):
             self._complain(said[1:])
-        elif self.running():
-            self._complain(f"it is not ready after {READY_TIMEOUT_S:.0f} s and goes on trying")
-        else:
-            self._complain("it ended without a word. Last lines of its output:\n" + logs.tail(self._crash_file, 15))
+            return 1
+        if process := self.running():  # the kernel closes what a process has open before it is gone
+            processes.wait_gone(process, STOP_PATIENCE_S)
+        self._complain("it ended without a word. Last lines of its output:\n" + logs.tail(self._crash_file, 15))
         return 1
 
     def _complain(self, reason: str) -> None:
@@ -256,15 +260,17 @@ def _run_detached(body: Callable[[], int]) -> None:
         os._exit(code)
 
 
-def _read_until_closed(descriptor: int, timeout_s: float) -> bytes:
-    async def read() -> bytes:
+def _read_until_closed(descriptor: int, timeout_s: float) -> bytes | None:
+    """None when it is still open after that time."""
+
+    async def read() -> bytes | None:
         said = b""
         with anyio.move_on_after(timeout_s):
             while True:
                 await anyio.wait_readable(descriptor)
                 if not (part := os.read(descriptor, 4096)):
-                    break
+                    return said
                 said += part
-        return said
+        return None
 
     return anyio.run(read)

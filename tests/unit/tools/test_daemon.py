@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from nano.tools import processes
+from nano.tools.daemon import Program
 
 PROGRAM = """
 import sys, os, socket, signal, anyio
@@ -155,6 +156,30 @@ def test_a_failed_start_says_why_and_where_the_log_is(node: Node, mode: str, wor
     assert words in failed.stderr
     assert "nano-core.log" in failed.stderr
     assert node.run("status").returncode == 3
+
+
+def test_one_that_is_still_ending_is_not_taken_for_one_that_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its end of the pipe is closed, and the process is not gone yet."""
+    program, me = Program("nano-core", tmp_path, no_node), processes.identify(os.getpid())
+    waited = []
+
+    def wait_gone(process: processes.ProcessId, _: float) -> bool:
+        waited.append(process)
+        return True
+
+    monkeypatch.setattr(program, "running", lambda: me)
+    monkeypatch.setattr(processes, "wait_gone", wait_gone)
+    reading, writing = os.pipe()
+    os.close(writing)
+    assert program._await_ready(reading) == 1
+    assert "it ended without a word" in capsys.readouterr().err
+    assert waited == [me]
+
+
+async def no_node(_folder: Path, _ready: Callable[[str], None]) -> None:
+    """Never begins."""
 
 
 def test_own_mistake_leaves_a_traceback_in_the_log(node: Node) -> None:
