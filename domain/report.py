@@ -80,7 +80,9 @@ def decide_report(zone: "Zone", command: RecordReport, context: Context) -> list
 
 def _translate(zone: "Zone", guest: Guest, event: Reported, *, fresh: bool) -> Event | None:
     if isinstance(event, hd.DomainCreated):
-        return GuestCreated() if guest.phase == "creating" else None
+        if guest.phase == "creating":
+            return GuestCreated()
+        return GuestStopped() if guest.power == "crashed" else None  # moved: what is new there has never run
     if guest.phase == "creating" and not fresh:
         return None
     if isinstance(event, hd.DomainRedefined):

@@ -1,10 +1,11 @@
 """What a Cell's journal means for Core: whatever happens to a domain, both come to say the same of it."""
 
 import msgspec
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nano.domain import host_domain as hd
+from nano.domain.guest import GuestCrashed, GuestMoved
 from nano.domain.report import RecordReport, Reported, ReportedFact
 from nano.domain.site import Site
 from tests.unit.domain.test_guest_commands import AT, Bench
@@ -21,6 +22,7 @@ HAPPENED = st.one_of(
 )
 
 
+@settings(deadline=None)
 @example([hd.DomainPowerChanged("running", "so"), ("cores",), hd.DomainVanished("undefined")])
 @example([("cores",), hd.DomainRedefined()])
 @given(st.lists(HAPPENED, max_size=6))
@@ -41,3 +43,13 @@ def test_core_and_cell_say_the_same_of_a_guest(happened: list[Reported | tuple[s
         told = bench.zone.find_guest("web")
         for field in ("spec", "power", "pending", "agent", "addresses"):
             assert getattr(told, field) == getattr(kept, field), field
+
+
+def test_a_crashed_guest_that_moved_is_stopped_there() -> None:
+    bench = Bench()
+    guest_id = bench.ready("web", running=True)
+    guest = bench.zone.find_guest("web")
+    bench.zone.apply(f"guest/{guest_id}", GuestCrashed("crashed"), AT)
+    bench.zone.apply(f"guest/{guest_id}", GuestMoved(cell="two", spec=guest.spec, since=0), AT)
+    bench.do(RecordReport(cell="two", facts=(ReportedFact(guest_id, hd.DomainCreated(), 1),)))
+    assert bench.zone.find_guest("web").power == "stopped"
