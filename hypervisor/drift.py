@@ -7,7 +7,7 @@ file that is missing, or would have to be cut, is for a person to look at.
 
 from collections.abc import Callable, Collection, Iterator
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from nano.domain.ability import NETWORK_LIMITS, PACKET_FILTER, needed
 from nano.domain.errors import HostError
@@ -16,12 +16,11 @@ from nano.domain.machine import DiskLimits, MachineSpec, NetworkLimits
 from nano.domain.naming import format_size
 from nano.hypervisor.domain_xml import volume_name
 from nano.hypervisor.host import DOMAIN_MISSING
+from nano.hypervisor.pieces import NONE, unlike
 from nano.hypervisor.shape import Difference, DiskShape, NicShape, Shape, differences
 
 if TYPE_CHECKING:
     from nano.hypervisor.changes import ChangeParts
-
-NONE: Final = "not there"
 
 
 async def deviations(
@@ -77,6 +76,9 @@ def _filter(guest_id: str, wanted: str, has: str) -> Deviation:
 def _between(now: Shape, wanted: Shape, *, running: bool = False) -> Iterator[tuple[str, str, str, bool]]:
     """Attribute, expected and found in words, whether a running domain can follow."""
     for difference in differences(now._replace(digest=wanted.digest) if running else now, wanted):
+        if difference.field == "hardware":
+            yield from (("hardware", expected, found, False) for expected, found in unlike(now.pieces, wanted.pieces))
+            continue
         yield (difference.field, *_words(difference, now, wanted), difference.live)
     nics = {nic.mac: nic for nic in now.nics}
     for nic in wanted.nics:

@@ -12,6 +12,7 @@ from xml.etree import ElementTree as ET
 from nano.domain.errors import HostError
 from nano.domain.machine import DiskLimits, NetworkLimits
 from nano.hypervisor.devices import MEDIA_TARGET
+from nano.hypervisor.pieces import Piece, pieces_of, unlike
 
 TAP_PREFIX: Final = "nt"  # of packet_filter.tap_name; libvirt's own are vnet0, vnet1 …
 HOT_BUSES: Final = ("scsi", "virtio")  # QEMU plugs these while the guest runs
@@ -52,6 +53,7 @@ class Shape(NamedTuple):
     disks: tuple[DiskShape, ...]
     nics: tuple[NicShape, ...]
     media: str
+    pieces: tuple[Piece, ...]
     security: str = ""  # what its packet filter is; not part of its XML
 
 
@@ -67,7 +69,7 @@ class Difference(NamedTuple):
 
 def differences(now: Shape, wanted: Shape) -> tuple[Difference, ...]:
     """What has to be done to a running domain, things that are added before things that go."""
-    return (*_size(now, wanted), *_disks(now, wanted), *_nics(now, wanted), *_media(now, wanted))
+    return (*_size(now, wanted), *_disks(now, wanted), *_nics(now, wanted), *_media(now, wanted), *_pieces(now, wanted))
 
 
 def _size(now: Shape, wanted: Shape) -> Iterator[Difference]:
@@ -116,6 +118,11 @@ def _nics(now: Shape, wanted: Shape) -> Iterator[Difference]:
     yield from (Difference("more_macs", "detach_nic", True, nic) for nic in now.nics if nic.mac not in stays)
 
 
+def _pieces(now: Shape, wanted: Shape) -> Iterator[Difference]:
+    if next(unlike(now.pieces, wanted.pieces), None) is not None:
+        yield Difference("hardware", "restart", False, wanted)
+
+
 def _media(now: Shape, wanted: Shape) -> Iterator[Difference]:
     if now.media != wanted.media:
         yield Difference("media", "media", True, wanted)
@@ -149,6 +156,7 @@ def shape_of(xml: str) -> Shape:
             disks=tuple(_disk(disk) for disk in root.findall("devices/disk") if disk.get("device", "disk") == "disk"),
             nics=tuple(_nic(nic) for nic in root.findall("devices/interface")),
             media=_get(root.find(f"devices/disk[@device='cdrom']/target[@dev='{MEDIA_TARGET}']/../source"), "file"),
+            pieces=pieces_of(root),
         )
     except (ET.ParseError, ValueError) as error:
         raise HostError(f"The domain's XML can't be read: {error}", code="domain_unreadable") from None

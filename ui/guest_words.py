@@ -14,6 +14,7 @@ FIELDS: Final = {
     "memory_max": N_("room for more memory"),
     "priority": N_("priority"),
     "disks": N_("disks"),
+    "hardware": N_("hardware"),
     "disk_limits": N_("limits of its disks"),
     "network_limits": N_("limits of its network"),
     "more_macs": N_("network interfaces"),

@@ -65,6 +65,10 @@ def test_what_the_host_can_do_is_told_and_held_against_what_needs_it(zone: Zone)
 
 def test_what_was_done_behind_the_cells_back_is_told_and_mended(zone: Zone, somebody: libvirt.virConnect) -> None:
     zone.ctl("guest", "create", "web", "--memory", "64MiB", "--disk", "16MiB", "--disk", "8MiB", "--start", "--wait")
+    other = ("--hardware", "disk=ide", "--hardware", "display=none", "--hardware", "usb=", "--hardware", "tablet=")
+    zone.ctl(
+        "guest", "create", "other", "--memory", "64MiB", "--disk", "1MiB", *other, "--cloud-init", "user=li", "--wait"
+    )
     zone.ctl("guest", "set", "web", "--priority", "low", "--read-bytes", "2MiB", "--autostart", "--wait")
     assert zone.ctl("drift") == [], "a running guest as its cell made and changed it"
     assert zone.ctl("orphans") == []
@@ -77,12 +81,14 @@ def test_what_was_done_behind_the_cells_back_is_told_and_mended(zone: Zone, some
     edited = domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE).replace(
         "<currentMemory unit='KiB'>65536", "<currentMemory unit='KiB'>40000"
     )
+    edited = edited.replace("<model type='vga'", "<model type='cirrus'")
     somebody.defineXML(edited.replace(f"bridge='{BRIDGE}'", "bridge='elsewhere'"))
     found = {(row["attribute"], row["where"]): row["repair"] for row in zone.ctl("drift")}
     assert found[("autostart", "definition")] == "at_once"
     assert found[("priority", "definition")] == found[("priority", "running")] == "at_once"
     assert ("memory", "definition") in found
     assert ("network", "definition") in found
+    assert ("hardware", "definition") in found
     zone.ctl("drift", "repair", "web")
     assert zone.ctl("drift") == []
     assert domain.autostart() == 1
@@ -100,5 +106,6 @@ def test_what_was_done_behind_the_cells_back_is_told_and_mended(zone: Zone, some
     zone.ctl("orphans", "remove", orphan["id"], "--wait")
     assert not left.exists()
     zone.ctl("guest", "delete", "web", "--force", "--wait")
+    zone.ctl("guest", "delete", "other", "--wait")
     assert (zone.ctl("drift"), zone.ctl("orphans")) == ([], [])
     assert somebody.lookupByUUIDString(FOREIGN).name() == "theirs"
