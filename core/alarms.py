@@ -4,7 +4,8 @@ A cell tells its alarms over its link; Core adds what only it can see: a cell th
 cell told is dropped when it counts as offline: then that is the alarm. Nothing here is journaled (see ``domain.alarm``).
 """
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from itertools import islice
 from typing import Final
@@ -15,6 +16,7 @@ from nano.domain.alarm import Alarm, Finding, alarm_id, moment
 from nano.domain.backup_state import BackupState
 from nano.domain.cell import Cell
 from nano.domain.facts import Change
+from nano.domain.inspection import DriftRow, OrphanRow
 from nano.domain.zone import Zone
 from nano.journal.health import NodeHealth, Upkeep
 from nano.journal.ledger import Ledger
@@ -39,6 +41,8 @@ class AlarmDesk:
         self._zone = zone
         self._views = views
         self._told: dict[str, HealthIs] = {}
+        self._drifted: Counter[str] = Counter()  # by cell: guests that differ, at the last look
+        self._orphans: Counter[str] = Counter()
         self.health.listen(self._show)
 
     def current(self) -> list[Alarm]:
@@ -57,6 +61,12 @@ class AlarmDesk:
     def on_changes(self, changes: list[Change]) -> None:
         if any(isinstance(change.before, Cell) or isinstance(change.after, Cell) for change in changes):
             self.health.look()
+
+    def inspected(self, drift: Iterable[DriftRow], orphans: Iterable[OrphanRow]) -> None:
+        """What every cell's host was found to be like. Debts are told as such."""
+        self._drifted = Counter(cell for cell, _ in {(row.cell, row.guest_id) for row in drift})
+        self._orphans = Counter(row.cell for row in orphans if row.kind != "allocation")
+        self.health.look()
 
     def _show(self) -> None:
         alarms: dict[str, Alarm] = {}
@@ -77,6 +87,9 @@ class AlarmDesk:
                 yield Finding("cell_offline", named | {"since": moment(cell.seen_at)}, resource)
             if cell.error:
                 yield Finding("cell_fault", named | {"reason": cell.error}, resource)
+            for code, found in (("drift", self._drifted), ("orphans", self._orphans)):
+                if found[cell.name]:
+                    yield Finding(code, named | {"count": str(found[cell.name])}, resource)
             if cell.debts:
                 yield Finding("cell_debts", named | {"count": str(len(cell.debts))}, resource)
 

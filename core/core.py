@@ -26,6 +26,7 @@ from nano.core.migrate_work import MigrateWork
 from nano.core.password_work import PasswordWork
 from nano.core.past import Past
 from nano.core.probe_work import ProbeWork
+from nano.core.reconciler import Reconciler
 from nano.core.repair_work import RepairWork
 from nano.core.screens import Screen, ScreenDesk
 from nano.core.snapshot_schedule import SnapshotClock
@@ -68,6 +69,7 @@ class Core:
         tools: ImageTools | None = None,
         generation: str,
         upkeep: Upkeep = NO_UPKEEP,
+        repair_every_s: float = 0.0,
     ) -> None:
         self.name = name
         self.ledger = ledger
@@ -86,6 +88,9 @@ class Core:
         self.sharing = ImageSharing(zone, ledger.feed, images, self.uploads)
         self.cells = CellDesk(ledger, zone, self.usage, self.alarms, self.sharing)
         self.inspector = Inspector(zone, self.cells)
+        self.reconciler = Reconciler(ledger, self.inspector, repair_every_s)
+        if repair_every_s:  # else nobody would look again, and an alarm might outlast its cause
+            self.inspector.looked = lambda found: self.alarms.inspected(found.drift, found.orphans)
         zone.loads = self.usage.loads
         self._screens = ScreenDesk(self._take_screen, anyio.current_time)
         tell = self.views.set_progress
@@ -125,6 +130,7 @@ class Core:
                 tasks.start_soon(self._bin.run)
                 tasks.start_soon(self._snapshot_clock.run)
                 tasks.start_soon(self.alarms.health.run)
+                tasks.start_soon(self.reconciler.run)
                 yield
                 tasks.cancel_scope.cancel()
         finally:

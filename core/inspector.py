@@ -4,6 +4,7 @@ Cells are asked together and each within ``PATIENCE_S``; one that does not answe
 known of it then. What a task is at work on is left out: it is on its way to be as the journal says.
 """
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import anyio
@@ -39,6 +40,8 @@ class Inspector:
         self._zone = zone
         self._cells = cells
         self._limiter = anyio.CapacityLimiter(AT_ONCE)
+        self.looked: Callable[[Findings], None] = lambda _: None
+        """Called with what each look has found."""
 
     async def look(self) -> Findings:
         drift: list[DriftRow] = []
@@ -61,11 +64,13 @@ class Inspector:
                 if isinstance(cell, Cell) and cell.pool:
                     orphans += told_debts(cell.name, cell.debts)
                     tasks.start_soon(ask, cell.name)
-        return Findings(
+        found = Findings(
             tuple(sorted(drift, key=lambda row: (row.cell, row.guest, row.where, row.attribute))),
             tuple(sorted(orphans, key=lambda row: row.id)),
             tuple(sorted(unasked, key=lambda one: one.cell)),
         )
+        self.looked(found)
+        return found
 
     def _take_in(
         self,

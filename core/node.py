@@ -151,6 +151,7 @@ async def open_core(folder: Path, settings: CoreSettings) -> AsyncIterator[CoreN
             vault=vault,
             generation=generation,
             upkeep=upkeep,
+            repair_every_s=settings.repair.every_minutes * 60,
         )
         async with core.running():
             yield CoreNode(core, identity, settings, images)

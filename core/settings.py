@@ -40,6 +40,11 @@ guests_per_cell = 100
 # Cores, memory and disk may be promised this many times over.
 overcommit = 3
 
+[repair]
+# How often a guest is put back that drifted from the journal in nothing but name, priority, limits or autostart; 0 = never.
+# Everything else waits for you: nanoctl drift.
+every_minutes = 10.0
+
 {BACKUP_DEFAULTS}
 {ALARM_DEFAULTS}
 {JOURNAL_DEFAULTS}
@@ -63,10 +68,15 @@ class PlacementSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
         return msgspec.structs.replace(LIMITS, **msgspec.structs.asdict(self))
 
 
+class RepairSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    every_minutes: Annotated[float, msgspec.Meta(ge=0, le=1_000_000)] = 10.0
+
+
 class CoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     domain: DomainSettings = DomainSettings()
     listen: ListenSettings = ListenSettings()
     placement: PlacementSettings = PlacementSettings()
+    repair: RepairSettings = RepairSettings()
     backup: BackupSettings = BackupSettings()
     archive: KeepSettings = KeepSettings()
     metrics: MetricsSettings = MetricsSettings()

@@ -126,6 +126,16 @@ KINDS: Final[Mapping[str, Kind]] = {
         "Cell %(cell)s: %(reason)s",
         "It is not the journal that Core has read: restore this cell's newest backup, or Core to the same moment.",
     ),
+    "drift": Kind(
+        "warning",
+        "Guests on cell %(cell)s are not as the journals say: %(count)s.",
+        "nanoctl drift, or the page Drift under Cells, says what differs and mends what is safe.",
+    ),
+    "orphans": Kind(
+        "warning",
+        "On cell %(cell)s there are domains or files that nobody owns: %(count)s.",
+        "nanoctl orphans, or the page Drift under Cells, lists them and removes them one by one.",
+    ),
     "cell_debts": Kind(
         "warning",
         "Cell %(cell)s may still have parts of guests whose creation was given up: %(count)s.",

@@ -9,6 +9,7 @@ import pytest
 
 from nano.core.core import Core
 from nano.core.inspector import Findings
+from nano.core.reconciler import Reconciler
 from nano.domain import guest_commands as gc
 from nano.domain.cell import AddCell
 from nano.domain.errors import Conflict, HostError, Invalid
@@ -231,3 +232,73 @@ async def test_a_cell_killed_during_a_repair_carries_on(bed: Bed, phase: str) ->
             task = await ended(core, task_of(receipt.facts))
             assert (task.state, task.error) == ("done", None)
             assert await well(core)
+
+
+async def test_what_a_guest_does_not_notice_is_mended_by_itself(bed: Bed) -> None:
+    async with bed.zone("one") as (core, _):
+        guest = await created(core, start=True)
+        domain = change_behind(bed, guest, priority="low", autostart=True)
+        assert domain.live is not None
+        domain.live = msgspec.structs.replace(domain.live, priority="low")
+        assert await core.reconciler.mend() == [guest.id]
+        (task,) = core.zone.open_tasks.values()
+        assert (task.kind, task.actor) == ("guest.repair", "core")
+        assert (await ended(core, task.id)).error is None
+        assert await well(core)
+        assert await core.reconciler.mend() == []
+
+
+async def test_nothing_else_is_mended_by_itself(bed: Bed) -> None:
+    async with bed.zone("one") as (core, _):
+        guest = await created(core)
+        change_behind(bed, guest, priority="low", cores=3)
+        assert await core.reconciler.mend() == []
+        bed.host("one").vanish(guest.id)
+        assert await core.reconciler.mend() == []
+
+
+async def test_what_was_not_mended_is_not_tried_for_ever(bed: Bed) -> None:
+    async with bed.zone("one") as (core, _):
+        guest = await created(core)
+        change_behind(bed, guest, priority="low")
+        bed.host("one").fail_next("define", HostError("It failed."), times=2)
+        assert await core.reconciler.mend() == [guest.id]
+        (task,) = core.zone.open_tasks.values()
+        assert (await ended(core, task.id)).error is not None
+        assert await core.reconciler.mend() == [], "until it differs in another way"
+        change_behind(bed, guest, priority="medium")
+        assert await core.reconciler.mend() == [guest.id]
+
+
+async def test_rounds_come_by_themselves() -> None:
+    looked = anyio.Event()
+
+    class Looks:
+        async def look(self) -> Findings:
+            looked.set()
+            return Findings((), (), ())
+
+    with anyio.fail_after(5):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(Reconciler(None, Looks(), 0.01).run)  # type: ignore[arg-type]
+            await looked.wait()
+            tasks.cancel_scope.cancel()
+        await Reconciler(None, Looks(), 0.0).run()  # type: ignore[arg-type]
+
+
+async def test_what_is_found_is_an_alarm_until_it_is_not_found_any_more(bed: Bed) -> None:
+    async with bed.zone("one") as (core, _):
+        guest = await created(core)
+        core.inspector.looked = lambda found: core.alarms.inspected(found.drift, found.orphans)
+        change_behind(bed, guest, cores=3, priority="low")
+        bed.host("one").files[f"{STRANGER}_0.qcow2"] = 1
+        await look(core)
+        core.alarms.health.check()
+        told = {alarm.code: alarm for alarm in core.alarms.current()}
+        assert (told["drift"].resource, told["drift"].details["count"]) == ("cell/one", "1")
+        assert told["orphans"].severity == "warning"
+        await do(core, RepairGuest(guest="web"))
+        await do(core, RemoveOrphan(orphan=f"one/volume/{STRANGER}_0.qcow2"))
+        assert await well(core)
+        core.alarms.health.check()
+        assert {alarm.code for alarm in core.alarms.current()}.isdisjoint({"drift", "orphans"})

@@ -15,11 +15,13 @@ import pytest
 
 from nano.cell.cell import CellNode
 from nano.core.core import Core
+from nano.domain.batch import CreateBatch
 from nano.domain.catalogue import COMMANDS
 from nano.domain.cell import AddCell, cell_named
-from nano.domain.errors import HostError
+from nano.domain.errors import Conflict, HostError
 from nano.domain.guest_commands import DeleteGuest
 from nano.domain.image_commands import DeleteImage, RegisterImage
+from nano.domain.machine import MEBI
 from nano.domain.order import Order
 from nano.domain.task import CancelTask, Task
 from nano.tools.simulator.bed import Bed, ended, task_of
@@ -175,3 +177,49 @@ async def test_nothing_is_left_whatever_happens_in_any_phase(name: str, tmp_path
                 except BaseException as error:
                     error.add_note(f"{name}: {trouble} in {phase}")
                     raise
+
+
+@pytest.mark.parametrize("name", ["guest.create", "guest.reset"])
+async def test_an_image_is_not_deleted_while_it_is_cloned(name: str, tmp_path: Path, image: Path) -> None:
+    async with zone_of(tmp_path, image) as (stage, node), node.up():
+        kind, host = EVERY[name], stage.bed.host("one")
+        await kind.ready(stage)
+        reached = host.hang_next("make_volumes")
+        receipt = await stage.core.execute(kind.command(stage), actor="admin", command_id="")
+        with anyio.fail_after(10):
+            await reached.wait()
+        with pytest.raises(Conflict) as refusal:
+            await stage.core.execute(DeleteImage(image="img"), actor="admin", command_id="")
+        assert (refusal.value.code, refusal.value.context["guests"]) == ("image_in_use", ["web"])
+        await stage.core.execute(CancelTask(task=task_of(receipt.facts)), actor="admin", command_id="")
+        await ended(stage.core, task_of(receipt.facts))
+        await cleared(stage)
+        await stage.core.execute(DeleteImage(image="img"), actor="admin", command_id="")
+
+
+async def test_the_hypervisor_goes_away_under_load(
+    tmp_path: Path, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What could not be taken back meanwhile is the cell's debt, and settled when it can be."""
+    monkeypatch.setattr("nano.core.cells.DEBT_PAUSE_S", 0.05)
+    async with zone_of(tmp_path, image) as (stage, node), node.up() as cell:
+        host = stage.bed.host("one")
+        batch = CreateBatch(prefix="load", count=20, memory=64 * MEBI, disks=(4 * MEBI,), image="img", start=True)
+        receipt = await stage.core.execute(batch, actor="admin", command_id="")
+        with anyio.fail_after(10):
+            while len(host.machine) < 3:
+                await stage.core.feed.wait_for(stage.core.feed.position + 1)
+        host.lose_connection()
+        with anyio.fail_after(10):
+            while not any(
+                item.state == "failed" for item in stage.core.zone.get(f"task/{task_of(receipt.facts)}").items
+            ):  # type: ignore[union-attr]
+                await stage.core.feed.wait_for(stage.core.feed.position + 1)
+        host.restore_connection()
+        task = await ended(stage.core, task_of(receipt.facts))
+        assert {item.state for item in task.items} <= {"done", "failed"}
+        with anyio.fail_after(20):
+            while cell_named(stage.core.zone, "one").debts:
+                await stage.core.feed.wait_for(stage.core.feed.position + 1)
+        await sweep(stage, cell, drift=False)
+        await cleared(stage)
