@@ -11,8 +11,9 @@ from nano.domain.errors import HostError, Unknown
 from nano.domain.host_domain import CloseOrder, DomainChanged, DomainRedefined, HostDomain, TakeOrder
 from nano.domain.order import Order
 from nano.domain.site import Site
+from nano.hypervisor.domain_xml import file_names, volume_name
 from nano.hypervisor.host import Host
-from nano.transports.messages import GuestOrder, RemoveFilter, RemoveVolume, RepairDomain
+from nano.transports.messages import GuestOrder, RemoveFile, RemoveFilter, RepairDomain
 
 
 class RepairWork:
@@ -25,8 +26,8 @@ class RepairWork:
             RepairDomain: Handler(
                 "repair", self.repair, resume=lambda order: self._repair(order.id, order.guest_id, _nobody_asks)
             ),
-            RemoveVolume: Handler(
-                "remove_volume", self.remove_volume, take=_take_remove_volume, resume=self._resume_remove_volume
+            RemoveFile: Handler(
+                "remove_volume", self.remove_file, take=_take_remove_file, resume=self._resume_remove_file
             ),
             RemoveFilter: Handler(
                 "remove_filter",
@@ -61,18 +62,21 @@ class RepairWork:
         events = (changed,) if found or pending != domain.pending else ()
         return CloseOrder(id=order_id, events=events, detail=mended)
 
-    async def remove_volume(self, order: RemoveVolume, tell: Tell) -> CloseOrder:  # noqa: ARG002
-        return await self._remove_volume(order.command_id, order.guest_id, order.number)
+    async def remove_file(self, order: RemoveFile, tell: Tell) -> CloseOrder:  # noqa: ARG002
+        return await self._remove_file(order.command_id, order.guest_id, order.file)
 
-    async def _resume_remove_volume(self, order: Order) -> CloseOrder:
-        return await self._remove_volume(order.id, order.guest_id, int(order.arguments["number"]))
+    async def _resume_remove_file(self, order: Order) -> CloseOrder:
+        number = order.arguments.get("number")  # all that was journaled while only volumes could be removed
+        return await self._remove_file(
+            order.id, order.guest_id, volume_name(order.guest_id, int(number)) if number else order.arguments["file"]
+        )
 
-    async def _remove_volume(self, order_id: str, guest_id: str, number: int) -> CloseOrder:
+    async def _remove_file(self, order_id: str, guest_id: str, file: str) -> CloseOrder:
         domain = self._site.get(f"domain/{guest_id}")
-        if isinstance(domain, HostDomain) and number in domain.spec.volume_numbers:
-            raise HostError(f"Volume {number} is a disk of guest {domain.spec.name}.", code="not_an_orphan")
-        removed = await self._host.changes.remove_volume(guest_id, number)
-        return CloseOrder(id=order_id, detail="\n".join(f"volume {name} removed" for name in removed))
+        if isinstance(domain, HostDomain) and file in file_names(guest_id, domain.spec):
+            raise HostError(f"{file} belongs to guest {domain.spec.name}.", code="not_an_orphan")
+        removed = await self._host.changes.remove_file(guest_id, file)
+        return CloseOrder(id=order_id, detail="\n".join(f"{name} removed" for name in removed))
 
     async def remove_filter(self, order: RemoveFilter, tell: Tell) -> CloseOrder:  # noqa: ARG002
         return await self._remove_filter(order.command_id, order.guest_id)
@@ -89,6 +93,6 @@ def _nobody_asks(_percent: int, _step: str) -> None:
     """After a restart nobody watches the progress."""
 
 
-def _take_remove_volume(order: RemoveVolume) -> TakeOrder:
-    arguments = {"number": str(order.number)}
+def _take_remove_file(order: RemoveFile) -> TakeOrder:
+    arguments = {"file": order.file}
     return TakeOrder(id=order.command_id, kind="remove_volume", guest_id=order.guest_id, arguments=arguments)

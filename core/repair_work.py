@@ -6,14 +6,7 @@ from nano.core.guest_steps import ONLY, GuestSteps, order_id
 from nano.core.work import Cancelled, Run, Saga, problem_of
 from nano.domain.errors import JournalError, NanoError
 from nano.domain.orphan import REMOVE, AbandonOrphan, EndOrphan, parse_orphan
-from nano.transports.messages import (
-    GuestOrder,
-    RemoveDomain,
-    RemoveFilter,
-    RemoveSnapshot,
-    RemoveVolume,
-    RepairDomain,
-)
+from nano.transports.messages import GuestOrder, RemoveDomain, RemoveFile, RemoveFilter, RemoveSnapshot, RepairDomain
 
 
 class RepairWork:
@@ -29,8 +22,8 @@ class RepairWork:
     async def remove_orphan(self, run: Run) -> None:
         orphan = parse_orphan(run.task.arguments["orphan"])
         order: GuestOrder = RemoveDomain(order_id(run), orphan.guest_id)
-        if orphan.kind == "volume":
-            order = RemoveVolume(order_id(run), orphan.guest_id, orphan.number)
+        if orphan.file:
+            order = RemoveFile(order_id(run), orphan.guest_id, orphan.file)
         elif orphan.kind == "filter":
             order = RemoveFilter(order_id(run), orphan.guest_id)
         elif orphan.kind == "snapshot":

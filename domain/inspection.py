@@ -14,7 +14,7 @@ from nano.domain.guest import Guest
 
 Repair = Literal["at_once", "next_start", "define_again", "not_here", "by_hand"]
 Where = Literal["domain", "definition", "running", "disk", "filter"]
-OrphanKind = Literal["domain", "volume", "filter", "snapshot", "allocation"]
+OrphanKind = Literal["domain", "volume", "seed", "media", "filter", "snapshot", "allocation"]
 
 FOUND_MAX: Final = 1000
 """Of deviations, and of leftovers, that one cell tells in one answer; the rest when these are gone."""
@@ -41,7 +41,8 @@ class Deviation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Leftover(msgspec.Struct, frozen=True):
-    """``name``: the guest id of a domain or packet filter, a volume's file name, or guest id and snapshot id with "_" between."""
+    """``name``: the guest id of a domain or packet filter, the name of a file of any kind (which are all "volume" here), or
+    guest id and snapshot id with "_" between."""
 
     kind: Literal["domain", "volume", "filter", "snapshot"]
     name: str
@@ -122,7 +123,7 @@ def told_orphans(cell: str, seen: Inspection, owned: Collection[str]) -> list[Or
     with_domain = {row.guest_id for row in rows}  # removing the domain takes its volumes and its filter
     for item in seen.leftovers:
         if item.kind != "domain" and item.guest_id not in with_domain and (why := _nobodys(item, seen, owned)):
-            rows.append(orphan_row(cell, item.kind, item.name, item.guest_id, why))
+            rows.append(orphan_row(cell, _kind_of(item), item.name, item.guest_id, why))
     return rows
 
 
@@ -130,10 +131,16 @@ def _nobodys(item: Leftover, seen: Inspection, owned: Collection[str]) -> str:
     """Why it is an orphan; "" when it may be somebody's."""
     held = item.guest_id in seen.held
     if held and item.kind in ("volume", "snapshot"):
-        return f"its guest has no such {'disk' if item.kind == 'volume' else 'snapshot'}"
+        return f"its guest has no such {'file' if item.kind == 'volume' else 'snapshot'}"
     if item.guest_id in owned or item.kind == "snapshot":
         return ""  # of a guest that its cell has lost, disks may be all that is left
     return "no journal has its guest" if item.kind == "filter" or not held else ""
+
+
+def _kind_of(item: Leftover) -> OrphanKind:
+    if item.kind != "volume" or item.name.endswith(".qcow2"):
+        return item.kind
+    return "seed" if item.name.endswith("_seed.iso") else "media"
 
 
 def told_debts(cell: str, debts: Iterable[str]) -> list[OrphanRow]:

@@ -13,6 +13,7 @@ from nano.domain.facts import Command, Context, Emitted, Rules
 from nano.domain.guest import Guest
 from nano.domain.guest_hold import open_events
 from nano.domain.limits import LIMITS
+from nano.domain.machine import MachineSpec
 from nano.domain.task import Problem, TaskEnded, TaskStarted, end_step, open_task
 
 if TYPE_CHECKING:
@@ -22,22 +23,24 @@ REMOVE: Final = "remove orphan"  # the one step of its plan
 _UUID: Final = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _ID: Final = re.compile(
     rf"(?P<cell>[0-9A-Za-z_-]{{1,64}})/(?:(?P<kind>domain|filter)/(?P<itself>{_UUID})"
-    rf"|volume/(?P<of>{_UUID})_(?P<number>\d{{1,2}})\.qcow2|snapshot/(?P<at>{_UUID})_(?P<snapshot>{_UUID}))"
+    rf"|(?:volume/(?=.*\.qcow2)|seed/(?=.*_seed)|media/(?!.*(?:_seed|\.qcow2)))"
+    rf"(?P<file>(?P<of>{_UUID})_(?:\d{{1,2}}\.qcow2|seed\.iso|{_UUID}\.iso))"
+    rf"|snapshot/(?P<at>{_UUID})_(?P<snapshot>{_UUID}))"
 )
 
 
 class Orphan(NamedTuple):
-    """``number`` of a volume, id of a ``snapshot``; a domain goes with all of its volumes and its filter."""
+    """The name of a ``file``, the id of a ``snapshot``; a domain goes with all of its files and its filter."""
 
     cell: str
-    kind: Literal["domain", "volume", "filter", "snapshot"]
+    kind: Literal["domain", "file", "filter", "snapshot"]
     guest_id: str
-    number: int = 0
+    file: str = ""
     snapshot: str = ""
 
 
 class RemoveOrphan(Command, frozen=True, kw_only=True, tag="orphans.remove"):
-    """Remove a domain, volume, packet filter or snapshot that no guest owns, by its exact id."""
+    """Remove a domain, file, packet filter or snapshot that no guest owns, by its exact id."""
 
     orphan: str
 
@@ -59,12 +62,12 @@ def parse_orphan(text: str) -> Orphan:
         raise Invalid(
             f"{text[:120]!r} is not the id of an orphan that can be removed.",
             code="invalid_orphan",
-            hint="List orphans, and give the id of a domain, volume, filter or snapshot just as it stands there.",
+            hint="List orphans, and give the id of a domain, file, filter or snapshot just as it stands there.",
             field="orphan",
         )
     cell = match["cell"]
     if match["of"]:
-        return Orphan(cell, "volume", match["of"], number=int(match["number"]))
+        return Orphan(cell, "file", match["of"], file=match["file"])
     if match["snapshot"]:
         return Orphan(cell, "snapshot", match["at"], snapshot=match["snapshot"])
     return Orphan(cell, "filter" if match["kind"] == "filter" else "domain", match["itself"])
@@ -105,7 +108,15 @@ def _owns(guest: Guest, orphan: Orphan) -> bool:
         return False
     if orphan.kind == "snapshot":
         return any(one.id == orphan.snapshot for one in guest.snapshots)
-    return orphan.kind != "volume" or orphan.number in guest.spec.volume_numbers
+    return orphan.kind != "file" or owns_file(guest.spec, orphan.file)
+
+
+def owns_file(spec: MachineSpec, file: str) -> bool:
+    """Whether a guest of this spec has the file, whose name begins with its id."""
+    part = file.rpartition("_")[2].partition(".")[0]
+    if file.endswith(".qcow2"):
+        return int(part) in spec.volume_numbers
+    return spec.seed if part == "seed" else bool(part) and part == spec.media
 
 
 def decide_end(zone: "Zone", command: EndOrphan, context: Context) -> list[Emitted]:

@@ -71,6 +71,10 @@ class ChangeParts(Protocol):
         """Also of a running guest, to grow."""
         ...
 
+    async def drop_files(self, guest_id: str, names: Collection[str]) -> list[str]:
+        """Those of the guest's files, of whatever kind."""
+        ...
+
     async def drop_volumes(self, guest_id: str, numbers: Collection[int]) -> list[str]:
         """Names of the files removed, unfinished ones too."""
         ...
@@ -114,9 +118,9 @@ class Changes:
         """Where the domain is not what the spec says (``drift``). ``pending``: what waits for its next start."""
         return await deviations(self._parts, guest_id, spec, pending, self._why_not)
 
-    async def remove_volume(self, guest_id: str, number: int) -> list[str]:
-        """A volume that the guest does not have; names of the files removed."""
-        return await self._parts.drop_volumes(guest_id, (number,))
+    async def remove_file(self, guest_id: str, name: str) -> list[str]:
+        """One that bears the guest's id and that the guest does not have; names of the files removed, finished or not."""
+        return await self._parts.drop_files(guest_id, (name,))
 
     async def apply(
         self,

@@ -81,6 +81,9 @@ class LibvirtChanges:
         path = str(self._volumes.folder / volume_name(guest_id, number))
         await self._own.act(guest_id, lambda c, uuid: live_calls.resize_disk(c, uuid, path, size))
 
+    async def drop_files(self, guest_id: str, names: Collection[str]) -> list[str]:
+        return await self._volumes.drop_files(guest_id, names)
+
     async def drop_volumes(self, guest_id: str, numbers: Collection[int]) -> list[str]:
         return await self._volumes.drop(guest_id, numbers)
 

@@ -71,10 +71,12 @@ class SimulatedChanges:
         self._host.take(name, min(self._host.files[name], size))
         self._host.sizes[name] = size
 
-    async def drop_volumes(self, guest_id: str, numbers: Collection[int]) -> list[str]:
+    async def drop_files(self, guest_id: str, names: Collection[str]) -> list[str]:
         await self._host.enter("drop_volumes", guest_id)
-        names = [volume_name(guest_id, number) for number in sorted(numbers)]
-        return [name for name in names if self._host.drop(name)]
+        return [name for name in sorted(names) if self._host.drop(name)]
+
+    async def drop_volumes(self, guest_id: str, numbers: Collection[int]) -> list[str]:
+        return await self.drop_files(guest_id, [volume_name(guest_id, number) for number in numbers])
 
     async def media(self, guest_id: str) -> set[str]:
         await self._host.enter("media", guest_id)

@@ -115,7 +115,10 @@ class Volumes:
 
     async def drop(self, guest_id: str, numbers: Collection[int]) -> list[str]:
         """Those of a guest's volumes; names of the files removed, finished or not."""
-        names = {volume_name(require_guest_id(guest_id), number) for number in numbers}
+        return await self.drop_files(guest_id, [volume_name(require_guest_id(guest_id), number) for number in numbers])
+
+    async def drop_files(self, guest_id: str, names: Collection[str]) -> list[str]:
+        """Those of a guest's files, of whatever kind; names of the files removed, finished or not."""
 
         def these() -> list[Path]:
             return [path for path in self._files(guest_id) if path.name.removesuffix(PART) in names]

@@ -170,10 +170,10 @@ class RepairDomain(GuestOrder, frozen=True, tag="domain.repair"):
     """Make it what the cell's journal says it is, as far as that is safe."""
 
 
-class RemoveVolume(GuestOrder, frozen=True, tag="volume.remove"):
-    """Remove a volume file that no disk of the guest is, by its number."""
+class RemoveFile(GuestOrder, frozen=True, tag="file.remove"):
+    """Remove a file that bears the guest's id and that the guest does not have."""
 
-    number: int
+    file: str
 
 
 class RemoveFilter(GuestOrder, frozen=True, tag="filter.remove"):

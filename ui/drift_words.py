@@ -28,14 +28,17 @@ PLANS: Final = {
 }
 KINDS: Final = {
     "domain": N_("domain"),
-    "volume": N_("file"),
+    "volume": N_("volume"),
+    "seed": N_("cloud-init seed"),
+    "media": N_("media"),
     "filter": N_("packet filter"),
+    "snapshot": N_("snapshot"),
     "allocation": N_("allocation"),
 }
 WHY: Final = {
     "its cell has it, and Core has no such guest there": N_("Its cell has it, and Core has no such guest there."),
     "no journal has this domain": N_("No journal has this domain."),
-    "its guest has no such disk": N_("Its guest has no such disk."),
+    "its guest has no such file": N_("Its guest has no such file."),
     "no journal has its guest": N_("No journal has its guest."),
     "its creation was given up while the cell was away; the cell removes it before it takes new guests": N_(
         "Its creation was given up while the cell was away; the cell removes it before it takes new guests."

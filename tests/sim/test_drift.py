@@ -12,6 +12,7 @@ from nano.core.inspector import Findings
 from nano.core.reconciler import Reconciler
 from nano.domain import guest_commands as gc
 from nano.domain.cell import AddCell
+from nano.domain.cloud_init import CloudInit
 from nano.domain.errors import Conflict, HostError, Invalid
 from nano.domain.guest import Guest
 from nano.domain.guest_repair import RepairGuest
@@ -154,13 +155,26 @@ async def test_what_nobody_owns_is_listed_and_removed_only_by_its_id(bed: Bed) -
         host.files[f"{guest.id}_7.qcow2"] = host.files[f"{STRANGER}_0.qcow2"] = 1
         orphans = {row.id: row.why for row in (await look(core)).orphans}
         seventh, strangers = f"one/volume/{guest.id}_7.qcow2", f"one/volume/{STRANGER}_0.qcow2"
-        assert orphans == {seventh: "its guest has no such disk", strangers: "no journal has its guest"}
+        assert orphans == {seventh: "its guest has no such file", strangers: "no journal has its guest"}
         assert (await do(core, RemoveOrphan(orphan=strangers))).error is None
         assert [row.id for row in (await look(core)).orphans] == [seventh], "and nothing else went"
         task = await do(core, RemoveOrphan(orphan=seventh))
         assert (task.kind, task.state) == ("orphans.remove", "done")
         assert await well(core)
         assert f"{guest.id}_0.qcow2" in host.files
+
+
+async def test_seeds_and_media_that_nobody_has_are_listed_and_removed(bed: Bed) -> None:
+    media = "4f0c0000-0000-4000-8000-00000000000e"
+    async with bed.zone("one") as (core, _):
+        guest = await created(core)
+        host = bed.host("one")
+        ids = {f"one/seed/{guest.id}_seed.iso", f"one/media/{guest.id}_{media}.iso", f"one/seed/{STRANGER}_seed.iso"}
+        host.files |= dict.fromkeys((one.rpartition("/")[2] for one in ids), 1)
+        assert {row.id for row in (await look(core)).orphans} == ids
+        for orphan in sorted(ids):
+            assert (await do(core, RemoveOrphan(orphan=orphan))).error is None
+        assert await well(core)
 
 
 async def test_a_stray_domain_goes_with_its_volumes(bed: Bed) -> None:
@@ -190,15 +204,18 @@ async def test_a_foreign_domain_is_never_touched(bed: Bed) -> None:
 
 async def test_what_has_an_owner_is_not_removed(bed: Bed) -> None:
     async with bed.zone("one") as (core, _):
-        guest = await created(core)
-        for orphan in (f"one/domain/{guest.id}", f"one/volume/{guest.id}_0.qcow2"):
+        guest = await created(core, cloud_init=CloudInit(user="li"))
+        files = (f"one/volume/{guest.id}_0.qcow2", f"one/seed/{guest.id}_seed.iso")
+        for orphan in (f"one/domain/{guest.id}", *files):
             with pytest.raises(Conflict, match="belongs to guest web"):
                 await core.execute(RemoveOrphan(orphan=orphan), actor="admin", command_id="")
 
 
 @pytest.mark.parametrize(
     "orphan",
-    ["", "one", "one/volume/../../etc/passwd", f"one/volume/{STRANGER}_0.qcow2\n", f"one/seed/{STRANGER}",
+    ["", "one", f"one/seed/{STRANGER}_0.qcow2", f"one/volume/{STRANGER}_seed.iso", f"one/media/{STRANGER}_seed.iso",
+     f"one/media/{STRANGER}_x.iso", f"one/seed/{STRANGER}_{STRANGER}.iso", f"one/seed/{STRANGER}",
+     "one/volume/../../etc/passwd", f"one/volume/{STRANGER}_0.qcow2\n",
      f"one/volume/{STRANGER}_0.qcow2;rm", "<a>/domain/" + STRANGER, "one/domain/" + "x" * 10_000, "one/\0/x"],
 )  # fmt: skip
 async def test_no_other_text_is_an_orphans_id(bed: Bed, orphan: str) -> None:

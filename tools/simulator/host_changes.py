@@ -53,6 +53,10 @@ class ConnectedChanges:
     async def resize_volume(self, guest_id: str, number: int, size: int) -> None:
         await self._call(lambda: self._parts.resize_volume(guest_id, number, size))
 
+    async def drop_files(self, guest_id: str, wanted: Collection[str]) -> list[str]:
+        names: list[str] = await self._call(lambda: self._parts.drop_files(guest_id, wanted))
+        return names
+
     async def drop_volumes(self, guest_id: str, numbers: Collection[int]) -> list[str]:
         names: list[str] = await self._call(lambda: self._parts.drop_volumes(guest_id, numbers))
         return names
