@@ -13,6 +13,7 @@ import msgspec
 
 from nano.core.core import Core
 from nano.domain import batch as ba
+from nano.domain import guest_bin as gb
 from nano.domain import guest_change as gx
 from nano.domain import guest_commands as gc
 from nano.domain import guest_devices as gd
@@ -99,6 +100,11 @@ async def with_snapshot(stage: Stage) -> None:
     await stage.must(gs.CreateSnapshot(guest="web", name="before"))
 
 
+async def recycled(stage: Stage) -> None:
+    await stopped(stage)
+    await stage.must(gb.RecycleGuest(guest="web"))
+
+
 async def missing(stage: Stage) -> None:
     await stopped(stage)
     stage.bed.host("one").vanish(stage.guest.id)
@@ -153,6 +159,8 @@ EVERY: Final[dict[str, Kind]] = {
     "guest.snapshot.create": Kind(running, lambda _: gs.CreateSnapshot(guest="web", name="now")),
     "guest.snapshot.restore": Kind(with_snapshot, lambda _: gs.RestoreSnapshot(guest="web", snapshot="before")),
     "guest.snapshot.delete": Kind(with_snapshot, lambda _: gs.DeleteSnapshot(guest="web", snapshot="before")),
+    "guest.recycle": Kind(stopped, lambda _: gb.RecycleGuest(guest="web")),
+    "guest.restore": Kind(recycled, lambda _: gb.RestoreGuest(guest="web")),
     "guest.delete": Kind(running, lambda _: gc.DeleteGuest(guest="web", force=True), lasting=True),
     "batch.create": Kind(nothing, lambda _: ba.CreateBatch(prefix="many", count=2, memory=64 * MEBI, disks=(MEBI,))),
     "batch.start": Kind(many, lambda _: ba.StartBatch(guests=("many_0", "many_1"))),

@@ -82,6 +82,7 @@ NOT_HERE: Final = {  # commands for which the bed has nothing in the right state
     "guest.force_reboot": "guest_stopped",
     "guest.redefine": "guest_stopped",
     "guest.unprotect": "no_change",
+    "guest.restore": "not_recycled",
     "guest.nic.remove": "unknown_nic",
     "guest.media.insert": "unknown_media",
     "guest.migrate": "unknown_cell",
