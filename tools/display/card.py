@@ -34,6 +34,7 @@ ONLY_IF_SAID: Final = frozenset(
         "memory_max",
         "more_macs",
         "media",
+        "recycled_until",
         "snapshots",
         "snapshot",
         "security",
