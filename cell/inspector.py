@@ -13,8 +13,8 @@ from nano.domain.host_domain import HostDomain
 from nano.domain.inspection import FOUND_MAX, Deviation, Inspection, Leftover
 from nano.domain.site import Site
 from nano.hypervisor.domain_xml import file_names, volume_name
-from nano.hypervisor.drift import NONE
 from nano.hypervisor.host import DOMAIN_FOREIGN, Host
+from nano.hypervisor.pieces import NONE
 from nano.transports.unwrap import plain_errors
 
 AT_ONCE: Final = 4  # domains that are looked at together

@@ -38,6 +38,7 @@ KINDS: Final = {
 WHY: Final = {
     "its cell has it, and Core has no such guest there": N_("Its cell has it, and Core has no such guest there."),
     "no journal has this domain": N_("No journal has this domain."),
+    "its guest has no such snapshot": N_("Its guest has no such snapshot."),
     "its guest has no such file": N_("Its guest has no such file."),
     "no journal has its guest": N_("No journal has its guest."),
     "its creation was given up while the cell was away; the cell removes it before it takes new guests": N_(
