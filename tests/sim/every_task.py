@@ -18,6 +18,7 @@ from nano.domain import guest_change as gx
 from nano.domain import guest_commands as gc
 from nano.domain import guest_devices as gd
 from nano.domain import guest_media as gm
+from nano.domain import guest_rules as gr
 from nano.domain import guest_snapshot as gs
 from nano.domain.cell_probe import ProbeCell
 from nano.domain.cloud_init import CloudInit
@@ -32,6 +33,7 @@ from nano.domain.task import Task
 from nano.tools.simulator.bed import Bed, ended, task_of
 
 STRAY: Final = "3f0c0000-0000-4000-8000-00000000000f_0.qcow2"
+SSH: Final = gr.AddRule(guest="web", action="accept", protocol="tcp", port=22)
 CREATE: Final = gc.CreateGuest(
     name="web",
     memory=128 * MEBI,
@@ -100,6 +102,11 @@ async def with_snapshot(stage: Stage) -> None:
     await stage.must(gs.CreateSnapshot(guest="web", name="before"))
 
 
+async def with_rules(stage: Stage) -> None:
+    await running(stage)
+    await stage.must(SSH, gr.AddRule(guest="web", action="drop"))
+
+
 async def recycled(stage: Stage) -> None:
     await stopped(stage)
     await stage.must(gb.RecycleGuest(guest="web"))
@@ -155,6 +162,12 @@ EVERY: Final[dict[str, Kind]] = {
     "guest.media.insert": Kind(running, lambda _: gm.InsertMedia(guest="web", media="cd")),
     "guest.media.eject": Kind(with_media, lambda _: gm.EjectMedia(guest="web")),
     "guest.password": Kind(listening, lambda _: SetPassword(guest="web", password="Secret1")),
+    "guest.rule.add": Kind(running, lambda _: SSH),
+    "guest.rule.modify": Kind(with_rules, lambda _: gr.ModifyRule(guest="web", rule=1, port=443)),
+    "guest.rule.remove": Kind(with_rules, lambda _: gr.RemoveRule(guest="web", rule=1)),
+    "guest.rule.move": Kind(with_rules, lambda _: gr.MoveRule(guest="web", rule=2, place=1)),
+    "guest.rule.default": Kind(running, lambda _: gr.SetDefaultAction(guest="web", action="drop")),
+    "guest.rule.addresses": Kind(running, lambda _: gr.SetAddresses(guest="web", addresses=("10.0.0.7",))),
     "guest.reset": Kind(stopped, lambda _: gd.ResetGuest(guest="web", image="img")),
     "guest.snapshot.create": Kind(running, lambda _: gs.CreateSnapshot(guest="web", name="now")),
     "guest.snapshot.restore": Kind(with_snapshot, lambda _: gs.RestoreSnapshot(guest="web", snapshot="before")),
