@@ -187,6 +187,10 @@ WITHOUT_A_CELL: Final = {"image.register", "image.upload", "media.upload"}  # Co
 
 BETWEEN_CELLS: Final = {"guest.migrate"}  # swept on two hosts, by test_migrate
 ORDERS_BETWEEN_CELLS: Final = {"receive", "send", "release", "adopt", "discard"}
+ORDERS_OF_ORPHANS: Final = {
+    "remove_filter",
+    "remove_snapshot",
+}  # other kinds of orphans than the stray one: test_rules, test_drift
 
 
 def sending(core: Core) -> Callable[[Path, str, Callable[[int], None]], Awaitable[str]]:

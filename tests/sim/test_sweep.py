@@ -29,6 +29,7 @@ from tests.sim.every_task import (
     BETWEEN_CELLS,
     EVERY,
     ORDERS_BETWEEN_CELLS,
+    ORDERS_OF_ORPHANS,
     STRAY,
     WITHOUT_A_CELL,
     Kind,
@@ -97,6 +98,7 @@ async def sweep(stage: Stage, cell: CellNode, *, drift: bool) -> None:
     assert {guest.task for guest in guests.values()} <= {""}
     assert core.zone.macs == {mac for guest in guests.values() for mac in guest.spec.macs}
     assert core.zone.guest_ids == {guest.name: guest.id for guest in guests.values()}
+    assert host.in_force.keys() <= guests.keys()
     assert not list((stage.bed.folder / "one" / "outgoing").glob("*"))
 
 
@@ -154,7 +156,7 @@ async def test_every_kind_of_order_that_a_cell_takes_is_among_them(tmp_path: Pat
                 await stage.must(kind.command(stage))
                 await cleared(stage)
         async with node.up() as cell:
-            assert taken | ORDERS_BETWEEN_CELLS == set(cell._desk._by_kind)
+            assert taken | ORDERS_BETWEEN_CELLS | ORDERS_OF_ORPHANS == set(cell._desk._by_kind)
 
 
 @pytest.mark.parametrize("name", EVERY)
