@@ -36,8 +36,10 @@ ANY_POWER: Final = ("stopped", "running", "paused", "crashed")
 
 
 class CreateSnapshot(Command, frozen=True, kw_only=True, tag="guest.snapshot.create"):
-    """Take a snapshot of a guest's disks, and of its memory when it is on and not ``disks_only``: then the agent of
-    a guest that is on freezes its file systems meanwhile."""
+    """Take a snapshot of a guest's disks, and of its memory when it is on.
+
+    With ``disks_only`` its memory is left out, and the agent of a guest that is on freezes its file systems meanwhile.
+    """
 
     guest: str
     name: str

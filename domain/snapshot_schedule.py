@@ -25,8 +25,10 @@ EXPIRE_MAX: Final = 24 * 366
 
 
 class ScheduleSnapshots(Command, frozen=True, kw_only=True, tag="guest.snapshot.schedule"):
-    """Take a snapshot of a guest every so many hours, the first at once, and keep the newest ones. Disks only, with file
-    systems frozen by the guest's agent, unless its memory is wanted too."""
+    """Take a snapshot of a guest every so many hours, the first at once, and keep the newest ones.
+
+    Of its disks only, with file systems frozen by the guest's agent, unless its memory is wanted too.
+    """
 
     guest: str
     every_hours: int

@@ -292,6 +292,7 @@ PHRASES: Final[dict[str, Phrase]] = {
     "domain.removed": lambda event: (
         f"was removed with {words.plural(len(event['volumes']), 'volume')}" if event.get("volumes") else "was removed"
     ),
+    "domain.released": _said("is let go here, to move to another cell"),
     "domain.redefined": _said("was defined again"),
     "domain.changed": _changed,
     "domain.vanished": _because("vanished from the hypervisor"),

@@ -120,6 +120,7 @@ def test_every_query_of_the_catalogue_is_of_a_moment_or_has_none() -> None:
     assert without == {
         "usage.show",
         "guest.screenshot",
+        "guest.inside",
         "alarm.list",
         "backup.list",
         "drift.list",

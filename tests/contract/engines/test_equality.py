@@ -22,6 +22,7 @@ from nano.domain.report import RecordReport, ReportedFact
 from nano.domain.zone import FoundZone, Zone
 from nano.journal.engines.settings import EngineSettings
 from nano.journal.ledger import Ledger
+from nano.journal.line import Tracked
 from nano.journal.snapshots import SnapshotSettings
 from nano.journal.testing import ticking
 from nano.projections.zone_views import ZoneViews
@@ -44,7 +45,7 @@ class Life:
     async def do(self, command: Command) -> None:
         self._done += 1
         number = self._done
-        tracking = ("cell/one", number) if isinstance(command, RecordReport) else None
+        tracking = Tracked("cell/one", number) if isinstance(command, RecordReport) else None
         try:
             await self._ledger.execute(command, actor="admin", command_id=f"c{number}", cause="", tracking=tracking)
         except Refusal:

@@ -118,12 +118,12 @@ def test_a_body_from_a_file(nanoctl: Any, api: Any, tmp_path: Any) -> None:
     assert api.requests[0].body == {"name": "slow"}
 
 
-def test_a_console_token(nanoctl: Any, api: Any) -> None:
+def test_a_token_of_a_display(nanoctl: Any, api: Any) -> None:
     answer = {"token": "secret", "path": "/api/v2/console/secret", "expires_at": "2026-11-21T03:30:15Z"}
     api.answer("POST", "/guests/web/console", answer)
     url = api.url.replace("http", "ws") + "/api/v2/console/secret"
-    assert nanoctl("guest", "console", "web", "-o", "json").json["url"] == url
-    outcome = nanoctl("guest", "console", "web")
+    assert nanoctl("guest", "display", "web", "-o", "json").json["url"] == url
+    outcome = nanoctl("guest", "display", "web")
     assert url in outcome.out
     assert "in 15 s" in outcome.out
 

@@ -36,7 +36,7 @@ def offered(line: str) -> list[str]:
     ("line", "expected"),
     [
         ("ev", ["events"]),
-        ("guest sh", ["show"]),
+        ("guest sh", ["show", "show-password"]),
         ("guest start ", ["web", "db"]),
         ("guest start w", ["web"]),
         ("--state /s guest delete d", ["db"]),
