@@ -8,6 +8,7 @@ import pytest
 from nano.ui.testing.demo import demo_core
 from nano.ui.testing.fake_core import FakeCore
 from nano.ui.testing.http_browser import Browser
+from nano.ui.testing.patience import until
 from nano.ui.testing.stage import Stage, stage
 
 
@@ -34,5 +35,10 @@ async def visitor(portal: Stage) -> AsyncIterator[Browser]:
 async def admin(visitor: Browser, portal: Stage) -> Browser:
     """Somebody who is, when the portal knows what Core has."""
     await visitor.enter()
+
+    async def follows() -> bool:
+        return portal.core.followed_after >= 0  # it has read every list by then
+
+    await until(follows)
     await visitor.until("/guests", "db-primary")
     return visitor
