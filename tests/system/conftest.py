@@ -1,4 +1,4 @@
-"""Real parts for system tests: a private libvirtd (with its QEMU) that lives and dies with the test session.
+"""Real parts for system tests: a private libvirtd (with its QEMU) that lives and dies with a file of tests.
 
 Needs root, libvirtd and QEMU; a machine without them fails these tests, it does not skip them.
 """
@@ -25,9 +25,12 @@ def end_private_libvirtd(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def private_libvirtd() -> Iterator[Path]:
-    """Folder of a running private libvirtd without KVM; ``local_libvirtd.uri_of`` tells where it answers."""
+    """Folder of a running private libvirtd without KVM; ``local_libvirtd.uri_of`` tells where it answers.
+
+    One a module, so that no file of tests finds domains that another left.
+    """
     folder = Path(tempfile.mkdtemp(prefix="nano-host-"))
     try:
         local_libvirtd.start(folder, hide_kvm=True)
