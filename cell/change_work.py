@@ -4,7 +4,6 @@ The intention is journaled with the whole spec. After a restart a change is carr
 to repeat; only one that had still to fetch an image is taken back, because where to get it was Core's to say.
 """
 
-import logging
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -13,15 +12,13 @@ import msgspec
 
 from nano.cell.handlers import Handler, Tell
 from nano.cell.image_cache import ImageCache
-from nano.domain.errors import NanoError, Unknown
+from nano.domain.errors import Unknown
 from nano.domain.host_domain import CloseOrder, DomainChanged, FailOrder, HostDomain, TakeOrder
 from nano.domain.machine import MachineSpec
 from nano.domain.order import Order
 from nano.domain.site import Site
 from nano.hypervisor.host import Host
 from nano.transports.messages import ChangeDomain, GuestOrder, ImageSource
-
-log = logging.getLogger("nano.cell")
 
 
 class ChangeWork:
@@ -67,14 +64,9 @@ class ChangeWork:
         return _changed(order.id, spec, pending)
 
     async def take_back(self, order: Order, failed: FailOrder) -> FailOrder:
-        """What it was made of, as far as the host lets us; what can't be taken back is said."""
+        """What it was made of. Raises what the host does not let us: its disks and its packet filter hang on it."""
         domain = self._domain(order.guest_id)
-        try:
-            restored = await self._host.changes.take_back(order.guest_id, _spec_of(order), domain.spec)
-        except NanoError as error:
-            log.error("undo incomplete guest=%s code=%s reason=%s", order.guest_id, error.code, error.message)
-            undone = (f"not everything could be taken back: {error.message}",)
-            return msgspec.structs.replace(failed, undone=undone)
+        restored = await self._host.changes.take_back(order.guest_id, _spec_of(order), domain.spec)
         failed = msgspec.structs.replace(failed, undone=restored.undone)
         if (restored.spec, restored.pending) == (domain.spec, domain.pending):
             return failed

@@ -2,7 +2,8 @@
 
 ``act`` carries the order out and is safe to repeat. After a restart ``resume`` looks at the host and completes an order
 that was open, or answers None: then it is undone. ``undo`` takes back what a failed, cancelled or interrupted one did and
-adds to the outcome what it undid and what stays so. What can't be undone says before by ``too_late`` that it is done.
+adds to the outcome what it undid and what stays so; where it raises, it is tried again for a while. What can't be undone
+says before by ``too_late`` that it is done.
 """
 
 from collections.abc import Awaitable, Callable, Mapping

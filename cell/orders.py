@@ -2,14 +2,17 @@
 
 An order runs in the desk's own task group, so it goes on when the link that brought it is lost; the same order coming
 again joins the running one or gets the journaled outcome. What was open when the cell stopped is completed or undone by
-``recover`` before new orders are taken.
+``recover`` before new orders are taken; what the host does not let us undo at once stays open, and is tried again.
 """
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
+from typing import Final
 
 import anyio
 import anyio.abc
+import msgspec
 
 from nano.cell.handlers import Family, Handler
 from nano.cell.work import REACHED
@@ -19,6 +22,7 @@ from nano.domain.host_domain import CloseOrder, FailOrder
 from nano.domain.order import Order
 from nano.domain.site import Site
 from nano.domain.task import Problem
+from nano.hypervisor.host import DOMAIN_FOREIGN, DOMAIN_MISSING
 from nano.journal.ledger import Ledger
 from nano.transports.messages import GuestOrder, Message, Ok, ProgressIs
 
@@ -26,6 +30,11 @@ log = logging.getLogger("nano.cell")
 
 ACTOR = "core"
 RECORD_AGAIN_S = 2.0
+UNDO_AGAIN_S: tuple[float, ...] = (1, 2, 4, 8, 16, 32, 60)
+"""Pauses after which what could not be undone is tried again; after the last it is said, and is drift."""
+_NOTHING_LEFT: Final = (DOMAIN_MISSING, DOMAIN_FOREIGN, "unknown_domain")
+
+Outcome = CloseOrder | FailOrder
 
 
 class Running:
@@ -55,8 +64,8 @@ class OrderDesk:
         self._tasks: anyio.abc.TaskGroup | None = None
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        await self._recover()
         async with anyio.create_task_group() as tasks:
+            await self._recover(tasks)
             self._tasks = tasks
             task_status.started()
             await anyio.sleep_forever()
@@ -124,13 +133,14 @@ class OrderDesk:
         if self._tasks is None:
             raise Conflict("The cell is still starting.", code="cell_starting", hint="Try again in a moment.")
         running = self._running[order_id] = Running()
-        self._tasks.start_soon(self._carry_out, order_id, running, handler, message)
+        work = partial(self._attempt, order_id, running, handler, message)
+        self._tasks.start_soon(self._carry_out, order_id, running, work)
 
-    async def _carry_out(self, order_id: str, running: Running, handler: Handler, message: GuestOrder) -> None:
-        outcome: CloseOrder | FailOrder | None = None
+    async def _carry_out(self, order_id: str, running: Running, work: Callable[[], Awaitable[Outcome]]) -> None:
+        outcome: Outcome | None = None
         try:
             with running.scope:
-                outcome = await self._attempt(order_id, running, handler, message)
+                outcome = await work()
             if outcome is None:
                 cancelled = NanoError("The order was cancelled.", code="task_cancelled")
                 outcome = await self._give_up(order_id, cancelled)
@@ -142,9 +152,7 @@ class OrderDesk:
             running.ended.set()
             running.moved.set()
 
-    async def _attempt(
-        self, order_id: str, running: Running, handler: Handler, message: GuestOrder
-    ) -> CloseOrder | FailOrder:
+    async def _attempt(self, order_id: str, running: Running, handler: Handler, message: GuestOrder) -> Outcome:
         try:
             return await handler.act(message, running.tell)
         except JournalError:
@@ -158,19 +166,42 @@ class OrderDesk:
             )
             return await self._give_up(order_id, broken)
 
-    async def _give_up(self, order_id: str, error: NanoError) -> CloseOrder | FailOrder:
+    async def _give_up(self, order_id: str, error: NanoError) -> Outcome:
+        """Undo it, as soon as the host lets us. Pauses end when the order is cancelled, or the cell stops."""
         order = self._order(order_id)
         assert order is not None
-        failed = FailOrder(id=order_id, error=Problem(error.code, error.message, error.hint))
+        pauses = iter(UNDO_AGAIN_S)
+        while True:
+            try:
+                return await self._undone(order, error)
+            except JournalError:
+                raise
+            except NanoError as trouble:
+                reason, pause = trouble, None if trouble.code in _NOTHING_LEFT else next(pauses, None)
+            text = "undo incomplete id=%s guest=%s code=%s reason=%s again=%s"
+            log.error(text, order_id, order.guest_id, reason.code, reason.message, pause)
+            if pause is not None:
+                await anyio.sleep(pause)
+            if pause is None or self._has_another(order):
+                undone = (f"not everything could be taken back: {reason.message}",)
+                return msgspec.structs.replace(_failed(order, error), undone=undone)
+
+    async def _undone(self, order: Order, error: NanoError) -> Outcome:
+        """Tried once. Raises what the host did not let us."""
+        handler = self._by_kind[order.kind]
         with anyio.CancelScope(shield=True):
-            done = await self._by_kind[order.kind].too_late(order)
+            done = await handler.too_late(order)
             if done is not None:
                 return done
-            failed = await self._by_kind[order.kind].undo(order, failed)
-        log.warning("order failed id=%s kind=%s code=%s reason=%s", order_id, order.kind, error.code, error.message)
+            failed = await handler.undo(order, _failed(order, error))
+        log.warning("order failed id=%s kind=%s code=%s reason=%s", order.id, order.kind, error.code, error.message)
         return failed
 
-    async def _close(self, order_id: str, outcome: CloseOrder | FailOrder) -> None:
+    def _has_another(self, order: Order) -> bool:
+        """Core has given the guest to another order, because it waited for this one's end no longer."""
+        return any(one.guest_id == order.guest_id and one.id != order.id for one in self._site.open_orders.values())
+
+    async def _close(self, order_id: str, outcome: Outcome) -> None:
         """Record what became of it, as soon as the disk takes it: the host has changed already. Raises JournalError when
         only a restart can mend the journal."""
         while True:
@@ -186,20 +217,32 @@ class OrderDesk:
                     raise
             await anyio.sleep(RECORD_AGAIN_S)
 
-    async def _recover(self) -> None:
+    async def _recover(self, tasks: anyio.abc.TaskGroup) -> None:
         for order in list(self._site.open_orders.values()):
+            error = NanoError(
+                "The cell was restarted in the middle of it.",
+                code="cell_restarted",
+                hint="Start it again if it is still wanted.",
+            )
+            outcome: Outcome | None = None
             try:
-                outcome: CloseOrder | FailOrder | None = await self._by_kind[order.kind].resume(order)
+                outcome = await self._by_kind[order.kind].resume(order)
             except JournalError:
                 raise
-            except NanoError as error:
-                outcome = await self._give_up(order.id, error)
-            if outcome is None:
-                restarted = NanoError(
-                    "The cell was restarted in the middle of it.",
-                    code="cell_restarted",
-                    hint="Start it again if it is still wanted.",
-                )
-                outcome = await self._give_up(order.id, restarted)
+            except NanoError as failed:
+                error = failed
+            try:
+                outcome = outcome or await self._undone(order, error)
+            except JournalError:
+                raise
+            except NanoError as trouble:
+                log.warning("order not undone yet id=%s kind=%s code=%s", order.id, order.kind, trouble.code)
+                running = self._running[order.id] = Running()
+                tasks.start_soon(self._carry_out, order.id, running, partial(self._give_up, order.id, error))
+                continue
             log.info("order recovered id=%s kind=%s outcome=%s", order.id, order.kind, type(outcome).__name__)
             await self._close(order.id, outcome)
+
+
+def _failed(order: Order, error: NanoError) -> FailOrder:
+    return FailOrder(id=order.id, error=Problem(error.code, error.message, error.hint))

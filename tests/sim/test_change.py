@@ -130,12 +130,15 @@ async def test_a_cancelled_change_is_taken_back(bed: Bed) -> None:
         as_journaled(bed, core)
 
 
-async def test_what_can_not_be_taken_back_is_said_and_the_next_change_mends_it(bed: Bed) -> None:
+async def test_what_can_not_be_taken_back_is_said_and_the_next_change_mends_it(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nano.cell.orders.UNDO_AGAIN_S", (0,))
     async with bed.zone("one") as (core, _):
         await created(core)
         host = bed.host("one")
         host.fail_next("define", HostError("It failed."))
-        host.fail_next("drop_volumes", HostError("It failed again."))
+        host.fail_next("drop_volumes", HostError("It failed again."), times=2)
         task = await do(core, gx.SetGuest(guest="web", cores=2))
         assert task.state == "failed"
         assert any("It failed again" in text for text in task.undone)

@@ -96,6 +96,37 @@ async def test_a_cell_killed_in_any_phase_carries_on(bed: Bed, phase: str) -> No
         assert [rule.port for rule in guest.spec.security.rules] == [22]
 
 
+async def test_what_the_host_does_not_let_us_take_back_is_tried_again(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nano.cell.orders.UNDO_AGAIN_S", (0, 0))
+    async with bed.zone("one") as (core, _):
+        spec = (await created(core, start=True)).spec
+        bed.host("one").fail_next("follow", HostError("It does not run any more.", code="hypervisor_unreachable"))
+        bed.host("one").fail_next("drop_filter", HostError("It failed."), times=2)
+        task = await do(core, SSH)
+        assert (task.state, task.undone) == ("failed", ("definition put back",))
+        assert in_force(bed, core).spec == spec
+
+
+async def test_a_cell_started_anew_goes_on_taking_back(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when the host does not let it at its start, and without making the zone wait for that."""
+    monkeypatch.setattr("nano.cell.orders.UNDO_AGAIN_S", (0, 0))
+    host = bed.host("one")
+    async with bed.core() as core:
+        async with bed.cell("one") as cell, bed.link(cell, core):
+            spec = (await created(core, start=True)).spec
+            reached = host.hang_next("follow")
+            receipt = await core.execute(SSH, actor="admin", command_id="")
+            with anyio.fail_after(5):
+                await reached.wait()
+        host.fail_next("defined", HostError("It failed."), times=3)
+        async with bed.cell("one") as cell, bed.link(cell, core):
+            task = await ended(core, task_of(receipt.facts))
+        assert (task.state, task.undone) == ("failed", ("definition put back",))
+        assert in_force(bed, core).spec == spec
+
+
 async def test_a_host_that_filters_nothing_refuses_by_the_abilitys_name(bed: Bed) -> None:
     async with bed.zone("one") as (core, _):
         spec = (await created(core)).spec
