@@ -20,7 +20,7 @@ from nano.hypervisor.filter_xml import filter_text
 from nano.tools.simulator.bed import Bed, ended, task_of
 from tests.sim.test_change import add as add_cell
 from tests.sim.test_change import as_journaled, created, do
-from tests.sim.test_drift import STRANGER, look, well
+from tests.sim.test_drift import STRANGER, drifting, look, well
 
 pytestmark = pytest.mark.anyio
 
@@ -145,7 +145,7 @@ async def test_a_filter_that_drifted_is_told_and_put_back(bed: Bed, seen: str) -
         guest = await created(core, start=True)
         await do(core, SSH)
         bed.host("one").in_force[guest.id] = seen
-        (row,) = (await look(core)).drift
+        (row,) = await drifting(core)
         assert (row.attribute, row.where, row.repair) == ("security", "filter", "at_once")
         assert (await do(core, RepairGuest(guest="web"))).error is None
         in_force(bed, core)
