@@ -10,6 +10,9 @@ a crash of the machine (another boot id) the second: what files say beyond it ma
 again; so it is after a sync that failed, because the kernel may call pages clean then that it has not written. Before a
 file is first added to, its end is looked at; one that does not fit (torn, shorter, or gone) is cut or made anew. One
 that is gone is also made anew at a start. Trouble here never harms the commit log: it is logged and tried again.
+
+The mark's file is not synced as it moves, so a loss of power may bring back any older one. That is harmless, because
+what an older one calls synced is synced; before that stops being so, the claim is withdrawn durably (``_withdraw``).
 """
 
 import contextlib
@@ -23,7 +26,7 @@ from typing import Final
 import msgspec
 
 from nano.journal.commit_log import CommitLog
-from nano.journal.disk import Disk, append_all
+from nano.journal.disk import Disk, append_all, replace_file
 from nano.journal.horizon import read_base, read_horizon
 from nano.journal.line import RawLine, line_decoder
 from nano.journal.log import Log
@@ -155,6 +158,7 @@ class ResourceJournals:
         except Exception as error:  # noqa: BLE001 (derived files: logged, looked at again, tried again)
             self._note_trouble(error)
             self._checked.clear()
+            self._ready = False  # what was meant to be written is not: go on from what the mark says
 
     def _rest(self) -> None:
         """Tell whoever waits, let a stretch gather, then wait for more; sync when nothing came for a while."""
@@ -187,10 +191,9 @@ class ResourceJournals:
         self._boot = self._disk.boot_id()
         mark = read_mark(self._disk, self.folder) or Mark()
         trusted = mark.boot == self._boot and not self._sync_failed
-        self.written = mark.written if trusted else mark.synced
-        self._synced = mark.synced
+        self.written, self._synced = mark.written, mark.synced
         if mark.begins < self._log.begins.position:
-            self._trim()
+            self._trim(mark)
         if max(mark.written, mark.synced) > self._log.position:
             log.warning("journal.resource_journals_ahead position=%d mark=%d", self._log.position, mark.written)
             self._remove_all()
@@ -198,6 +201,8 @@ class ResourceJournals:
             for resource in self._touched(self.written):
                 self._note_unsynced(resource)
         else:
+            self._withdraw(self._synced)
+            self.written = self._synced
             for resource in sorted(self._touched(self._log.position)):
                 with contextlib.suppress(FileNotFoundError):
                     path = resource_path(self.folder, resource)
@@ -205,14 +210,14 @@ class ResourceJournals:
             self._checked.clear()
         self._sync_failed = False
 
-    def _trim(self) -> None:
+    def _trim(self, mark: Mark) -> None:
         """Old segments were dropped: their rows go too. Cut short, it is done again at the next start."""
         for kind in self._disk.list(self.folder):
             if not kind.startswith("."):
                 for name in self._disk.list(self.folder / kind):
                     trim(self._disk, self.folder / kind / name, self._log.begins.position)
-        self.written, self._synced = max(self.written, self._log.begins.position), 0
-        self._write_mark()
+        self._synced = 0
+        self._write_mark(Mark(mark.written, 0, mark.boot, self._log.begins.position))
 
     def _dropped_version(self, resource: str) -> int:
         """How many events of a resource the log had before what there is of it."""
@@ -307,10 +312,7 @@ class ResourceJournals:
         """Write these files again from the beginning of the log up to ``written``."""
         log.warning("journal.resource_journals_made_anew count=%d first=%s", len(resources), resources[0])
         wanted = set(resources)
-        self._synced = 0
-        self._write_mark(
-            Mark(begins=self._log.begins.position)
-        )  # should this be cut short, the next start looks at every file
+        self._withdraw(0)  # should this be cut short, the next start looks at every file
         for resource in resources:
             path = resource_path(self.folder, resource)
             self._disk.make_folder(path.parent)
@@ -323,15 +325,21 @@ class ResourceJournals:
                 break
 
     def _remove_all(self) -> None:
-        self.written = self._synced = 0
+        self._withdraw(0)
+        self.written = 0
         self._unsynced.clear()
-        self._write_mark()
         for kind in self._disk.list(self.folder):
             if not kind.startswith("."):
                 for name in self._disk.list(self.folder / kind):
                     self._disk.remove(self.folder / kind / name)
 
     # ------------------------------------------------------------------ the mark
+
+    def _withdraw(self, position: int) -> None:
+        """Claim, durably and for every process to come, no more than that rows up to here are synced."""
+        mark = Mark(position, position, begins=self._log.begins.position)
+        replace_file(self._disk, self.folder / ".mark", mark_text(mark))
+        self._synced = position
 
     def _write_mark(self, mark: Mark | None = None) -> None:
         draft = self.folder / ".mark.new"

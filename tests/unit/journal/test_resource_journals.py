@@ -13,8 +13,9 @@ from nano.domain.errors import JournalDamaged
 from nano.journal.commit_log import CommitLog
 from nano.journal.feed import Feed
 from nano.journal.ledger import Ledger
+from nano.journal.line import line_decoder
 from nano.journal.mark import Mark, mark_text, read_mark
-from nano.journal.resource_journals import rebuild_resource_journals
+from nano.journal.resource_journals import ResourceJournals, rebuild_resource_journals
 from nano.journal.testing import BadDisk, Count, Counters, Make, numbered, ticking
 from nano.journal.verify import verify
 
@@ -39,6 +40,26 @@ class AppendsSeen(BadDisk):
         written = super().append(handle, data)
         self.appended[self._paths[handle].name] += written
         return written
+
+
+class OrderSeen(RebootedDisk):
+    """What became durable, and what was cut, by name of file or folder."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.order_seen: list[str] = []
+
+    def fdatasync(self, handle: int) -> None:
+        super().fdatasync(handle)
+        self.order_seen.append(f"sync {self._paths[handle].name}")
+
+    def sync_folder(self, path: Path) -> None:
+        super().sync_folder(path)
+        self.order_seen.append(f"sync {path.name}")
+
+    def truncate(self, handle: int, size: int) -> None:
+        super().truncate(handle, size)
+        self.order_seen.append(f"cut {self._paths[handle].name}")
 
 
 async def run(folder: Path, commands: int, disk: BadDisk | None = None, names: str = "ab") -> None:
@@ -210,3 +231,42 @@ async def test_rows_whose_sync_failed_are_written_again_before_they_count_as_syn
     assert disk.appended["a.jsonl"] == len(whole)
     assert journal(tmp_path, "a").read_bytes() == whole
     assert read_mark(disk, tmp_path / "resources").synced == 8
+
+
+@pytest.mark.parametrize("power_was_lost", [True, False])
+async def test_an_older_mark_can_not_come_back_after_rows_it_calls_synced_were_cut(
+    tmp_path: Path, power_was_lost: bool
+) -> None:
+    """The mark's file is not synced as it moves: only one that is, and its name, takes the place of those before it."""
+    disk = OrderSeen()
+    await run(tmp_path, 3, disk)
+    if power_was_lost:
+        (tmp_path / "resources" / ".mark").write_bytes(b"")
+        disk.boot = "boot-2"
+    else:
+        journal(tmp_path, "a").write_bytes(b"rubbish\n")
+    disk.order_seen.clear()
+    await run(tmp_path, 1, disk)
+    before = disk.order_seen[: disk.order_seen.index("cut a.jsonl")]
+    wanted = ["sync .mark.new", "sync resources"]
+    assert [seen for seen in before if seen in wanted] == wanted
+    assert verify(tmp_path, disk=disk).whole
+
+
+async def test_one_that_could_not_be_made_anew_is_tried_again(tmp_path: Path) -> None:
+    disk = BadDisk()
+    await run(tmp_path, 3, disk)
+    journal(tmp_path, "a").write_bytes(b"rubbish\n")
+    (tmp_path / "resources" / ".mark").write_bytes(mark_text(Mark(2, 2, disk.boot_id())))
+    log = CommitLog(tmp_path, clock=ticking(), disk=disk)
+    log.open()
+    for _ in log.replay(line_decoder()):
+        pass
+    journals = ResourceJournals(log)
+    disk.order("append", errno.ENOSPC, name="a.jsonl")
+    journals.step()
+    assert journals.trouble
+    journals.start()
+    journals.close()
+    log.close()
+    assert verify(tmp_path, disk=disk).whole

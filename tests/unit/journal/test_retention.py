@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from nano.domain.errors import Invalid, JournalDamaged, JournalError
@@ -17,6 +18,7 @@ from nano.journal.feed import Feed
 from nano.journal.horizon import NEVER, NEXT, Horizon, Limits, read_horizon
 from nano.journal.ledger import Ledger
 from nano.journal.line import Tracked
+from nano.journal.mark import mark_text, read_mark
 from nano.journal.reader import JournalReader
 from nano.journal.resource_journals import rebuild_resource_journals
 from nano.journal.retention import Retention
@@ -195,6 +197,18 @@ async def test_resource_journals_lose_the_same_rows(short: Short) -> None:
     (resources / "counter" / "a.jsonl").unlink()
     await state_of(node)  # made anew, and the one that has no rows is not
     assert {path.name: path.read_bytes() for path in (resources / "counter").iterdir()} == trimmed
+
+
+async def test_resource_journals_lose_the_same_rows_after_a_loss_of_power(node: Path) -> None:
+    """What is left of them is written again from the horizon on, not only what comes after the mark."""
+    retention(node).prepare(START)
+    resources = node / "data/journal/resources"
+    mark = read_mark(DISK, resources)
+    assert mark is not None
+    (resources / ".mark").write_bytes(mark_text(msgspec.structs.replace(mark, boot="another")))
+    await state_of(node)
+    assert check(node).begins_after > 0
+    assert check(node).damage is None
 
 
 async def test_a_resource_that_slept_over_the_horizon_wakes(node: Path) -> None:
