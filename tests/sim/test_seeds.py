@@ -155,6 +155,8 @@ def test_a_cell_that_keeps_forgotten_images_is_caught(monkeypatch: pytest.Monkey
 
 def test_every_kind_of_fault_is_inflicted_and_counted() -> None:
     counted: Counter[str] = Counter()
-    for seed in range(1, 7):
+    for seed in range(1, 21):  # the rarest is met in one zone of some five
         counted.update(run_seed(seed, minutes=15).faults)
+        if all(counted[kind] for kind in KINDS):
+            break
     assert [kind for kind in KINDS if not counted[kind]] == []
