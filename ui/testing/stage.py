@@ -55,7 +55,8 @@ class PlainClient:
         parser = EventParser()
         headers = {**asked.get("headers", {}), "last-event-id": str(last_event_id or 0)}
         try:
-            async with self._http.stream("GET", "/api/v2/events", headers=headers) as response:
+            quiet = httpx.Timeout(10, read=None)  # there may be nothing to tell for long
+            async with self._http.stream("GET", "/api/v2/events", headers=headers, timeout=quiet) as response:
                 asked["opened"]()
                 async for chunk in response.aiter_bytes():
                     for event in parser.feed(chunk):
