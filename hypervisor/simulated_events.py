@@ -56,8 +56,10 @@ class SimulatedEvents:
             await news.wait()
             return
 
+        due = self._due[0][0]  # now: by the time that the task runs, somebody else may have taken it
+
         async def sleep() -> None:
-            await self._sleep(max(0.0, self._due[0][0] - self._now()))
+            await self._sleep(max(0.0, due - self._now()))
             waiting.cancel_scope.cancel()
 
         async with anyio.create_task_group() as waiting:

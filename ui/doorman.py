@@ -148,6 +148,7 @@ class Doorman:
                 "Name or password is wrong.", code="wrong_login", hint="Check both, and the Caps Lock key."
             )
         self._throttle.forgive("account", keys["account"])
+        self._throttle.take_back(now, "address", address)
         return await self._open(name, address)
 
     async def change_password(self, session: Session, current: str, fresh: str) -> None:

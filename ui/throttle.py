@@ -33,6 +33,12 @@ class Throttle:
         """A right password clears the account's count (not the address's: others may guess from there)."""
         self._failures.pop((kind, key), None)
 
+    def take_back(self, at: float, kind: str, key: str) -> None:
+        """What was counted at that time was no failure."""
+        times = self._failures.get((kind, key))
+        if times is not None and at in times:
+            times.remove(at)
+
     def _wait_of(self, kind: str, key: str, now: float) -> float:
         times = self._failures.get((kind, key))
         if times is None or len(times) < self._limits[kind]:

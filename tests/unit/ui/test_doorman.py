@@ -147,6 +147,13 @@ async def test_changing_the_password_asks_for_the_old_one(tmp_path: Path) -> Non
         await doorman.log_in("ada", "Better2horse", "::1")
 
 
+async def test_right_passwords_are_not_counted_against_an_address(tmp_path: Path) -> None:
+    async with doorman_at(tmp_path, Clock()) as doorman:
+        await doorman.set_up("ada", PASSWORD, "::1")
+        for _ in range(100):
+            await doorman.log_in("ada", PASSWORD, "::1")
+
+
 async def test_the_journal_holds_no_secret(tmp_path: Path) -> None:
     async with doorman_at(tmp_path, Clock()) as doorman:
         entry = await doorman.set_up("ada", PASSWORD, "::1")
