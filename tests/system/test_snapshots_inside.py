@@ -6,10 +6,7 @@ from typing import Any
 
 import pytest
 
-from nano.hypervisor import local_libvirtd
-from nano.hypervisor.bridge import ensure_bridge, remove_bridge
-from nano.tools.guest_image.builder import cache_folder, ensure_image
-from nano.tools.testbed.inside import Inside
+from nano.tools.testbed.inside import Inside, tiny_zone
 from nano.tools.testbed.zone import Zone, until
 
 pytestmark = pytest.mark.timeout(280)
@@ -19,15 +16,8 @@ BRIDGE = "nano-snaps"
 
 @pytest.fixture(scope="module")
 def zone(private_libvirtd: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zone]:
-    ensure_bridge(BRIDGE)
-    zone = Zone(tmp_path_factory.mktemp("zone"), local_libvirtd.uri_of(private_libvirtd), 17920, bridge=BRIDGE)
-    try:
-        zone.up()
-        zone.ctl("image", "register", "tiny", str(ensure_image(cache_folder(), lambda *_: None)), "--wait")
+    with tiny_zone(tmp_path_factory.mktemp("zone"), private_libvirtd, 17920, BRIDGE) as zone:
         yield zone
-    finally:
-        zone.stop()
-        remove_bridge(BRIDGE)
 
 
 def listed(zone: Zone) -> list[dict[str, Any]]:

@@ -2,12 +2,32 @@
 
 import base64
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import libvirt
 import libvirt_qemu
 
+from nano.hypervisor import local_libvirtd
+from nano.hypervisor.bridge import ensure_bridge, remove_bridge
+from nano.tools.guest_image.builder import cache_folder, ensure_image
 from nano.tools.testbed.zone import Zone, until
+
+
+@contextmanager
+def tiny_zone(folder: Path, libvirtd: Path, port: int, bridge: str) -> Iterator[Zone]:
+    """A zone on that private libvirtd with a bridge of its own and the image ``tiny``: a real Linux with an agent."""
+    ensure_bridge(bridge)
+    zone = Zone(folder, local_libvirtd.uri_of(libvirtd), port, bridge=bridge)
+    try:
+        zone.up()
+        zone.ctl("image", "register", "tiny", str(ensure_image(cache_folder(), lambda *_: None)), "--wait")
+        yield zone
+    finally:
+        zone.stop()
+        remove_bridge(bridge)
 
 
 class Inside:
