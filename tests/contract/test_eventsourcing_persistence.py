@@ -9,7 +9,6 @@ is put in its place.
 import sys
 import tempfile
 from pathlib import Path
-from unittest import TestCase
 from uuid import uuid4
 
 import eventsourcing.cryptography
@@ -31,13 +30,14 @@ from nano.journal.persistence import (
     JournalTrackingRecorder,
 )
 from nano.journal.verify import verify
+from tests.contract.threads_first import ThreadsFirst
 
 sys.modules.setdefault("eventsourcing.cipher", eventsourcing.cryptography)
 
 from eventsourcing.tests import persistence as cases  # noqa: E402
 
 
-class Journal(TestCase):
+class Journal(ThreadsFirst):
     """Makes factories over a new folder, and checks at the end that the folder is whole."""
 
     def folder(self) -> Path:
@@ -54,16 +54,16 @@ class Journal(TestCase):
             damage = verify(folder).damage
             self.assertIsNone(damage)
 
-        self.addCleanup(close_and_verify)
+        self.at_the_end(close_and_verify)
         return factory
 
 
-class SQLite(TestCase):
+class SQLite(ThreadsFirst):
     def factory_of(self) -> SQLiteFactory:
         temporary = tempfile.TemporaryDirectory()
         self.addCleanup(temporary.cleanup)
         factory = SQLiteFactory(Environment(env={"SQLITE_DBNAME": str(Path(temporary.name) / "events.db")}))
-        self.addCleanup(factory.close)
+        self.at_the_end(factory.close)
         return factory
 
 

@@ -6,7 +6,6 @@ text ids, and of PostgreSQL's one that tries once.
 
 import sys
 from pathlib import Path
-from unittest import TestCase
 from uuid import uuid4
 
 import eventsourcing.cryptography
@@ -18,6 +17,7 @@ from eventsourcing.sqlite import SQLiteFactory
 from nano.journal.engines.postgres import OneTry, postgres_environment
 from nano.journal.engines.settings import EngineSettings
 from nano.journal.engines.sqlite import sqlite_environment
+from tests.contract.threads_first import ThreadsFirst
 
 sys.modules.setdefault("eventsourcing.cipher", eventsourcing.cryptography)
 
@@ -29,7 +29,7 @@ class TextIds:
         return f"dog/{uuid4()}"
 
 
-class SQLite(TestCase):
+class SQLite(ThreadsFirst):
     folder: Path
 
     @pytest.fixture(autouse=True)
@@ -38,11 +38,11 @@ class SQLite(TestCase):
 
     def create_recorder(self) -> ApplicationRecorder:
         factory = SQLiteFactory(sqlite_environment(str(self.folder / "events.db")))
-        self.addCleanup(factory.close)
+        self.at_the_end(factory.close)
         return factory.application_recorder()
 
 
-class Postgres(TestCase):
+class Postgres(ThreadsFirst):
     settings: EngineSettings
 
     @pytest.fixture(autouse=True)
@@ -51,7 +51,7 @@ class Postgres(TestCase):
 
     def create_recorder(self) -> ApplicationRecorder:
         factory = PostgresFactory(postgres_environment(self.settings))
-        self.addCleanup(factory.close)
+        self.at_the_end(factory.close)
         recorder = factory.application_recorder()
         assert type(recorder) is OneTry
         return recorder
