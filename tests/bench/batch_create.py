@@ -53,7 +53,8 @@ def _measure(folder: Path, uri: str) -> dict[str, Any]:
     (folder / "straight").mkdir()
     pool = connection.storagePoolDefineXML(POOL.format(path=folder / "straight"))
     pool.create()
-    straight, defined, whole, deleted, asked = [], [], [], [], []
+    kinds: list[list[float]] = [[] for _ in range(5)]
+    straight, defined, whole, deleted, asked = kinds
     for index in range(ROUNDS + 1):  # the first of each is thrown away
         straight.append(_straight(connection, pool, folder))
         one = _batch(folder, connection, index)

@@ -29,8 +29,8 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 from websockets.asyncio.client import connect
 
-from nano.cell.offer import SocketPipe
 from nano.http.console import Consoles as CoreConsoles
+from nano.hypervisor.socket_channel import SocketChannel
 from nano.transports.handshake import AcceptedLink
 from nano.transports.link import Pipe
 from nano.transports.messages import Message, Ok, OpenConsole
@@ -112,7 +112,7 @@ def _echo() -> socket.socket:
 
 async def _cell(folder: Path, address: str) -> None:
     async def open_display(message: Message) -> tuple[Message, Pipe | None]:
-        return Ok(), SocketPipe(await SocketStream.from_socket(_echo()))
+        return Ok(), SocketChannel(await SocketStream.from_socket(_echo()))
 
     nodes = make_nodes("quic", folder)
     nodes.cell_handler = FunctionHandler(pipe=open_display)

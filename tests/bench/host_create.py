@@ -45,7 +45,8 @@ async def _measure(uri: str, base: Path) -> dict[str, Any]:
     raw = libvirt.open(uri)
     (base / "pool").mkdir()
     pool = raw.storagePoolCreateXML(POOL.format(folder=base / "pool"))
-    straight, driver, together = [], [], []
+    kinds: list[list[float]] = [[], [], []]
+    straight, driver, together = kinds
     try:
         for turn in range(ROUNDS + WARM):
             times = (_straight(raw, pool, base / "pool"), await _one_by_one(host), await _at_once(host))

@@ -12,7 +12,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +51,12 @@ def _call(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @contextmanager
-def _server(name: str, folder: str):
+def _server(name: str, folder: str) -> Iterator[int]:
     process = subprocess.Popen(
         [sys.executable, __file__, name, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
+    assert process.stdin is not None
+    assert process.stdout is not None
     try:
         yield int(process.stdout.readline())
     finally:
@@ -152,6 +156,7 @@ class _Client(asyncio.Protocol):
         self.head = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
         self.transport = transport
         self.transport.write(self.requests.pop())
 
@@ -209,7 +214,7 @@ async def _load(name: str, port: int) -> None:
     clients = []
     for share in shares:
         done: asyncio.Future[None] = loop.create_future()
-        _, client = await loop.create_connection(lambda share=share, done=done: _Client(share, done), "127.0.0.1", port)
+        _, client = await loop.create_connection(partial(_Client, share, done), "127.0.0.1", port)
         waiting.append(done)
         clients.append(client)
     await asyncio.gather(*waiting)

@@ -102,7 +102,8 @@ def _upload(state: Path, file: Path) -> tuple[float, float]:
 
 
 def _put(file: Path, url: str, folder: Path) -> float:
-    command = ["curl", "--silent", "--show-error", "--fail", "--cacert", folder / "nginx" / "cert.pem", "-T", file]
+    certificate = folder / "nginx" / "cert.pem"
+    command: list[str | Path] = ["curl", "-sS", "--fail", "--cacert", certificate, "-T", file]
     began = time.perf_counter()
     subprocess.run([*command, f"{url}/image"], check=True)
     took = time.perf_counter() - began
@@ -119,7 +120,8 @@ def _nginx(folder: Path, port: int) -> Iterator[str]:
     (folder / "files").mkdir(parents=True)
     (folder / "nginx.conf").write_text(CONFIG.format(folder=folder, port=port))
     made = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
-    files = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", folder / "key.pem", "-out", folder / "cert.pem"]
+    made += " -addext subjectAltName=IP:127.0.0.1"
+    files: list[str | Path] = ["-keyout", folder / "key.pem", "-out", folder / "cert.pem"]
     subprocess.run([*made.split(), *files], check=True, capture_output=True)
     unpacked = ROOT / ".venv" / "bench" / "usr" / "sbin" / "nginx"
     program = shutil.which("nginx") or str(unpacked)

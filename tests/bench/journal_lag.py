@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from bisect import bisect_left
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -138,7 +138,10 @@ class _Role:
 
     def __init__(self, *arguments: object) -> None:
         command = [sys.executable, __file__, *map(str, arguments)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._name = " ".join(command)
+        self._process: subprocess.Popen[str] = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
 
     def __enter__(self) -> "_Role":
         return self
@@ -148,8 +151,8 @@ class _Role:
 
     def told(self) -> str:
         assert self._process.stdout
-        line = self._process.stdout.readline()
-        assert line, f"{self._process.args} has ended"
+        line: str = self._process.stdout.readline()
+        assert line, f"{self._name} has ended"
         return line.rstrip("\n")
 
     def tell(self, line: str) -> None:
@@ -206,7 +209,7 @@ def _serving() -> None:
     sys.setswitchinterval(GIVE_WAY_S)
 
 
-async def _steadily(command: Callable[[int], Awaitable[object]]) -> list[float]:
+async def _steadily(command: Callable[[int], Coroutine[Any, Any, object]]) -> list[float]:
     """RATE times a second, whether or not the ones before have been answered; how late they began, ms, sorted."""
     began, late = anyio.current_time(), []
     async with anyio.create_task_group() as tasks:
@@ -244,7 +247,7 @@ class _NotedMirror(Mirror):
         self.noted = _Noted()
         self.filled = anyio.Event()
 
-    def replace(self, kind: str, rows: Iterable[Row]) -> set[str]:
+    def replace(self, kind: str, rows: Iterable[Row]) -> tuple[set[str], set[str]]:
         outcome = super().replace(kind, rows)
         if kind == list(COLLECTIONS)[-1]:
             self.filled.set()
@@ -383,4 +386,9 @@ if __name__ == "__main__":
         uvloop.run(mirror(int(arguments[0])))
     else:
         first = Path(arguments[0])
-        uvloop.run({"source": source, "core": core, "cell": partial(cell, address=arguments[-1])}[role](first))
+        roles: dict[str, Callable[[Path], Coroutine[Any, Any, None]]] = {
+            "source": source,
+            "core": core,
+            "cell": partial(cell, address=arguments[-1]),
+        }
+        uvloop.run(roles[role](first))

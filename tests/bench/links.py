@@ -19,7 +19,7 @@ import anyio.to_thread
 import uvloop
 
 from nano.transports.bulk import BulkFile, serve_bulk
-from nano.transports.bulk_fetch import fetch
+from nano.transports.bulk_fetch import fetch, over_https
 from nano.transports.handshake import AcceptedLink
 from nano.transports.link import Link, Pipe
 from nano.transports.messages import Message, Ok, OpenConsole, Ping
@@ -113,7 +113,7 @@ async def _measure(kind: str, folder: Path, link_address: str, image_address: st
     if kind == "quic":
         digest = hashlib.sha256(bytes(IMAGE_BYTES)).hexdigest()
         url = f"https://{image_address}/images/{digest}"
-        image_s = await _seconds(partial(fetch, url, IMAGE_BYTES, digest, folder / "fetched", nodes.cell))
+        image_s = await _seconds(partial(fetch, url, IMAGE_BYTES, digest, folder / "fetched", over_https(nodes.cell)))
         figures["image fetched over HTTPS, digest checked"] = {
             "value": round(IMAGE_BYTES / image_s / 1e6),
             "unit": "MB/s",
