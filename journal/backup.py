@@ -11,6 +11,7 @@ back and compared; a restore writes into a folder without data only, and gives i
 it passed ``verify``. Keys (``config``, ``data/receipts.key``) are not in a backup: keep those apart.
 """
 
+import contextlib
 import os
 import shutil
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ from typing import Final
 import msgspec
 
 from nano.domain.errors import Conflict, Invalid, JournalDamaged, Unknown
-from nano.journal.archive import SCAN_BYTES, is_archive, text_digest
+from nano.journal.archive import SCAN_BYTES, is_archive, text_digest, text_size
 from nano.journal.disk import Disk, RealDisk, append_all
 from nano.journal.engines.opening import journal_disk
 from nano.journal.epoch import NAME as EPOCH
@@ -42,7 +43,7 @@ from nano.journal.segments import (
 )
 from nano.journal.small_files import UNREADABLE
 from nano.journal.snapshots import list_snapshots
-from nano.journal.verify import verify
+from nano.journal.verify import Progress, no_progress, verify
 
 FORMAT: Final = 1
 JOURNAL: Final = Path("data") / "journal"
@@ -73,23 +74,35 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class _End:
-    """How far copying a log came."""
+    """How far copying a log came. ``moved`` is told of its bytes, of which there are ``size``."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int, progress: Progress) -> None:
         self.position, self.hash = 0, NO_HASH
+        self._size, self._progress, self._done = size, progress, 0
+
+    def moved(self, size: int) -> None:
+        self._done += size
+        self._progress("log", self._done, self._size)
 
 
-def backup(node: Path, target: Path, *, now: datetime, position: int | None = None) -> Path:
+def backup(
+    node: Path, target: Path, *, now: datetime, position: int | None = None, progress: Progress = no_progress
+) -> Path:
     """Back up the journal of ``node`` (its folder; live or stopped) into a new folder in ``target``, which is returned.
 
     ``position`` is how far, at most: a running node gives what is durable; None = every whole line there is.
     Raises Unknown(no_journal), JournalDamaged, OSError; then nothing is left in ``target``.
     """
     with journal_disk(node / JOURNAL, seals=True) as source:
-        return _backup(source, node, target, now, position)
+        missing = [folder for folder in (target, *target.parents) if not folder.exists()]
+        try:
+            return _backup(source, node, target, now, position, progress)
+        except BaseException:
+            _remove_empty(missing)
+            raise
 
 
-def _backup(source: Disk, node: Path, target: Path, now: datetime, position: int | None) -> Path:
+def _backup(source: Disk, node: Path, target: Path, now: datetime, position: int | None, progress: Progress) -> Path:
     commits = node / JOURNAL / "commits"
     if not source.list(commits):
         raise Unknown(f"There is no journal in {node}.", code="no_journal", hint="Name a node's folder.")
@@ -99,7 +112,7 @@ def _backup(source: Disk, node: Path, target: Path, now: datetime, position: int
     shutil.rmtree(draft, ignore_errors=True)
     try:
         into = draft / JOURNAL / "commits"
-        end = _copy_log(source, commits, into, position, before and before / JOURNAL / "commits")
+        end = _copy_log(source, commits, into, position, before and before / JOURNAL / "commits", progress)
         _copy_snapshot(node / JOURNAL, draft / JOURNAL, end.position)
         if (node / CARD).exists():
             _write(draft / CARD, (node / CARD).read_bytes())
@@ -109,7 +122,7 @@ def _backup(source: Disk, node: Path, target: Path, now: datetime, position: int
             position=end.position,
             hash=end.hash.decode(),
             epoch=_epoch(source, node / JOURNAL),
-            files=tuple(_files(draft)),
+            files=tuple(_files(draft, progress=progress)),
         )
         _write(
             draft / "manifest.json", msgspec.json.format(msgspec.json.encode(manifest.with_digest()), indent=1) + b"\n"
@@ -125,14 +138,14 @@ def _backup(source: Disk, node: Path, target: Path, now: datetime, position: int
     return done
 
 
-def restore(source: Path, into: Path, *, at: int | None = None) -> int:
+def restore(source: Path, into: Path, *, at: int | None = None, progress: Progress = no_progress) -> int:
     """Make the journal of a backup that of the node folder ``into``; the position it then has.
 
     ``at``: not beyond this position; a transaction that reaches beyond it is left out whole. Raises
     Conflict(folder_not_empty), Invalid(invalid_position), Unknown(no_backup), JournalDamaged (the backup is not what its
     manifest says), OSError; then nothing of the journal is left in ``into``.
     """
-    manifest = check_backup(source)
+    manifest = check_backup(source, progress)
     if at is not None and not 0 <= at <= manifest.position:
         raise Invalid(
             f"Position {at} is not in this backup.",
@@ -146,15 +159,16 @@ def restore(source: Path, into: Path, *, at: int | None = None) -> int:
             code="folder_not_empty",
             hint="Restore into a new folder, or stop the node and move its data away first.",
         )
+    missing = [folder for folder in (into / "data", into, *into.parents) if not folder.exists()]
     draft = into / "data" / ".journal.part"
     try:
-        end = _copy_log(DISK, source / JOURNAL / "commits", draft / "commits", at, None)
+        end = _copy_log(DISK, source / JOURNAL / "commits", draft / "commits", at, None, progress)
         if at is None and (end.position, end.hash.decode()) != (manifest.position, manifest.hash):
             raise damaged(source / "manifest.json", 0, f"it promises position {manifest.position}, not {end.position}")
         _copy_snapshot(source / JOURNAL, draft, end.position)
         _write(draft / EPOCH, epoch_text(manifest.epoch))
         write_owner(DISK, draft, journal_id(DISK, draft / "commits") or "", None)
-        report = verify(draft)
+        report = verify(draft, progress=lambda part, done, total: progress(f"{part}, read back", done, total))
         if report.damage is not None:
             raise damaged(Path(report.damage.file), report.damage.byte, report.damage.message)
         if (source / CARD).exists():
@@ -162,15 +176,17 @@ def restore(source: Path, into: Path, *, at: int | None = None) -> int:
         draft.rename(into / JOURNAL)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
+        _remove_empty(missing)
         raise
     DISK.sync_folder(into / "data")
     return end.position
 
 
-def check_backup(source: Path) -> Manifest:
+def check_backup(source: Path, progress: Progress = no_progress) -> Manifest:
     """Every file is there as the manifest says. Raises Unknown(no_backup), JournalDamaged."""
     manifest = read_manifest(source)
-    for file in manifest.files:
+    for number, file in enumerate(manifest.files, start=1):
+        progress("files of the backup", number, len(manifest.files))
         path = source / file.path
         if not path.is_file() or path.stat().st_size != file.size or file_digest(DISK, path) != file.digest:
             raise damaged(path, 0, "it is not what the manifest of this backup says")
@@ -215,34 +231,33 @@ def newest_backup(target: Path) -> Path | None:
 # ------------------------------------------------------------------ copying
 
 
-def _copy_log(disk: Disk, commits: Path, into: Path, position: int | None, before: Path | None) -> _End:
+def _copy_log(
+    disk: Disk, commits: Path, into: Path, position: int | None, before: Path | None, progress: Progress
+) -> _End:
     """Copy whole transactions up to ``position``, checking the chain and what was written. Raises JournalDamaged."""
-    end = _End()
+    segments = [one for one in list_segments(disk, commits) if position is None or one.first <= position]
+    end = _End(sum(text_size(disk, segment.path) for segment in segments), progress)
     DISK.make_folder(into)
     begins = copy_horizon(disk, commits, into)
     if position is not None and position < begins.position:
         raise before_horizon(begins)
     end.position, end.hash = begins[:2]
-    segments = list_segments(disk, commits)
     for number, segment in enumerate(segments):
-        if position is not None and segment.first > position:
-            break
         if segment.first != end.position + 1:
             raise damaged(segment.path, 0, f"it should start at position {end.position + 1}")
         sealed = read_seal(disk, seal_path(segment.path)) if number + 1 < len(segments) else None
         if sealed is not None and before is not None and _link(segment, sealed.digest, before, into):
             end.position, end.hash = sealed.last, sealed.last_hash.encode()
+            end.moved(sealed.size)
         else:
-            whole = sealed is not None and (position is None or sealed.last <= position)
-            if whole and is_archive(segment.path):
+            if sealed is not None and is_archive(segment.path):
                 digest = _copy_archive(segment, into, end)
             else:
                 digest = _copy_segment(disk, segment, into, position, end)
-            if sealed is not None and end.position == sealed.last and digest != sealed.digest:
+            if sealed is not None and digest != sealed.digest:
                 raise damaged(segment.path, 0, "it is not what its seal says")
-        follows = number + 1 < len(segments) and (position is None or segments[number + 1].first <= position)
         seal = seal_path(segment.path)
-        if follows and seal.is_file():  # the newest one goes on growing: no seal; nor one made up for a database's rows
+        if sealed is not None and seal.is_file():  # the newest one goes on growing; those of a database are no files
             _write(into / seal.name, seal.read_bytes())
     DISK.sync_folder(into)
     return end
@@ -273,6 +288,7 @@ def _copy_segment(disk: Disk, segment: Segment, into: Path, position: int | None
                 data = data[: block.offset_of(len(lines)) - block.offset]
             append_all(DISK, handle, data)
             digest.update(data)
+            end.moved(len(block.data))
             if lines:
                 end.position, end.hash = lines[-1].last, lines[-1].hash.encode()
             if len(data) < len(block.data):
@@ -303,6 +319,7 @@ def _copy_archive(segment: Segment, into: Path, end: _End) -> str:
         DISK.close(handle)
     for block in SegmentScan(DISK, target, end.hash).blocks():
         digest.update(block.data)
+        end.moved(len(block.data))
         last = decode_block(decoder, block)[-1]
         end.position, end.hash = last.last, last.hash.encode()
     return digest.hexdigest()
@@ -332,12 +349,21 @@ def _write(path: Path, data: bytes) -> None:
     DISK.sync_folder(path.parent)
 
 
-def _files(folder: Path, *, digests: bool = True) -> list[BackupFile]:
-    return [
-        BackupFile(str(path.relative_to(folder)), path.stat().st_size, file_digest(DISK, path) if digests else "")
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    ]
+def _files(folder: Path, *, digests: bool = True, progress: Progress = no_progress) -> list[BackupFile]:
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    found = []
+    for number, path in enumerate(paths, start=1):
+        progress("files, read back", number, len(paths))
+        digest = file_digest(DISK, path) if digests else ""
+        found.append(BackupFile(str(path.relative_to(folder)), path.stat().st_size, digest))
+    return found
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Those that were made for what did not come about, the innermost first."""
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def _epoch(disk: Disk, journal: Path) -> int:

@@ -28,12 +28,22 @@ def mark_text(mark: Mark) -> bytes:
 def read_mark(disk: Disk, resources: Path) -> Mark | None:
     """The mark, one that claims nothing where there is none, None where it is not what was written.
 
-    Its file is not synced: loss of power may leave nothing but zeros of it. That is as good as none.
+    Its file is not synced: loss of power may leave only its beginning, or zeros instead of its end or of all of it. That is as
+    good as none, and no damage: a mark says again what the files and the log say, and the next start writes a new one.
     """
     try:
         data = disk.read(resources / ".mark")
-        return msgspec.json.decode(checked(data), type=Mark) if data.strip(b"\0") else Mark()
+        return Mark() if _is_torn(data) else msgspec.json.decode(checked(data), type=Mark)
     except FileNotFoundError:
         return Mark()
     except (*UNREADABLE, ValueError):
         return None
+
+
+def _is_torn(data: bytes) -> bool:
+    """Whether it is the beginning of a mark, with nothing or zeros after it. No change of a byte looks like that."""
+    text, newline, check = data.rstrip(b"\0").partition(b"\n")
+    if not newline:
+        return True
+    whole = with_check(text).removeprefix(text + newline)
+    return len(check) < len(whole) and whole.startswith(check) and (bool(check) or data.endswith(b"\0"))

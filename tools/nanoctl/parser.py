@@ -30,11 +30,11 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*args, **kwargs)
 
     def error(self, message: str) -> NoReturn:
-        self.exit(exits.USAGE, f"{_clearer(message)}\n  See {self.prog} --help. [usage]\n")
+        self.exit(exits.USAGE, f"{clearer(message)}\n  See {self.prog} --help. [usage]\n")
 
 
-def _clearer(message: str) -> str:
-    """argparse names what may be chosen; the nearest one is more use."""
+def clearer(message: str) -> str:
+    """A sentence of it; argparse names what may be chosen; the nearest one is more use."""
     wrong, found, choices = message.partition("invalid choice: ")
     if found:
         word, _, rest = choices.partition(" (choose from ")

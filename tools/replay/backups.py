@@ -16,13 +16,14 @@ from nano.journal.engines.moving import move_in, read_engine_settings
 from nano.journal.engines.settings import EngineSettings
 from nano.tools.display import plain, words
 from nano.tools.display.card import print_fields
+from nano.tools.display.progress import bar
 from nano.tools.display.terminal import Terminal
 from nano.tools.display.text import Text
 from nano.tools.replay.moments import Moment, parse_moment
 from nano.tools.replay.node import Node
 
 
-def open_backup(folder: Path) -> Node:
+def open_backup(folder: Path, terminal: Terminal) -> Node:
     """Raises Unknown(no_backup), JournalDamaged."""
     found = folder if (folder / "manifest.json").exists() else newest_backup(folder) if folder.is_dir() else None
     if found is None:
@@ -31,7 +32,8 @@ def open_backup(folder: Path) -> Node:
             code="no_backup",
             hint="Name a backup's folder, or the folder that holds several.",
         )
-    check_backup(found)
+    with bar(terminal) as moved:
+        check_backup(found, moved)
     node = Node(found)
     node.is_copy = True
     return node
@@ -55,7 +57,8 @@ def _backup(terminal: Terminal, node: Node, options: Namespace) -> int:
             code="folder_inside_source",
             hint="Name a folder somewhere else, best on another disk.",
         )
-    made = backup(node.folder, target, now=terminal.now())
+    with bar(terminal) as moved:
+        made = backup(node.folder, target, now=terminal.now(), progress=moved)
     manifest = read_manifest(made)
     size = sum(file.size for file in manifest.files)
     if options.output == "json":
@@ -77,7 +80,9 @@ def _restore(terminal: Terminal, node: Node, options: Namespace) -> int:
     into: Path = options.into.absolute()
     at = parse_moment(options.at, terminal.now(), terminal.zone) if options.at else None
     settings = read_engine_settings(options.settings) if options.settings else EngineSettings()
-    position = restore(node.folder, into, at=None if at is None else _position(node, at))
+    until = None if at is None else _position(node, at)
+    with bar(terminal) as moved:
+        position = restore(node.folder, into, at=until, progress=moved)
     if settings.engine != "json":
         move_in(into / JOURNAL, settings, owner=node.name)
     if options.output == "json":

@@ -16,12 +16,11 @@ from nano.tools.display.card import print_fields
 from nano.tools.display.progress import bar
 from nano.tools.display.terminal import Terminal
 from nano.tools.display.text import Text
+from nano.tools.replay import exits
 from nano.tools.replay.node import Node
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric import ec
-
-WHOLE, DAMAGED = 0, 1
 
 
 def run(terminal: Terminal, node: Node, options: Namespace) -> int:
@@ -39,7 +38,7 @@ def run(terminal: Terminal, node: Node, options: Namespace) -> int:
         terminal.data(plain.json_line({"whole": report.whole, "node": node.name, "kind": node.kind, **found}))
     else:
         _print(terminal, node, report, signed=check is not None)
-    return WHOLE if report.whole else DAMAGED
+    return exits.WHOLE if report.whole else exits.DAMAGED
 
 
 def _slice(node: Node) -> Report:

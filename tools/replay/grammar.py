@@ -1,12 +1,15 @@
 """The words of nano-replay: sources, verbs, their options and examples. What a verb does is in the module ``RUN`` names."""
 
 import argparse
-from collections.abc import Callable
+import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, NoReturn
 
 import nano
-from nano.tools.nanoctl.parser import Parser
+from nano.domain.errors import Invalid
+from nano.tools.nanoctl.parser import Parser, clearer
+from nano.tools.replay import exits
 
 RUN: Final = {
     "log": "log",
@@ -29,11 +32,7 @@ moments:
   10m, 2h, 3d             that long ago    "2026-11-21 03:10"      the same, local
 
 exit codes:
-  0  done; the journal is whole
-  1  the journal is damaged (file and byte are named), or the work failed
-  2  a word or value is wrong
-  4  there is no such resource or journal
-  5  the files may not be read by this user
+{exit_codes}
 
 examples:
   nano-replay --node ~/.local/share/nano/up/core verify
@@ -60,27 +59,37 @@ EXAMPLES: Final = {
     "diff": ("diff --at 1h", "diff --at 1200 --at 1300 guest/web -o json"),
 }
 
-Add = Callable[..., Any]
+
+class Words(Parser):
+    def error(self, message: str) -> NoReturn:
+        """Wrong words are refused like everything else. Raises Invalid(usage)."""
+        raise Invalid(clearer(message), code="usage", hint=f"See {self.prog} --help.")
 
 
-def build() -> Parser:
-    parser = Parser(
+def wants_json(words: Sequence[str]) -> bool:
+    """Whether the words say -o json, however wrong the others are."""
+    said = " ".join(words)
+    return re.search(r"(?:^| )(?:-o|-o[= ]|--output[= ])json(?: |$)", said) is not None
+
+
+def build() -> Words:
+    parser = Words(
         prog="nano-replay",
         usage="nano-replay (--node DIR | --backup DIR | --bundle FILE) VERB [options]",
         description="Read a node's journal: what happened, to what, what was true when, and whether it is whole.",
-        epilog=EPILOG,
+        epilog=EPILOG.format(exit_codes="\n".join(f"  {code}  {meaning}" for code, meaning in exits.TABLE)),
     )
     parser.add_argument("--version", action="version", version=f"nano-replay {nano.__version__}")
     _add_common(parser, "before", None)
     verbs = parser.add_subparsers(
-        dest="verb", metavar="VERB", required=True, title="verbs", parser_class=Parser, prog="nano-replay"
+        dest="verb", metavar="VERB", required=True, title="verbs", parser_class=Words, prog="nano-replay"
     )
     _add_reading(verbs)
     _add_making(verbs)
     return parser
 
 
-def _add_reading(verbs: "argparse._SubParsersAction[Parser]") -> None:
+def _add_reading(verbs: "argparse._SubParsersAction[Words]") -> None:
     log = _verb(verbs, "log", "Print every fact as a line, oldest first.", "")
     log.add_argument("--resource", metavar="RESOURCE", help="kind/id, kind/name, a name, or a kind alone")
     log.add_argument("--actor", metavar="WHO", help="only what this user or node did")
@@ -114,7 +123,7 @@ def _add_reading(verbs: "argparse._SubParsersAction[Parser]") -> None:
     stats.add_argument("--top", type=_count, metavar="N", default=10, help="how many rows of each list (default: 10)")
 
 
-def _add_making(verbs: "argparse._SubParsersAction[Parser]") -> None:
+def _add_making(verbs: "argparse._SubParsersAction[Words]") -> None:
     rebuild = _verb(verbs, "rebuild", "Make a new folder with the same log and resource journals derived anew.", "INTO")
     rebuild.add_argument("into", metavar="INTO", type=Path, help="a folder that is not there yet, or empty")
     export = _verb(verbs, "export", "Write a bundle: one file that replays elsewhere.", "FILE")
@@ -149,7 +158,7 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _verb(verbs: "argparse._SubParsersAction[Parser]", name: str, about: str, words: str) -> Parser:
+def _verb(verbs: "argparse._SubParsersAction[Words]", name: str, about: str, words: str) -> Words:
     source = {"import": "--bundle FILE", "restore": "--backup DIR"}.get(name, "--node DIR")
     examples = "\n".join(
         f"  nano-replay {example}" if example.startswith("--") else f"  nano-replay --node S/core {example}"

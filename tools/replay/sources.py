@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Final
 
 from nano.domain.errors import Invalid
+from nano.tools.display.terminal import Terminal
 from nano.tools.replay.node import Node
 from nano.tools.state import default_state
 
 SEVERAL: Final = frozenset({"why"})
 
 
-def open_sources(options: Namespace, stack: ExitStack) -> list[Node]:
+def open_sources(options: Namespace, stack: ExitStack, terminal: Terminal) -> list[Node]:
     """Raises Invalid(too_many_sources, no_bundle_named, no_backup_named), and what a source raises that can't be opened."""
     bundles, backups, folders = (_named(options, source) for source in ("bundle", "backup", "node"))
     if options.verb == "restore" and not backups:
@@ -32,7 +33,7 @@ def open_sources(options: Namespace, stack: ExitStack) -> list[Node]:
             hint="Name one of them; only why takes several.",
         )
     nodes = [_bundle(path.absolute(), stack) for path in bundles]
-    nodes += [_backup(folder.absolute()) for folder in backups]
+    nodes += [_backup(folder.absolute(), terminal) for folder in backups]
     nodes += [Node(folder.absolute()) for folder in folders]
     for node in nodes:
         stack.callback(node.close)
@@ -45,10 +46,10 @@ def _bundle(path: Path, stack: ExitStack) -> Node:
     return stack.enter_context(opened(path))
 
 
-def _backup(folder: Path) -> Node:
+def _backup(folder: Path, terminal: Terminal) -> Node:
     from nano.tools.replay.backups import open_backup
 
-    return open_backup(folder)
+    return open_backup(folder, terminal)
 
 
 def _named(options: Namespace, source: str) -> list[Path]:

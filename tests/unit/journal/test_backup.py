@@ -150,7 +150,11 @@ async def test_a_manifest_that_promises_more_is_refused(tmp_path: Path) -> None:
     (made / "manifest.json").write_bytes(msgspec.json.encode(lying))
     with pytest.raises(JournalDamaged, match="promises position"):
         restore(made, tmp_path / "again")
-    assert not (tmp_path / "again" / "data" / "journal").exists()
+    assert not (tmp_path / "again").exists()
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 async def test_a_damaged_journal_is_not_backed_up(tmp_path: Path) -> None:
@@ -160,10 +164,14 @@ async def test_a_damaged_journal_is_not_backed_up(tmp_path: Path) -> None:
     data[100] ^= 1
     segment.write_bytes(data)
     with pytest.raises(JournalDamaged):
-        backup(tmp_path / "core", tmp_path / "backups", now=NOW)
-    assert list((tmp_path / "backups").iterdir()) == []
+        backup(tmp_path / "core", tmp_path / "new" / "backups", now=NOW)
     with pytest.raises(Unknown):
         backup(tmp_path / "nothing", tmp_path / "backups", now=NOW)
+    assert names_in(tmp_path) == ["core"], "no folder was made for it, and none is left"
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(JournalDamaged):
+        backup(tmp_path / "core", tmp_path / "mine", now=NOW)
+    assert names_in(tmp_path / "mine") == []
 
 
 def test_retention_keeps_hours_days_and_weeks() -> None:

@@ -106,6 +106,20 @@ async def test_every_changed_byte_is_found_and_named(folder: Path, which: str) -
         path.write_bytes(whole)
 
 
+async def test_a_mark_that_a_loss_of_power_tore_is_no_damage(folder: Path) -> None:
+    """It is not synced and only says again what the files and the log say; a changed byte of it is damage all the same."""
+    path = folder / "resources" / ".mark"
+    whole = path.read_bytes()
+    for end in range(len(whole)):
+        for zeros in {0, 1, len(whole) - end}:
+            path.write_bytes(whole[:end] + bytes(zeros))
+            assert verify(folder).whole, (end, zeros)
+        path.write_bytes(whole[:end] + bytes([whole[end] ^ 2]) + whole[end + 1 :])
+        damage = verify(folder).damage
+        assert damage is not None, end
+        assert damage.file == str(path)
+
+
 async def test_missing_and_extra_rows_are_found(folder: Path) -> None:
     path = folder / "resources" / "counter" / "a.jsonl"
     whole = path.read_bytes()

@@ -1,12 +1,15 @@
 """backup, restore and --backup: what was backed up is read in place, and comes back as it was at any position."""
 
 import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nano.tools.nanoctl import exits
+from nano.tools.replay import backups, exits
 
 
 def log_of(folder: Path) -> bytes:
@@ -42,7 +45,7 @@ def test_it_comes_back_whole(replay: Any, many_segments: Path, target: Path, tmp
     assert log_of(into) == log_of(many_segments)
     assert replay("verify", folder=into).code == 0
     again = replay("--backup", str(target), "restore", str(into), folder=None)
-    assert (again.code, log_of(into)) == (exits.USAGE, log_of(many_segments)), "never over a journal"
+    assert (again.code, log_of(into)) == (exits.REFUSED, log_of(many_segments)), "never over a journal"
 
 
 @pytest.mark.parametrize(("at", "position"), [("17", 17), ("2026-11-21T03:00:01Z", 4), ("0", 0)])
@@ -65,23 +68,57 @@ def test_a_backup_that_was_changed_is_refused(replay: Any, target: Path, tmp_pat
     path.write_bytes(data)
     for words in (("state",), ("restore", str(tmp_path / "into"))):
         outcome = replay("--backup", str(target), *words, folder=None)
-        assert (outcome.code, outcome.out) == (exits.FAILED, "")
+        assert (outcome.code, outcome.out) == (exits.DAMAGED, "")
         assert f"{path}, byte " in outcome.err
     assert not (tmp_path / "into").exists()
 
 
+def test_a_bar_follows_each_part_to_its_end(
+    replay: Any, many_segments: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: dict[str, tuple[int, int]] = {}
+
+    @contextmanager
+    def bar(_: Any) -> Iterator[Any]:
+        yield lambda part, done, total: told.update({part: (done, total)})
+
+    monkeypatch.setattr(backups, "bar", bar)
+    parts = {"backup": ["log", "files, read back"], "restore": ["files of the backup", "log", "log, read back"]}
+    for words in (("backup", "b"), ("backup", "b", "again"), ("restore", "into"), ("restore", "some", "--at", "17")):
+        told.clear()
+        verb, folder, *more = words
+        source = () if verb == "backup" else ("--backup", str(tmp_path / "b"))
+        at = [] if more == ["again"] else more
+        if more == ["again"]:  # in another second than the first
+            later(monkeypatch)
+        outcome = replay(*source, verb, str(tmp_path / folder), *at, folder=many_segments if verb == "backup" else None)
+        assert outcome.code == 0, outcome.err
+        for part in parts[verb]:
+            done, total = told[part]
+            assert done == total > 0, (words, part)
+
+
+def later(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = backups.backup
+
+    def a_minute_later(*words: Any, now: datetime, **options: Any) -> Path:
+        return made(*words, now=now + timedelta(minutes=1), **options)
+
+    monkeypatch.setattr(backups, "backup", a_minute_later)
+
+
 def test_wrong_words(replay: Any, node: Path, target: Path, tmp_path: Path) -> None:
-    assert replay("restore", str(tmp_path / "x")).code == exits.USAGE
-    assert replay("backup", str(node / "backups")).code == exits.USAGE
-    assert replay("backup", str(tmp_path / "y"), folder=node / "data" / "journal").code == exits.USAGE
-    assert replay("--backup", str(tmp_path / "none"), "log", folder=None).code == exits.NOT_FOUND
+    assert replay("restore", str(tmp_path / "x")).code == exits.REFUSED
+    assert replay("backup", str(node / "backups")).code == exits.REFUSED
+    assert replay("backup", str(tmp_path / "y"), folder=node / "data" / "journal").code == exits.REFUSED
+    assert replay("--backup", str(tmp_path / "none"), "log", folder=None).code == exits.REFUSED
     a_file = target / "none"
     a_file.write_text("no backup")
     refused = replay("--backup", str(a_file), "verify", folder=None)
-    assert (refused.code, "There is no backup in" in refused.err) == (exits.NOT_FOUND, True)
+    assert (refused.code, "There is no backup in" in refused.err) == (exits.REFUSED, True)
     a_file.unlink()
     over = replay("--backup", str(target), "restore", str(tmp_path / "x"), "--at", "39", folder=None)
-    assert (over.code, (tmp_path / "x" / "data" / "journal").exists()) == (exits.USAGE, False)
+    assert (over.code, (tmp_path / "x" / "data" / "journal").exists()) == (exits.REFUSED, False)
 
 
 def test_a_node_that_writes_on_can_be_backed_up(replay: Any, node: Path, tmp_path: Path) -> None:

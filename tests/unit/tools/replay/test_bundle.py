@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nano.journal.line import NO_HASH, Body, Entry, encode_line
-from nano.tools.nanoctl import exits
+from nano.tools.replay import exits
 
 CELL = "Cell_0a1b2c3d4e5f"
 Run = Callable[..., Any]
@@ -78,7 +78,7 @@ def lines_of(*entries: tuple[str, dict[str, Any]]) -> tuple[bytes, str]:
 
 
 def refused(outcome: Any, bundle: Path, scratch: Path) -> str:
-    assert outcome.code == exits.FAILED, (outcome.out, outcome.err)
+    assert outcome.code == exits.DAMAGED, (outcome.out, outcome.err)
     assert outcome.out == ""
     assert f"The bundle {bundle}" in outcome.err
     assert "byte " in outcome.err
@@ -111,7 +111,7 @@ def test_the_same_log_byte_for_byte_with_seals(replay: Run, read: Run, many_segm
     assert read(path, "import", str(into)).code == 0
     assert {f"commits/{f.name}": f.read_bytes() for f in (into / "data/journal/commits").iterdir()} == commits
     assert replay("verify", folder=into).code == 0
-    assert read(path, "import", str(into)).code == exits.USAGE, "there is something now"
+    assert read(path, "import", str(into)).code == exits.REFUSED, "there is something now"
     (again,) = replay("export", str(tmp_path / "again.zip"), "-o", "json", folder=into).json
     assert again["files"] == told["files"]
 
@@ -126,7 +126,7 @@ def test_a_slice_goes_on_from_its_start(replay: Run, read: Run, tmp_path: Path) 
     assert read(path, "verify").code == 0
     assert read(path, "why", "guest/web.power").code == 0
     outcome = read(path, "import", str(tmp_path / "no"))
-    assert (outcome.code, (tmp_path / "no").exists()) == (exits.USAGE, False)
+    assert (outcome.code, (tmp_path / "no").exists()) == (exits.REFUSED, False)
     inner = tmp_path / "inner.zip"
     outcome = read(path, "export", "--redact", "--from", "15", str(inner))
     assert outcome.code == 0, outcome.err
@@ -140,19 +140,19 @@ def test_a_slice_goes_on_from_its_start(replay: Run, read: Run, tmp_path: Path) 
 def test_a_slice_of_nothing(replay: Run, tmp_path: Path) -> None:
     for words in (("--from", "39"), ("--from", "20", "--to", "10"), ("--from", "0"), ("--to", "x")):
         outcome = replay("export", str(tmp_path / "x.zip"), *words)
-        assert (outcome.code, (tmp_path / "x.zip").exists()) == (exits.USAGE, False), outcome
+        assert (outcome.code, (tmp_path / "x.zip").exists()) == (exits.REFUSED, False), outcome
 
 
 def test_a_file_that_is_there_stays(replay: Run, bundle: Path) -> None:
     before = bundle.read_bytes()
-    assert replay("export", str(bundle)).code == exits.USAGE
+    assert replay("export", str(bundle)).code == exits.REFUSED
     assert bundle.read_bytes() == before
 
 
 def test_sources(replay: Run, read: Run, bundle: Path, node: Path, tmp_path: Path) -> None:
-    assert replay("import", str(tmp_path / "x")).code == exits.USAGE
-    assert read(bundle, "log", "--node", str(node)).code == exits.USAGE
-    assert read(tmp_path / "none.zip", "log").code == exits.NOT_FOUND
+    assert replay("import", str(tmp_path / "x")).code == exits.REFUSED
+    assert read(bundle, "log", "--node", str(node)).code == exits.REFUSED
+    assert read(tmp_path / "none.zip", "log").code == exits.REFUSED
     assert read(bundle, "log", "-f").code == 0, "nothing will ever come"
 
 
@@ -195,7 +195,7 @@ def test_pseudonyms_are_the_same_with_the_same_key_only(replay: Run, tmp_path: P
     assert one == two != other
     assert key.stat().st_mode & 0o777 == 0o600
     (tmp_path / "weak").write_text("short")
-    assert replay("export", "--redact", "--key", str(tmp_path / "weak"), str(tmp_path / "w.zip")).code == exits.USAGE
+    assert replay("export", "--redact", "--key", str(tmp_path / "weak"), str(tmp_path / "w.zip")).code == exits.REFUSED
 
 
 # ---------------------------------------------------------------------- one that lies

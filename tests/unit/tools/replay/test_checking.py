@@ -6,13 +6,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from nano.journal.disk import RealDisk
 from nano.journal.owner import journal_id, write_owner
-from nano.tools.nanoctl import exits
+from nano.tools.replay import checking, exits
+from nano.tools.replay import main as program
 from nano.tools.replay.checking import certificate_check
 from nano.tools.replay.grammar import EXAMPLES
 from nano.tools.replay.node import Node
@@ -66,7 +68,7 @@ def test_reading_stops_at_the_damage_and_names_it(replay: Any, node: Path) -> No
     change_byte(path, len(path.read_bytes()) - 100)
     for words in (("log",), ("show", "guest/web"), ("state",)):
         outcome = replay(*words)
-        assert outcome.code == exits.FAILED
+        assert outcome.code == exits.DAMAGED
         assert str(path) in outcome.err
         assert "byte" in outcome.err
     assert replay("log", "--until", "3").code == 0
@@ -74,7 +76,7 @@ def test_reading_stops_at_the_damage_and_names_it(replay: Any, node: Path) -> No
 
 def test_no_journal(replay: Any, tmp_path: Path) -> None:
     outcome = replay("verify", folder=tmp_path)
-    assert outcome.code == exits.NOT_FOUND
+    assert outcome.code == exits.REFUSED
     assert "--node STATE/core" in outcome.err
 
 
@@ -83,8 +85,51 @@ def test_no_journal(replay: Any, tmp_path: Path) -> None:
 )
 def test_wrong_words(replay: Any, words: tuple[str, ...]) -> None:
     outcome = replay(*words)
-    assert (outcome.code, outcome.out) == (exits.USAGE, "")
+    assert (outcome.code, outcome.out) == (exits.REFUSED, "")
     assert outcome.err
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ("-o json", "usage"),
+        ("verify --frob -o json", "usage"),
+        ("--output=json check", "usage"),
+        ("-ojson export --from no x.zip", "usage"),
+        ("show guest/nobody -o json", "no_such_history"),
+        ("log --since tomorrow -o json", "invalid_moment"),
+        ("--backup nowhere -o json log", "too_many_sources"),
+    ],
+)
+def test_for_programs_every_refusal_is_one_line(replay: Any, words: str, code: str) -> None:
+    outcome = replay(*words.split())
+    assert (outcome.code, outcome.out, outcome.err.count("\n")) == (exits.REFUSED, "", 1)
+    told = msgspec.json.decode(outcome.err)
+    assert told["code"] == code
+    assert told["message"].endswith(".")
+    assert told["hint"]
+
+
+def test_what_is_not_damage_never_ends_as_damage(
+    replay: Any, node: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A folder that may not be read or written, and a defect of this program."""
+    for error, told in ((PermissionError, "no_access"), (OSError, "failed")):
+        monkeypatch.setattr(checking, "run", raising(error(5, "no", str(node))))
+        outcome = replay("verify", "-o", "json")
+        assert (outcome.code, msgspec.json.decode(outcome.err)["code"]) == (exits.REFUSED, told)
+    (tmp_path / "file").write_text("")
+    assert replay("backup", str(tmp_path / "file" / "b")).code == exits.REFUSED
+    monkeypatch.setattr(checking, "run", raising(ValueError("a defect")))
+    assert program.main(["--node", str(node), "verify"]) == exits.REFUSED
+    assert "ValueError: a defect" in capfd.readouterr().err
+
+
+def raising(error: Exception) -> Any:
+    def run(*_: Any) -> int:
+        raise error
+
+    return run
 
 
 def test_help_tells_two_examples_for_each_verb(replay: Any) -> None:
@@ -144,17 +189,21 @@ def test_the_journal_of_another_node(replay: Any, node: Path) -> None:
 
 
 def test_the_program(node: Path) -> None:
-    program = Path(sys.executable).with_name("nano-replay")
-    done = subprocess.run([program, "--node", node, "verify"], capture_output=True, text=True, timeout=60, check=False)
+    nano_replay = Path(sys.executable).with_name("nano-replay")
+    done = subprocess.run(
+        [nano_replay, "--node", node, "verify"], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert "\x1b" not in done.stdout
     change_byte(segment(node), 30)
-    done = subprocess.run([program, "verify", "--node", node], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [nano_replay, "verify", "--node", node], capture_output=True, text=True, timeout=60, check=False
+    )
     assert done.returncode == 1
     assert str(segment(node)) in done.stdout
     piped = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", f"{program} --node {node} log | head -1"],
+        ["bash", "-o", "pipefail", "-c", f"{nano_replay} --node {node} log | head -1"],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
-    assert piped.returncode in (0, exits.FAILED)
+    assert piped.returncode in (0, exits.DAMAGED)
     assert "Traceback" not in piped.stderr

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from nano.tools.nanoctl import exits
+from nano.tools.replay import exits
 from nano.tools.replay.difference import flat
 from nano.tools.replay.fold import fold
 from nano.tools.replay.moments import Moment
@@ -61,11 +61,11 @@ def test_one_resource(replay: Any) -> None:
     assert set(changes(replay("diff", "--at", "4", "cell", "-o", "json"))) == {CELL}
     assert set(changes(replay("diff", "--at", "4", "--at", "37", "compute_pool/default", "-o", "json"))) == set()
     outcome = replay("diff", "--at", "4", "guest/none")
-    assert outcome.code == exits.NOT_FOUND
+    assert outcome.code == exits.REFUSED
     assert "not_there" in outcome.err
 
 
 def test_moments_must_be_one_or_two(replay: Any) -> None:
     for words in ((), ("--at", "1", "--at", "2", "--at", "3"), ("--at", "soon")):
         outcome = replay("diff", *words)
-        assert (outcome.code, outcome.out) == (exits.USAGE, "")
+        assert (outcome.code, outcome.out) == (exits.REFUSED, "")

@@ -15,7 +15,7 @@ from nano.journal.feed import Feed
 from nano.journal.horizon import Limits
 from nano.journal.ledger import Ledger
 from nano.journal.retention import Retention
-from nano.tools.nanoctl import exits
+from nano.tools.replay import exits
 
 DISK = RealDisk()
 SMALL = Limits(days=0, size=1)
@@ -63,7 +63,7 @@ def test_what_is_true_is_what_was_true(read: Any, whole: dict[str, str], begins:
 def test_a_moment_before_is_refused_kindly(read: Any, begins: int) -> None:
     for words in (("state", "--at", "3"), ("diff", "--at", "3"), ("state", "--at", "2026-11-21T03:00:01Z")):
         outcome = read(*words)
-        assert (outcome.code, outcome.out) == (exits.USAGE, "")
+        assert (outcome.code, outcome.out) == (exits.REFUSED, "")
         assert f"position {begins}" in outcome.err
         assert "[before_horizon]" in outcome.err
     assert read("state", "--at", str(begins)).code == 0
@@ -96,7 +96,7 @@ def test_copies_of_it(replay: Any, read: Any, many_segments: Path, begins: int, 
     assert replay("--backup", str(backups), "restore", str(tmp_path / "restored"), folder=None).code == 0
     assert replay("verify", folder=tmp_path / "restored").code == 0
     early = replay("--backup", str(backups), "restore", str(tmp_path / "early"), "--at", "2", folder=None)
-    assert (early.code, "[before_horizon]" in early.err) == (exits.USAGE, True)
+    assert (early.code, "[before_horizon]" in early.err) == (exits.REFUSED, True)
     assert not (tmp_path / "early" / "data" / "journal").exists()
     assert read("export", str(bundle)).code == 0
     assert replay("--bundle", str(bundle), "state", "-o", "json", folder=None).out == state

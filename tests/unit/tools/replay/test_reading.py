@@ -19,8 +19,7 @@ from nano.domain.office import Office
 from nano.journal.commit_log import CommitLog
 from nano.journal.feed import Feed
 from nano.journal.ledger import Ledger
-from nano.tools.nanoctl import exits
-from nano.tools.replay import log
+from nano.tools.replay import exits, log
 from nano.tools.replay.moments import Moment, parse_moment
 from nano.tools.replay.node import Node
 
@@ -64,7 +63,7 @@ def test_log_for_programs_is_every_fact_in_order(replay: Any) -> None:
 def test_filters(replay: Any, words: tuple[str, ...], expected: list[int]) -> None:
     outcome = replay("log", *words, "-o", "json")
     if words == ("--since", "59m43s"):
-        assert outcome.code == exits.USAGE
+        assert outcome.code == exits.REFUSED
         assert "is no moment" in outcome.err
     else:
         assert positions(outcome) == expected
@@ -138,7 +137,7 @@ def test_nothing_of_that_name(replay: Any) -> None:
         ("state", "guest/web", "--at", "3"),
     ):
         outcome = replay(*words)
-        assert (outcome.code, outcome.out) == (exits.NOT_FOUND, "")
+        assert (outcome.code, outcome.out) == (exits.REFUSED, "")
     assert "does not exist at position 3" in outcome.err
 
 
@@ -179,7 +178,7 @@ def test_an_event_of_a_newer_version(node: Path, replay: Any) -> None:
         file.write(text)
     assert "guest x tagged: tags a" in replay("log", "--since", "39").out
     outcome = replay("state")
-    assert outcome.code == exits.FAILED
+    assert outcome.code == exits.DAMAGED
     assert str(reader.path) in outcome.err
 
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from nano.tools.nanoctl import exits
-from nano.tools.replay import rebuild
+from nano.tools.replay import exits, rebuild
 
 
 def log_of(folder: Path) -> dict[str, bytes]:
@@ -55,7 +54,7 @@ def test_rows_that_lie_or_are_gone_are_right_again(replay: Any, node: Path, tmp_
     resources = node / "data" / "journal" / "resources"
     (resources / "compute_pool" / "fast.jsonl").write_bytes(b"{}\n")
     shutil.rmtree(resources / "guest")
-    assert replay("verify").code == exits.FAILED
+    assert replay("verify").code == exits.DAMAGED
     assert replay("rebuild", str(tmp_path / "new")).code == 0
     assert rows_of(tmp_path / "new") == good
 
@@ -77,7 +76,7 @@ def test_damage_is_named_and_nothing_written(replay: Any, node: Path, tmp_path: 
     path.write_bytes(data)
     into = tmp_path / "out" / "new"
     outcome = replay("rebuild", str(into))
-    assert outcome.code == exits.FAILED
+    assert outcome.code == exits.DAMAGED
     assert f"{path}, byte " in outcome.err
     assert list(into.parent.iterdir()) == []
 
@@ -87,10 +86,10 @@ def test_a_folder_with_something_in_it_is_refused(replay: Any, node: Path, tmp_p
     into.mkdir()
     (into / "mine").write_text("keep")
     outcome = replay("rebuild", str(into))
-    assert (outcome.code, [path.name for path in into.iterdir()]) == (exits.USAGE, ["mine"])
+    assert (outcome.code, [path.name for path in into.iterdir()]) == (exits.REFUSED, ["mine"])
     assert "folder_not_empty" in outcome.err
-    assert replay("rebuild", str(node)).code == exits.USAGE
-    assert replay("rebuild", str(node / "copy")).code == exits.USAGE
+    assert replay("rebuild", str(node)).code == exits.REFUSED
+    assert replay("rebuild", str(node / "copy")).code == exits.REFUSED
     assert not (node / "copy").exists()
     empty = tmp_path / "empty"
     empty.mkdir()

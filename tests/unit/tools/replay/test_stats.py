@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from nano.tools.nanoctl import exits
+from nano.tools.replay import exits
 
 
 def test_counts_add_up(replay: Any, node: Path) -> None:
@@ -37,7 +37,7 @@ def test_growth_by_day_and_fewer_rows(replay: Any) -> None:
 
 def test_wrong_numbers(replay: Any) -> None:
     for words in (("--top", "0"), ("--top", "many"), ("--by", "week")):
-        assert replay("stats", *words).code == exits.USAGE
+        assert replay("stats", *words).code == exits.REFUSED
 
 
 def test_an_empty_journal(replay: Any, tmp_path: Path) -> None:

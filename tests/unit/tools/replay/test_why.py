@@ -29,7 +29,7 @@ from nano.journal.commit_log import CommitLog
 from nano.journal.feed import Feed
 from nano.journal.ledger import Ledger
 from nano.journal.line import Tracked
-from nano.tools.nanoctl import exits
+from nano.tools.replay import exits
 from nano.tools.replay.causes import said_by_cell
 
 START = datetime.fromisoformat("2026-11-21T03:00:00+00:00")
@@ -216,9 +216,9 @@ def test_a_journal_that_is_not_at_hand(why: Why, zone: Path, tmp_path: Path) -> 
 
 def test_words_that_name_nothing(replay: Any, zone: Path) -> None:
     outcome = replay("why", "guest/none", folder=zone / "core")
-    assert (outcome.code, outcome.out) == (exits.NOT_FOUND, "")
+    assert (outcome.code, outcome.out) == (exits.REFUSED, "")
     outcome = replay("why", "guest/web.colour", folder=zone / "core")
-    assert outcome.code == exits.USAGE
+    assert outcome.code == exits.REFUSED
     assert "spec.memory" in outcome.err, "the fields there are"
 
 
