@@ -14,6 +14,7 @@ from nano.core.work import Cancelled, Run, Saga, problem_of
 from nano.domain.batch import ACTIONS, AbandonBatch, BeginItem, EndBatch, EndItems, makeup_of
 from nano.domain.errors import JournalError, NanoError
 from nano.domain.guest import Guest
+from nano.domain.guest_makeup import settle
 from nano.domain.task import CancelTask, Item, Problem, Task
 from nano.domain.task_items import ItemEnd
 from nano.domain.zone import Zone
@@ -120,7 +121,10 @@ class BatchWork:
             guest = self._zone.get(f"guest/{item.guest}")
             return guest.cell if isinstance(guest, Guest) else ""
         makeup = makeup_of(run.task)
-        return self._zone.explain_placement(makeup.pool, makeup.need, only=makeup.cell).cell
+        try:
+            return self._zone.explain_placement(makeup.pool, settle(self._zone, makeup).need, only=makeup.cell).cell
+        except NanoError:  # what it names is gone by now
+            return ""
 
     def _busy(self) -> Counter[str]:
         """Running items of all batches, by cell."""

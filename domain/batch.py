@@ -111,7 +111,7 @@ def decide_create(zone: "Zone", command: CreateBatch, context: Context) -> list[
             names=taken[:NAMED_MAX],
         )
     settled = settle(zone, command)
-    choose_cell(zone, settled.pool.name, command.need, command.cell)
+    choose_cell(zone, settled.pool.name, settled.need, command.cell)
     own = ("type", "prefix", "count", "first")
     makeup = {name: value for name, value in msgspec.to_builtins(command).items() if name not in own}
     arguments = {"makeup": msgspec.json.encode(makeup).decode()}

@@ -112,7 +112,7 @@ class AbandonCreate(Command, frozen=True, kw_only=True, tag="guest.abandon_creat
 def decide_create(zone: "Zone", command: CreateGuest, context: Context) -> list[Emitted]:
     name = require_free_name(zone, command.name)
     settled = settle(zone, command)
-    cell = choose_cell(zone, settled.pool.name, command.need, command.cell)
+    cell = choose_cell(zone, settled.pool.name, settled.need, command.cell)
     guest_id, task_id = context.new_id(), context.new_id()
     requested = GuestRequested(
         id=guest_id,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from nano.domain.ability import ABILITY_MISSING, DISK_LIMITS, NETWORK_LIMITS, who_can
+from nano.domain.ability import ABILITY_MISSING, needed, who_can
 from nano.domain.cloud_init import CloudInit, check_public
 from nano.domain.compute_pool import DEFAULT_POOL, ComputePool, pool_named
 from nano.domain.errors import Conflict, Invalid, NoCapacity, Unknown
@@ -18,6 +18,7 @@ from nano.domain.guest_size import check_hardware, check_size
 from nano.domain.image import Image, find_image
 from nano.domain.machine import DiskLimits, Hardware, MachineSpec, NetworkLimits, Priority
 from nano.domain.placement import Need
+from nano.domain.security import SecurityPolicy, checked_policy
 from nano.domain.template import Template, find_template
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class GuestMakeup(Command, frozen=True, kw_only=True):
     linked: bool = False  # lean on the image instead of copying it, where the pool allows
     autostart: bool = False
     start: bool = False
-    template: str = ""  # whose hardware it gets
+    template: str = ""  # whose hardware it gets, and whose policy when it has none of its own
     hardware: Hardware = Hardware()
     cloud_init: CloudInit | None = None
     cores_max: int = 0  # how far it can grow while it runs; 0 = not beyond what it has
@@ -51,15 +52,7 @@ class GuestMakeup(Command, frozen=True, kw_only=True):
     write_operations: int = 0
     receive_bytes: int = 0  # a second, each network interface; 0 = no limit
     send_bytes: int = 0
-
-    @property
-    def need(self) -> Need:
-        names = [
-            name
-            for name, limits in ((DISK_LIMITS, DiskLimits), (NETWORK_LIMITS, NetworkLimits))
-            if any(getattr(self, field) for field in limits.__struct_fields__)
-        ]
-        return Need(cores=self.cores, memory=self.memory, disk=sum(self.disks), abilities=tuple(names))
+    policy: SecurityPolicy | None = None  # in force from its first start on; None = the template's, if that has one
 
 
 class Settled(NamedTuple):
@@ -73,6 +66,12 @@ class Settled(NamedTuple):
 
     def spec_of(self, name: str, mac: str) -> MachineSpec:
         return msgspec.structs.replace(self.spec, name=name, mac=mac)
+
+    @property
+    def need(self) -> Need:
+        """What its cell must have room for, and must be able to do."""
+        spec = self.spec
+        return Need(cores=spec.cores, memory=spec.memory, disk=spec.disk_total, abilities=needed(spec))
 
 
 def settle(zone: "Zone", makeup: GuestMakeup) -> Settled:
@@ -94,6 +93,7 @@ def settle(zone: "Zone", makeup: GuestMakeup) -> Settled:
         )
     hardware = template.hardware if template is not None else makeup.hardware
     check_hardware(hardware)
+    policy = makeup.policy or (template.policy if template is not None else None)
     spec = MachineSpec(
         name="",
         mac="",
@@ -105,6 +105,7 @@ def settle(zone: "Zone", makeup: GuestMakeup) -> Settled:
         autostart=makeup.autostart,
         hardware=hardware,
         seed=makeup.cloud_init is not None,
+        security=checked_policy(policy) if policy is not None else None,
     )
     spec = changed_spec(spec, {name: getattr(makeup, name) for name in _GROWTH_AND_LIMITS})
     return Settled(pool, image, template, _told(makeup.cloud_init, template), spec)

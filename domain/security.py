@@ -6,7 +6,9 @@ guest with a policy sends from its own MAC addresses only, and from ``addresses`
 """
 
 import ipaddress
-from typing import Final, Literal
+import re
+from collections.abc import Iterable
+from typing import Final, Literal, get_args
 
 import msgspec
 
@@ -20,6 +22,11 @@ _TEXT_MAX: Final = 64  # of an address or network, the longest of which has 43 l
 Action = Literal["accept", "drop"]
 Protocol = Literal["tcp", "udp", "icmp", "any"]
 WITH_PORTS: Final = ("tcp", "udp")
+_PROTOCOLS: Final[dict[str, Protocol]] = {name: name for name in get_args(Protocol)}
+_RULE: Final = re.compile(
+    rf"(accept|drop)(?: ({'|'.join(_PROTOCOLS)}))?(?: ([0-9]{{1,5}})(?:-([0-9]{{1,5}}))?)?(?: from (\S{{1,64}}))?"
+)
+"""As ``in_words`` spells one, after its action."""
 
 
 class SecurityRule(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -43,6 +50,50 @@ class SecurityPolicy(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     default: Action = "accept"
     rules: tuple[SecurityRule, ...] = ()
     addresses: tuple[str, ...] = ()
+
+
+def checked_policy(policy: SecurityPolicy) -> SecurityPolicy:
+    """A whole one as it is kept. Raises Invalid, Conflict."""
+    checked = SecurityPolicy(default=policy.default, addresses=checked_addresses(policy.addresses))
+    for rule in policy.rules:
+        checked = with_rule(checked, rule, len(checked.rules))
+    return checked
+
+
+def read_policy(lines: Iterable[str]) -> SecurityPolicy:
+    """What people write: "drop" or "accept" for what no rule is about ("accept" when it is left out), "accept tcp 80-89 from
+    10.0.0.0/8" for a rule, "address 10.0.0.5" for what it may use. Empty lines are passed over. Raises Invalid, Conflict."""
+    default: Action | None = None
+    rules, addresses = list[SecurityRule](), list[str]()
+    for line in lines:
+        words = line.split()
+        if words in (["accept"], ["drop"]):
+            if default is not None:
+                raise _invalid("policy", "It says twice what becomes of the rest.", "Write accept, or drop, once.")
+            default = "accept" if words == ["accept"] else "drop"
+        elif len(words) == 2 and words[0] == "address":
+            addresses.append(words[1])
+        elif words:
+            rules.append(_read_rule(line, words))
+    return checked_policy(SecurityPolicy(default=default or "accept", rules=tuple(rules), addresses=tuple(addresses)))
+
+
+def _read_rule(line: str, words: list[str]) -> SecurityRule:
+    match = _RULE.fullmatch(" ".join(words))
+    if match is None:
+        raise _invalid(
+            "policy",
+            f"{line.strip()[:80]!r} is no security rule.",
+            "Write one such as: accept tcp 80-89 from 10.0.0.0/8",
+        )
+    action, protocol, port, last_port, source = match.groups()
+    return SecurityRule(
+        action="accept" if action == "accept" else "drop",
+        protocol=_PROTOCOLS[protocol or "any"],
+        source="" if source in (None, "anybody") else source,
+        port=int(port or 0),
+        last_port=int(last_port or 0),
+    )
 
 
 def checked_rule(rule: SecurityRule) -> SecurityRule:

@@ -15,12 +15,13 @@ from nano.domain.guest_size import check_hardware
 from nano.domain.limits import LIMITS
 from nano.domain.machine import Hardware
 from nano.domain.naming import NAME_LENGTH_MAX, require_name, require_text
+from nano.domain.security import SecurityPolicy, checked_policy
 
 System = Literal["linux", "windows"]
 
 
 class Template(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """``admin`` is the account that administers such a system."""
+    """``admin`` is the account that administers such a system. A guest made without a ``policy`` of its own gets this one."""
 
     id: str
     name: str
@@ -29,6 +30,7 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     hardware: Hardware
     created_at: datetime
     modified_at: datetime
+    policy: SecurityPolicy | None = None
 
 
 class TemplateCreated(Event, frozen=True, kw_only=True, tag="template.created"):
@@ -37,6 +39,7 @@ class TemplateCreated(Event, frozen=True, kw_only=True, tag="template.created"):
     admin: str
     operating_system: System
     hardware: Hardware
+    policy: SecurityPolicy | None = None
 
 
 class TemplateModified(Event, frozen=True, kw_only=True, tag="template.modified"):
@@ -46,6 +49,7 @@ class TemplateModified(Event, frozen=True, kw_only=True, tag="template.modified"
     admin: str
     operating_system: System
     hardware: Hardware
+    policy: SecurityPolicy | None = None
 
 
 class TemplateDeleted(Event, frozen=True, tag="template.deleted"):
@@ -53,12 +57,13 @@ class TemplateDeleted(Event, frozen=True, tag="template.deleted"):
 
 
 class CreateTemplate(Command, frozen=True, kw_only=True, tag="template.create"):
-    """Name the virtual hardware that suits a kind of system."""
+    """Name the virtual hardware, and the security policy, that suit a kind of system."""
 
     name: str
     admin: str = "root"
     operating_system: System = "linux"
     hardware: Hardware = Hardware()
+    policy: SecurityPolicy | None = None
 
 
 class HardwareChange(msgspec.Struct, frozen=True, gc=False):
@@ -70,13 +75,15 @@ class HardwareChange(msgspec.Struct, frozen=True, gc=False):
 
 
 class ModifyTemplate(Command, frozen=True, kw_only=True, tag="template.modify"):
-    """Change a template; what is left out stays. Guests that were made with it keep their hardware."""
+    """Change a template; what is left out stays. Guests that were made with it keep what they got."""
 
     template: str
     name: str | None = None
     admin: str | None = None
     operating_system: System | None = None
     hardware: HardwareChange = HardwareChange()
+    policy: SecurityPolicy | None = None
+    no_policy: bool = False  # guests made with it have only one of their own
 
 
 class DeleteTemplate(Command, frozen=True, kw_only=True, tag="template.delete"):
@@ -124,6 +131,7 @@ def _created(template_id: str, command: CreateTemplate) -> Emitted:
         admin=command.admin,
         operating_system=command.operating_system,
         hardware=command.hardware,
+        policy=checked_policy(command.policy) if command.policy is not None else None,
     )
     return Emitted(f"template/{template_id}", event)
 
@@ -141,11 +149,17 @@ def decide_create(model: Model, command: CreateTemplate, context: Context) -> li
 def decide_modify(model: Model, command: ModifyTemplate, context: Context) -> list[Emitted]:
     template = find_template(model, command.template)
     given = {name: value for name, value in msgspec.structs.asdict(command.hardware).items() if value is not None}
+    if command.no_policy and command.policy is not None:
+        raise Invalid(
+            "It is to have a policy, and none.", code="invalid_no_policy", hint="Give one of them.", field="no_policy"
+        )
+    policy = None if command.no_policy else template.policy
     wanted = TemplateModified(
         name=template.name if command.name is None else command.name,
         admin=template.admin if command.admin is None else command.admin,
         operating_system=command.operating_system or template.operating_system,
         hardware=msgspec.structs.replace(template.hardware, **given),
+        policy=checked_policy(command.policy) if command.policy is not None else policy,
     )
     if evolve_modified(template, wanted, template.modified_at) == template:
         return []
@@ -183,6 +197,7 @@ def evolve_created(state: Template | None, event: TemplateCreated, at: datetime)
         admin=event.admin,
         operating_system=event.operating_system,
         hardware=event.hardware,
+        policy=event.policy,
         created_at=at,
         modified_at=at,
     )
@@ -195,6 +210,7 @@ def evolve_modified(state: Template, event: TemplateModified, at: datetime) -> T
         admin=event.admin,
         operating_system=event.operating_system,
         hardware=event.hardware,
+        policy=event.policy,
         modified_at=at,
     )
 

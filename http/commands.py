@@ -14,7 +14,8 @@ from nano.domain.catalogue import COLLECTIONS, CommandEntry
 from nano.domain.errors import Invalid, Stale
 from nano.domain.facts import Command, Fact, id_of, kind_of
 from nano.domain.guest_commands import CreateGuest
-from nano.domain.placement import Need, Verdict
+from nano.domain.guest_makeup import settle
+from nano.domain.placement import Verdict
 from nano.domain.task import TaskStarted
 from nano.http.answers import Answer, HeaderList, Request, json_answer
 from nano.http.decoding import decode_command, decode_object, decode_query, truth
@@ -114,8 +115,9 @@ def _dry_run(core: "Core", command: Command, request: Request) -> Answer:
     emitted = core.dry_run(command, actor=request.principal.actor)
     verdict = None
     if isinstance(command, CreateGuest):
-        need = Need(cores=command.cores, memory=command.memory, disk=sum(command.disks))
-        verdict = core.placement(command.pool, need)
+        verdict = core.placement(
+            command.pool, settle(core.zone, msgspec.structs.replace(command, cloud_init=None)).need
+        )
     events = [{"resource": resource, "event": event} for resource, event in emitted]
     return json_answer(msgspec.json.encode(DryRun(events, verdict)), 200, position_header(core.views.position))
 

@@ -64,6 +64,9 @@ def decode_command(
 
 def _refuse_unknown(told: Any, read: Any, path: str) -> None:
     """Unknown fields of structs inside a command: those are shared with the journal, which must read over them."""
+    if isinstance(read, tuple) and isinstance(told, list):
+        for number, (one, struct) in enumerate(zip(told, read, strict=True)):
+            _refuse_unknown(one, struct, f"{path}[{number}]")
     if not isinstance(read, msgspec.Struct) or not isinstance(told, dict):
         return
     for name, value in told.items():

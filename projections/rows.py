@@ -161,13 +161,14 @@ class ImageRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class TemplateRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """``admin`` is the account that administers such a system."""
+    """``admin`` is the account that administers such a system; guests made with it get ``policy``, unless they are given one."""
 
     id: str
     name: str
     operating_system: System
     admin: str
     hardware: Hardware
+    policy: SecurityPolicy | None
     created_at: datetime
     modified_at: datetime
     version: int
@@ -361,6 +362,7 @@ def template_row(template: Template, version: int) -> TemplateRow:
         operating_system=template.operating_system,
         admin=template.admin,
         hardware=template.hardware,
+        policy=template.policy,
         created_at=template.created_at,
         modified_at=template.modified_at,
         version=version,

@@ -102,6 +102,10 @@ PROBLEMS: Final = {
         N_("Remove one, or write several as one."),
     ),
     "duplicate_rule": (N_("Another rule is about the same packets."), N_("Change that one, or remove it first.")),
+    "invalid_policy": (
+        N_("A line is no security rule, or says twice what becomes of the rest."),
+        N_("Write one such as: accept tcp 80-89 from 10.0.0.0/8"),
+    ),
     "invalid_source": (
         N_("This is no address or network."),
         N_("Use one such as 10.0.0.5, 10.0.0.0/8 or 2001:db8::/32, or leave it empty for anybody."),

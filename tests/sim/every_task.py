@@ -29,6 +29,7 @@ from nano.domain.guest_repair import RepairGuest
 from nano.domain.image_commands import BuildImage
 from nano.domain.machine import MEBI
 from nano.domain.orphan import RemoveOrphan
+from nano.domain.security import SecurityPolicy
 from nano.domain.task import Task
 from nano.tools.simulator.bed import Bed, ended, task_of
 
@@ -41,6 +42,7 @@ CREATE: Final = gc.CreateGuest(
     image="img",
     start=True,
     cloud_init=CloudInit(password="Secret1", host_name="web"),
+    policy=SecurityPolicy(default="drop"),
 )
 
 

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from nano.core.core import Core
+from nano.domain import batch as ba
 from nano.domain import guest_commands as gc
 from nano.domain import guest_rules as gp
 from nano.domain.ability import PACKET_FILTER, Ability
@@ -16,6 +17,7 @@ from nano.domain.guest import Guest
 from nano.domain.guest_repair import RepairGuest
 from nano.domain.machine import MEBI
 from nano.domain.orphan import RemoveOrphan
+from nano.domain.security import SecurityPolicy, SecurityRule
 from nano.hypervisor.filter_xml import filter_text
 from nano.tools.simulator.bed import Bed, ended, task_of
 from tests.sim.test_change import add as add_cell
@@ -25,6 +27,7 @@ from tests.sim.test_drift import STRANGER, drifting, look, well
 pytestmark = pytest.mark.anyio
 
 PHASES = ("defined", "put_filter", "running", "define", "follow")
+STRICT = SecurityPolicy(default="drop", rules=(SecurityRule(action="accept", protocol="tcp", port=22),))
 SSH = gp.AddRule(guest="web", action="accept", protocol="tcp", port=22)
 
 
@@ -39,6 +42,52 @@ def in_force(bed: Bed, core: Core) -> Guest:
     assert bed.host("one").in_force.get(guest.id, "") == filter_text(guest.id, guest.spec)
     as_journaled(bed, core)
     return guest
+
+
+async def test_a_guest_is_made_with_its_policy_in_force_at_its_first_start(bed: Bed) -> None:
+    async with bed.zone("one") as (core, _):
+        await created(core, start=True, policy=STRICT)
+        calls = [name for name, _ in bed.host("one").calls if name in ("put_filter", "start")]
+        assert calls == ["put_filter", "start"]
+        assert in_force(bed, core).spec.security == STRICT
+        assert await well(core)
+
+
+async def test_a_policy_that_fails_fails_the_creation_whole(bed: Bed) -> None:
+    host = bed.host("one")
+    async with bed.zone("one") as (core, _):
+        await add_cell(core)
+        makeup: dict[str, Any] = {"memory": 128 * MEBI, "disks": (64 * MEBI,), "policy": STRICT, "start": True}
+        for count, command in (
+            (1, gc.CreateGuest(name="web", **makeup)),
+            (2, ba.CreateBatch(prefix="web", count=2, **makeup)),
+        ):
+            error = HostError("nftables refused the rules.", code="filter_refused")
+            host.fail_next("put_filter", error, times=count)
+            task = await do(core, command)
+            assert task.error is not None
+            assert "nftables refused the rules." in task.error.message
+            assert (list(core.zone.guests()), host.machine, host.in_force, host.files) == ([], {}, {}, {})
+        assert core.zone.macs == set()
+        assert await well(core)
+
+
+async def test_a_cell_killed_while_a_filter_is_made_leaves_the_guest_whole(bed: Bed) -> None:
+    async with bed.core() as core:
+        async with bed.cell("one") as cell, bed.link(cell, core):
+            await add_cell(core)
+            reached = bed.host("one").hang_next("put_filter")
+            command = gc.CreateGuest(name="web", memory=128 * MEBI, disks=(64 * MEBI,), policy=STRICT, start=True)
+            receipt = await core.execute(command, actor="admin", command_id="")
+            with anyio.fail_after(5):
+                await reached.wait()
+        async with bed.cell("one") as cell, bed.link(cell, core):
+            task = await ended(core, task_of(receipt.facts))
+        host = bed.host("one")
+        if task.state == "done":
+            in_force(bed, core)
+        else:
+            assert (list(core.zone.guests()), host.machine, host.in_force, host.files) == ([], {}, {}, {})
 
 
 async def test_each_change_is_in_force_and_told(bed: Bed) -> None:

@@ -130,7 +130,7 @@ def _value(terminal: Terminal, name: str, value: Any) -> str:
         return ", ".join(f"{one['name']} (here)" if one["current"] else str(one["name"]) for one in value)
     if name == "progress":
         return words.percent(value)
-    if name == "security" and isinstance(value, dict):
+    if name in ("security", "policy") and isinstance(value, dict):
         return words.policy(value)
     if isinstance(value, dict):
         return ", ".join(f"{key} {inner}" for key, inner in value.items() if inner not in ("", None)) or words.NOTHING

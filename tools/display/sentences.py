@@ -183,7 +183,8 @@ def _task_ended(event: Event) -> str:
 
 def _template(event: Event) -> str:
     hardware = ", ".join(f"{name} {model}" for name, model in event["hardware"].items() if model)
-    return f"{event['operating_system']}, {hardware}"
+    security = f", security {words.policy(event['policy'])}" if event.get("policy") else ""
+    return f"{event['operating_system']}, {hardware}{security}"
 
 
 def _items_ended(event: Event) -> str:

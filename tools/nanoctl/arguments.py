@@ -14,6 +14,7 @@ import msgspec
 from nano.domain.errors import Invalid
 from nano.domain.facts import Command
 from nano.domain.naming import parse_size
+from nano.domain.security import SecurityPolicy, read_policy
 
 SIZE_FIELDS: Final = frozenset(
     {
@@ -38,7 +39,7 @@ class Argument(NamedTuple):
     options: tuple[str, ...]
     help: str
     metavar: str = ""
-    kind: Literal["text", "size", "sizes", "int", "switch", "flag", "choice", "pairs", "texts"] = "text"
+    kind: Literal["text", "size", "sizes", "int", "switch", "flag", "choice", "pairs", "texts", "policy"] = "text"
     completes: str = ""
     required: bool = False
     values: tuple[str, ...] = ()
@@ -101,6 +102,9 @@ HELP: Final[dict[str, str]] = {
     "start": "start it as soon as it is made",
     "hardware": "virtual hardware, such as disk=virtio or display=qxl",
     "hours": "how long it rests in the recycle bin before it is deleted (168)",
+    "policy": "drop or accept what no rule is about; again for each rule: 'accept tcp 80-89 from 10.0.0.0/8', 'address"
+    " 10.0.0.5'; @FILE reads lines of these",
+    "no_policy": "guests made with it have only a policy of their own",
     "force": "also when it is running; to shrink: also if that loses data",
     "description": "a line that says what it is for",
     "user": "account inside the guest; without it the one that administers such a system",
@@ -216,6 +220,8 @@ def _kind_of(field: msgspec.structs.FieldInfo) -> tuple[Any, str]:
         return ("sizes" if get_origin(declared) is tuple else "size"), "SIZE"
     if declared is int:
         return "int", "N"
+    if declared is SecurityPolicy:
+        return "policy", "RULE"
     if isinstance(declared, type) and issubclass(declared, msgspec.Struct):
         return "pairs", "KEY=VALUE"
     if get_origin(declared) is tuple:
@@ -242,7 +248,7 @@ def add_argument(parser: argparse.ArgumentParser, argument: Argument) -> None:
         words["metavar"] = argument.metavar or argument.field.upper()
     if argument.kind in _READERS:
         words["type"] = _READERS[argument.kind]
-    if argument.kind in ("sizes", "pairs", "texts"):
+    if argument.kind in ("sizes", "pairs", "texts", "policy"):
         words |= {"action": "append"} if argument.options else {"nargs": "+"}
     if argument.kind == "choice":
         words["choices"] = argument.values
@@ -258,7 +264,8 @@ def fields_in(namespace: argparse.Namespace, arguments: tuple[Argument, ...]) ->
     given: dict[str, Any] = {}
     for argument in arguments:
         if (value := getattr(namespace, argument.attribute, None)) is not None:
-            given[argument.field] = _gathered(value, argument.values) if argument.kind == "pairs" else value
+            gather = _GATHERERS.get(argument.kind)
+            given[argument.field] = gather(value, argument.values) if gather is not None else value
     return given
 
 
@@ -272,6 +279,16 @@ def _gathered(pairs: list[tuple[str, str]], lists: tuple[str, ...]) -> dict[str,
         else:
             found[name] = value if "\n" in value.strip() else value.rstrip("\n")
     return found
+
+
+def _policy(lines: list[str], _: tuple[str, ...]) -> dict[str, Any]:
+    """A security policy, of what stands in the lines, or in the file "@FILE"."""
+    told = [one for line in lines for one in (_from_file(line[1:]).splitlines() if line.startswith("@") else [line])]
+    read: dict[str, Any] = msgspec.to_builtins(read_policy(told))
+    return read
+
+
+_GATHERERS: Final[dict[str, Callable[[Any, tuple[str, ...]], Any]]] = {"pairs": _gathered, "policy": _policy}
 
 
 def _from_file(name: str) -> str:

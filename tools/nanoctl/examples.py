@@ -7,7 +7,8 @@ EXAMPLES: Final[dict[str, tuple[str, str]]] = {
     "guest show": ("guest show web", "guest show web -o json"),
     "guest create": (
         "guest create web --cores 2 --memory 2GiB --disk 10GiB --image debian12 --start",
-        "guest create db --template General --memory 1GiB --disk 8GiB --disk 20GiB --cloud-init ssh_keys=@id.pub",
+        "guest create db --template General --memory 1GiB --disk 8GiB --cloud-init ssh_keys=@id.pub "
+        "--policy drop --policy 'accept tcp 22' --policy 'accept tcp 5432 from 10.0.0.0/8'",
     ),
     "guest start": ("guest start web", "guest start web --media debian-netinst"),
     "guest stop": ("guest stop web", "guest stop web --timeout 60"),
@@ -87,7 +88,7 @@ EXAMPLES: Final[dict[str, tuple[str, str]]] = {
     "guest display": ("guest display web", "guest display web -o json"),
     "batch create": (
         "batch create web --count 10 --memory 512MiB --disk 4GiB --image debian12 --start",
-        "batch create test --count 90 --memory 64MiB --disk 16MiB --no-wait",
+        "batch create test --count 90 --memory 64MiB --disk 16MiB --policy @test.rules --no-wait",
     ),
     "guest screenshot": ("guest screenshot web web.png", "guest screenshot web /tmp/web.png -o json"),
     "batch start": ("batch start web_0 web_1 web_2", "batch start web_0 web_1 -o json"),
@@ -146,7 +147,7 @@ EXAMPLES: Final[dict[str, tuple[str, str]]] = {
     "template list": ("template list", "template list -o json"),
     "template show": ("template show 'CentOS 7'", "template show General -o yaml"),
     "template create": (
-        "template create 'Debian 12' --hardware disk=virtio --hardware display=virtio",
+        "template create 'Debian 12' --hardware disk=virtio --policy drop --policy 'accept tcp 22'",
         "template create 'Windows 11' --operating-system windows --admin Administrator --hardware disk=sata",
     ),
     "template modify": (

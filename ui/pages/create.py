@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from nano.domain.errors import NanoError, Unknown
 from nano.domain.limits import LIMITS
 from nano.domain.machine import CORES_MAX
+from nano.domain.security import read_policy
 from nano.ui.mirror import Mirror
 from nano.ui.pages.forms import size_in, whole_in
 from nano.ui.portal import explain, portal_of
@@ -35,6 +37,8 @@ DEFAULTS: Final = {
     **dict.fromkeys(CLOUD_INIT, ""),
     "dns": "",
     "ssh_keys": "",
+    "policy": "",
+    "rules": "",
 }
 
 
@@ -110,19 +114,29 @@ def command(form: Mapping[str, str]) -> dict[str, Any]:
     disks = [size_in(form, "disk")]
     if form["data"].strip() not in ("", "0"):
         disks.append(size_in(form, "data"))
-    return _cloud_init(form) | {
-        "name": form["name"].strip(),
-        "cores": whole_in(form["cores"], "cores", CORES_MAX),
-        "memory": size_in(form, "memory"),
-        "disks": disks,
-        "pool": form["pool"],
-        "cell": form["cell"],
-        "image": form["image"],
-        "autostart": form["autostart"] == "on",
-        "start": form["start"] == "on",
-        "template": form["template"],
-        "priority": form["priority"],
-    }
+    return (
+        _cloud_init(form)
+        | _policy(form)
+        | {
+            "name": form["name"].strip(),
+            "cores": whole_in(form["cores"], "cores", CORES_MAX),
+            "memory": size_in(form, "memory"),
+            "disks": disks,
+            "pool": form["pool"],
+            "cell": form["cell"],
+            "image": form["image"],
+            "autostart": form["autostart"] == "on",
+            "start": form["start"] == "on",
+            "template": form["template"],
+            "priority": form["priority"],
+        }
+    )
+
+
+def _policy(form: Mapping[str, str]) -> dict[str, Any]:
+    """Nothing when neither a default nor a rule was given. Raises Invalid, Conflict."""
+    lines = [form["policy"], *form["rules"].splitlines()]
+    return {"policy": msgspec.to_builtins(read_policy(lines))} if any(line.strip() for line in lines) else {}
 
 
 def _cloud_init(form: Mapping[str, str]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What nanoctl sends for a command, and what it makes of the answer."""
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -52,6 +53,17 @@ def test_every_option_of_create(nanoctl: Any, api: Any) -> None:
     assert (body["cores"], body["image"], body["pool"], body["cell"]) == (2, "debian12", "fast", "C")
     assert body["autostart"] is True
     assert body["start"] is True
+
+
+def test_a_policy_is_written_in_words_or_in_a_file(nanoctl: Any, api: Any, tmp_path: Path) -> None:
+    (tmp_path / "shop.rules").write_text("accept tcp 80-89 from 10.0.0.0/8\n\naddress 10.0.0.5\n")
+    policy = ["--policy", "drop", "--policy", f"@{tmp_path}/shop.rules"]
+    accept(api, "POST", "/guests")
+    assert nanoctl(*CREATE, "--no-wait", *policy).code == exits.OK
+    rule = {"action": "accept", "protocol": "tcp", "source": "10.0.0.0/8", "port": 80, "last_port": 89}
+    assert api.requests[0].body["policy"] == {"default": "drop", "rules": [rule], "addresses": ["10.0.0.5"]}
+    refused = nanoctl(*CREATE, "--policy", "reject tcp 22")
+    assert (refused.code, "accept tcp 80-89" in refused.err) == (exits.USAGE, True)
 
 
 def test_each_command_has_a_key_of_its_own(nanoctl: Any, api: Any) -> None:

@@ -80,3 +80,31 @@ async def test_nothing_else_is_a_batch(admin: Any, core: FakeCore) -> None:
     assert (await admin.post("/guests/new", **FIELDS, count="0")).status_code == 422
     assert (await admin.post("/guests/new", **FIELDS, count="9999")).status_code == 422
     assert not [asked for asked in core.asked if asked[0] == "POST"]
+
+
+@pytest.mark.parametrize(("count", "path"), [("1", "/guests"), ("3", "/batches/create")])
+async def test_a_security_policy_is_sent_with_one_or_many(admin: Any, core: FakeCore, count: str, path: str) -> None:
+    rules = "accept tcp 22 from 10.0.0.0/8\r\n\r\naccept icmp\r\naddress 10.0.0.5\r\n"
+    await admin.post("/guests/new", **FIELDS, count=count, policy="drop", rules=rules)
+    (body,) = posted(core, path)
+    ssh = {"action": "accept", "protocol": "tcp", "source": "10.0.0.0/8", "port": 22, "last_port": 0}
+    ping = {"action": "accept", "protocol": "icmp", "source": "", "port": 0, "last_port": 0}
+    assert body["policy"] == {"default": "drop", "rules": [ssh, ping], "addresses": ["10.0.0.5"]}
+
+
+@pytest.mark.parametrize(("language", "words"), [("en", "no security rule"), ("zh", "不是安全规则")])
+async def test_a_refused_form_keeps_everything_that_was_typed(
+    admin: Any, core: FakeCore, language: str, words: str
+) -> None:
+    typed = {"user": "ops", "ssh_keys": "ssh-ed25519 AAAA one", "user_data": "#cloud-config\nx: 1", "priority": "low",
+             "count": "4", "policy": "drop", "rules": "accept tcp 22\naccept <b>tcp", "data": "3"}  # fmt: skip
+    admin.http.headers["accept-language"] = language
+    page = await admin.post("/guests/new", **{**FIELDS, **typed}, password=PASSWORD)
+    assert page.status_code == 422
+    assert not [asked for method, asked, _, _ in core.asked if method == "POST" and asked.startswith(("/guests", "/b"))]
+    assert words in page.text
+    for kept in ('value="shop"', 'value="ops"', "AAAA one", "x: 1", 'value="4"', 'value="3"', "accept &lt;b&gt;tcp"):
+        assert kept in page.text, kept
+    for chosen in ('value="drop" selected', 'value="low" selected'):
+        assert chosen in page.text
+    assert PASSWORD not in page.text

@@ -92,6 +92,13 @@ def test_mistakes_in_a_query(query: bytes, status: int, code: str) -> None:
     assert (refused.value.status, refused.value.code) == (status, code)
 
 
+def test_unknown_fields_deep_inside_are_refused_by_their_place() -> None:
+    rules = [{"action": "drop"}, {"action": "drop", "colour": "red"}]
+    with pytest.raises(NanoError) as refused:
+        decode_command(CreateGuest, {**GOOD, "policy": {"rules": rules}}, {})
+    assert (refused.value.code, refused.value.context["field"]) == ("unknown_field", "policy.rules[1].colour")
+
+
 def test_numbers_and_truth() -> None:
     assert whole_number("12", "limit", 1, 100) == 12
     assert truth("True", "dry_run") is True
