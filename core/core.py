@@ -19,9 +19,11 @@ from nano.core.guest_steps import GuestSteps
 from nano.core.guest_work import GuestWork
 from nano.core.image_sharing import ImageSharing
 from nano.core.image_store import ImageStore
+from nano.core.image_sync import NO_INTAKE, ImageSync
 from nano.core.image_tools import ImageTools, QemuTools
 from nano.core.images import ImageWork, UploadUrl
 from nano.core.inspector import Inspector
+from nano.core.intake import Intake
 from nano.core.migrate_work import MigrateWork
 from nano.core.password_work import PasswordWork
 from nano.core.past import Past
@@ -67,6 +69,7 @@ class Core:
         upload_url: UploadUrl = lambda image: image.id,
         files: Files = FILES,
         tools: ImageTools | None = None,
+        intake: Intake = NO_INTAKE,
         generation: str,
         upkeep: Upkeep = NO_UPKEEP,
         repair_every_s: float = 0.0,
@@ -95,8 +98,9 @@ class Core:
         self._screens = ScreenDesk(self._take_screen, anyio.current_time)
         tell = self.views.set_progress
         steps = GuestSteps(zone, self.cells, tell)
+        sync = ImageSync(zone, ledger.feed, images, intake, files)
         self._image_work = ImageWork(
-            steps, ledger.feed, images, self.uploads, upload_url, tools or QemuTools(files), files.workers
+            steps, ledger.feed, images, self.uploads, upload_url, tools or QemuTools(files), files.workers, sync
         )
         self._bin = BinWork(steps, source, ledger, clock)
         families = (
@@ -110,6 +114,7 @@ class Core:
             BatchWork(zone, ledger.feed),
             self._bin,
             self._image_work,
+            sync,
         )
         sagas = {kind: saga for family in families for kind, saga in family.sagas().items()}
         self._snapshot_clock = SnapshotClock(ledger, zone, clock)

@@ -14,6 +14,7 @@ import anyio
 from nano.core.guest_steps import GuestSteps, order_id
 from nano.core.image_check import Inspection
 from nano.core.image_store import ImageStore, kept_ids
+from nano.core.image_sync import ImageSync
 from nano.core.image_tools import ImageTools
 from nano.core.uploads import Upload, UploadDesk
 from nano.core.work import Cancelled, Run, Saga, problem_of
@@ -21,7 +22,16 @@ from nano.domain.errors import JournalError, NanoError
 from nano.domain.facts import Change
 from nano.domain.guest import Guest
 from nano.domain.image import Image
-from nano.domain.image_commands import INSPECT, RECEIVE, SEND, AbandonImage, EndImage
+from nano.domain.image_commands import (
+    INSPECT,
+    RECEIVE,
+    SEND,
+    AbandonImage,
+    EndImage,
+    FinishImageUpload,
+    FinishMediaUpload,
+)
+from nano.domain.image_sync import FILE
 from nano.journal.feed import Feed
 from nano.journal.workers import Workers
 from nano.transports.messages import SendDisk
@@ -43,7 +53,9 @@ class ImageWork:
         url: UploadUrl,
         tools: ImageTools,
         workers: Workers,
+        sync: ImageSync,
     ) -> None:
+        self._sync = sync
         self._tools = tools
         self._run = workers.run
         self._steps = steps
@@ -118,14 +130,24 @@ class ImageWork:
     async def _receive(self, run: Run, image: Image) -> EndImage:
         incoming = self._store.incoming(image)
         if not image.claimed or not (self._store.exists(incoming) or self._store.exists(self._store.path(image))):
-            async with self._desk.receiving(
-                image.id, incoming, lambda done: self._tell(run.task.id, done, RECEIVE)
-            ) as one:
-                await one.announce(image.wanted)
-                claimed = await self._until_claimed(run, one)
-                await one.complete(claimed)
+            await self._bring(run, image, incoming)
         await run.step(INSPECT)
         return await self._settle(run, self._image(run))
+
+    async def _bring(self, run: Run, image: Image, incoming: Path) -> None:
+        """All bytes of it, from whoever sends them or from the intake folder."""
+
+        def told(done: int) -> None:
+            self._tell(run.task.id, done, RECEIVE)
+
+        if FILE in run.task.arguments:
+            sha256 = await self._sync.copy(run.task, incoming, image.wanted, told)
+            await run.record(_received(image, sha256), "received")
+            return
+        async with self._desk.receiving(image.id, incoming, told) as one:
+            await one.announce(image.wanted)
+            claimed = await self._until_claimed(run, one)
+            await one.complete(claimed)
 
     async def _until_claimed(self, run: Run, upload: Upload) -> str:
         """The digest that its sender gives when all is sent."""
@@ -182,6 +204,12 @@ class ImageWork:
 
     def _guest(self, run: Run) -> Guest:
         return self._zone.find_guest(run.task.arguments["guest"])
+
+
+def _received(image: Image, sha256: str) -> FinishImageUpload | FinishMediaUpload:
+    if image.stated == "iso":
+        return FinishMediaUpload(media=image.id, sha256=sha256)
+    return FinishImageUpload(image=image.id, sha256=sha256)
 
 
 def _end(run: Run, found: Inspection, sha256: str) -> EndImage:

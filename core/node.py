@@ -12,7 +12,8 @@ import anyio.abc
 
 from nano.core.core import Core
 from nano.core.image_store import ImageStore
-from nano.core.settings import CoreSettings
+from nano.core.intake import Intake
+from nano.core.settings import CoreSettings, ImageSettings
 from nano.core.trust import CellTrust
 from nano.core.vault import open_vault
 from nano.domain.errors import Failure, NanoError
@@ -149,9 +150,19 @@ async def open_core(folder: Path, settings: CoreSettings) -> AsyncIterator[CoreN
             images=store,
             upload_url=images.upload,
             vault=vault,
+            intake=_intake(folder, settings.images),
             generation=generation,
             upkeep=upkeep,
             repair_every_s=settings.repair.every_minutes * 60,
         )
         async with core.running():
             yield CoreNode(core, identity, settings, images)
+
+
+def _intake(folder: Path, settings: ImageSettings) -> Intake:
+    """The folder that is named is somebody's; our own is made."""
+    if settings.intake:
+        return Intake(Path(settings.intake))
+    own = folder / "data" / "intake"
+    own.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return Intake(own)

@@ -32,6 +32,10 @@ image_port = 0
 # Links of cells (QUIC, UDP); 0 = the first free port in 5600-5799.
 link_port = 0
 
+[images]
+# Files that are put into this folder become images by "nanoctl image sync"; empty = data/intake of this node.
+intake = ""
+
 [placement]
 # No new guest on a cell whose cores are busier than this, in percent; 100 = never refuse for that.
 cpu_percent_busy = 80.0
@@ -59,6 +63,10 @@ class ListenSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     link_port: int = 0
 
 
+class ImageSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    intake: str = ""
+
+
 class PlacementSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     cpu_percent_busy: Annotated[float, msgspec.Meta(ge=0, le=100)] = LIMITS.cpu_percent_busy
     guests_per_cell: Annotated[int, msgspec.Meta(ge=1)] = LIMITS.guests_per_cell
@@ -75,6 +83,7 @@ class RepairSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 class CoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     domain: DomainSettings = DomainSettings()
     listen: ListenSettings = ListenSettings()
+    images: ImageSettings = ImageSettings()
     placement: PlacementSettings = PlacementSettings()
     repair: RepairSettings = RepairSettings()
     backup: BackupSettings = BackupSettings()

@@ -23,6 +23,7 @@ from nano.domain import guest_repair as gr
 from nano.domain import guest_rules as ru
 from nano.domain import guest_snapshot as gs
 from nano.domain import image_commands as ic
+from nano.domain import image_sync as iy
 from nano.domain import orphan as orp
 from nano.domain import snapshot_schedule as ss
 from nano.domain import task as ta
@@ -183,6 +184,7 @@ COMMANDS: Final[tuple[CommandEntry, ...]] = (
     CommandEntry("image.upload", ic.UploadImage, "POST", "/images/upload", "operate", "image", work=True),
     CommandEntry("image.finish_upload", ic.FinishImageUpload, "POST", "/images/{image}/finish", "operate", "image"),
     CommandEntry("image.build", ic.BuildImage, "POST", "/images/build", "operate", "image", work=True),
+    CommandEntry("image.sync", iy.SyncImages, "POST", "/images/sync", "administer", "task", work=True),
     CommandEntry("image.edit", ic.EditImage, "PATCH", "/images/{image}", "operate", "image"),
     CommandEntry("image.delete", ic.DeleteImage, "DELETE", "/images/{image}", "operate", "image"),
     CommandEntry("media.upload", ic.UploadMedia, "POST", "/media", "operate", "media", work=True),

@@ -158,6 +158,13 @@ def decide_register(zone: "Zone", command: RegisterImage, context: Context) -> l
 
 
 def decide_upload(zone: "Zone", command: UploadImage | UploadMedia, context: Context) -> list[Emitted]:
+    return upload_events(zone, command, context, {})
+
+
+def upload_events(
+    zone: "Zone", command: UploadImage | UploadMedia, context: Context, arguments: dict[str, str]
+) -> list[Emitted]:
+    """``arguments`` of its task: where its bytes come from, when not from a person."""
     collection: Collection = "image" if isinstance(command, UploadImage) else "media"
     name = _new_name(zone, command.name, collection)
     if not 0 < command.size <= DISK_MAX:
@@ -180,7 +187,7 @@ def decide_upload(zone: "Zone", command: UploadImage | UploadMedia, context: Con
         size=command.size,
         format=command.format if isinstance(command, UploadImage) else "iso",
     )
-    return _begin(context, requested, collection, "upload", UPLOAD_PLAN, LIMITS.upload_deadline)
+    return _begin(context, requested, collection, "upload", UPLOAD_PLAN, LIMITS.upload_deadline, arguments)
 
 
 def decide_finish_upload(

@@ -24,6 +24,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     upload_deadline: timedelta = timedelta(hours=24)
     build_deadline: timedelta = timedelta(hours=4)
     uploads_max: int = 16  # images being uploaded or built at the same time
+    sync_files: int = 500  # of the intake folder that are looked at by one sync
     images_quota: int = 0  # bytes that images may have in Core's own folder; 0 = what the disk has
     cell_silence_s: float = 15.0  # without a heartbeat this long a cell is offline (nano-behaviour §1)
     tasks_kept: int = 2000  # ended tasks held in memory; older ones live in the journal

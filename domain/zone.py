@@ -30,6 +30,7 @@ from nano.domain import guest_rules as ru
 from nano.domain import guest_snapshot as gs
 from nano.domain import image as im
 from nano.domain import image_commands as ic
+from nano.domain import image_sync as iy
 from nano.domain import orphan as orp
 from nano.domain import report as rp
 from nano.domain import snapshot_schedule as ss
@@ -138,6 +139,7 @@ ZONE_RULES: Final = Rules.joined(
     cb.RULES,
     im.RULES,
     ic.RULES,
+    iy.RULES,
     gu.RULES,
     gh.RULES,
     gc.RULES,

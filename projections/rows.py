@@ -175,7 +175,8 @@ class TemplateRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class TaskRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """``progress`` in percent; ``step`` in words; ``undone`` tells what was taken back; ``items`` are the guests of a batch."""
+    """``progress`` in percent; ``step`` in words; ``undone`` tells what was taken back; ``items`` are the guests of a batch
+    or the files of a sync."""
 
     id: str
     kind: str

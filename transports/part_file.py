@@ -49,6 +49,11 @@ class PartFile:
             self.close(keep=False)
             raise self._full(room)
 
+    @property
+    def sha256(self) -> str:
+        """Of what is there."""
+        return self._digest.hexdigest()
+
     def restart(self) -> None:
         """From the first byte."""
         try:

@@ -6,6 +6,22 @@ from nano.ui.words import N_
 
 PROBLEMS: Final = {
     "batch_incomplete": (N_("Not all guests could be done."), N_("The list says why; the others are done.")),
+    "sync_incomplete": (
+        N_("Not all files became images."),
+        N_("The list says why; what was refused is still in the folder."),
+    ),
+    "sync_running": (N_("The files are being taken in already."), N_("Wait for that task to end, or cancel it.")),
+    "intake_unreadable": (
+        N_("The intake folder can't be read."),
+        N_("Make it, or name another in core.toml: [images] intake."),
+    ),
+    "file_unknown": (
+        N_("The file does not say what it is."),
+        N_("Let its name end in .qcow2, .img or .raw for a disk, .iso for a disc."),
+    ),
+    "file_changing": (N_("The file is still being written."), N_("Sync again when it is whole.")),
+    "file_changed": (N_("The file has changed since it was looked at."), N_("Sync again when it is whole.")),
+    "image_file_missing": (N_("The file of the image is gone."), N_("Put it back, or delete the image.")),
     "invalid_count": (N_("So many guests are not made at once."), N_("Use 1 to 500.")),
     "unknown_template": (N_("There is no such template."), N_("Load the page again.")),
     "cloud_init_unsupported": (

@@ -165,12 +165,17 @@ def _listed(event: Mapping[str, Any], words: Words, formats: Formats) -> str:  #
     return words.ngettext("%(n)s guest is to be worked on", "%(n)s guests are to be worked on", len(names))
 
 
+def _files_listed(event: Mapping[str, Any], words: Words, formats: Formats) -> str:  # noqa: ARG001
+    names = event.get("names") or ()
+    return words.ngettext("%(n)s file was found", "%(n)s files were found", len(names))
+
+
 def _items_ended(event: Mapping[str, Any], words: Words, formats: Formats) -> str:  # noqa: ARG001
     ended = event.get("ended") or ()
     bad = [end for end in ended if end.get("outcome") != "done"]
     if not bad:
-        return words.ngettext("%(n)s guest is done", "%(n)s guests are done", len(ended))
-    text = words.ngettext("%(n)s guest could not be done", "%(n)s guests could not be done", len(bad))
+        return words.ngettext("%(n)s item is done", "%(n)s items are done", len(ended))
+    text = words.ngettext("%(n)s item could not be done", "%(n)s items could not be done", len(bad))
     why = next((end["error"] for end in bad if end.get("error")), None)
     return words._("%(what)s: %(why)s", what=text, why=problem_words(why, words)[0]) if why else text
 
@@ -246,7 +251,8 @@ TELLERS: Final[dict[str, tuple[str, str, Teller]]] = {
     "task.step_started": ("st-busy", "", _step(N_("Step began: %(step)s"))),
     "task.step_ended": ("st-done", "", _step_ended),
     "task.items_listed": ("tasks", "", _listed),
-    "task.item_started": ("st-busy", "", _plain(N_("The next guest's turn began"))),
+    "task.files_listed": ("tasks", "", _files_listed),
+    "task.item_started": ("st-busy", "", _plain(N_("The next item's turn began"))),
     "task.items_ended": ("st-done", "", _items_ended),
     "task.cancel_requested": ("st-cancelled", "warn", _plain(N_("%(by)s asked to cancel it"), "by")),
     "task.undoing": ("st-undo", "warn", _reason(N_("Undoing what was done"))),

@@ -110,6 +110,7 @@ TASKS: Final = {
     "image.register": N_("Register image"),
     "image.upload": N_("Upload disk image"),
     "image.build": N_("Make image of a guest"),
+    "image.sync": N_("Take in image files"),
     "media.upload": N_("Upload media image"),
 }
 STEPS: Final = {
@@ -144,6 +145,7 @@ STEPS: Final = {
     "make disks": N_("Make its disks"),
     "remove domain": N_("Remove its definition and disks"),
     "receive": N_("Receive the file"),
+    "take in files": N_("Take in one file after the other"),
     "send disk": N_("Send its system disk to Core"),
     "inspect image": N_("Read the image and its digest"),
     "inspect": N_("Read the image and its digest"),

@@ -185,7 +185,7 @@ EVERY: Final[dict[str, Kind]] = {
     "orphans.remove": Kind(stray, lambda _: RemoveOrphan(orphan=f"one/volume/{STRAY}"), lasting=True),
     "cell.probe": Kind(nothing, lambda _: ProbeCell(cell="one")),
 }
-WITHOUT_A_CELL: Final = {"image.register", "image.upload", "media.upload"}  # Core's own work
+WITHOUT_A_CELL: Final = {"image.register", "image.upload", "media.upload", "image.sync"}  # Core's own work
 
 BETWEEN_CELLS: Final = {"guest.migrate"}  # swept on two hosts, by test_migrate
 ORDERS_BETWEEN_CELLS: Final = {"receive", "send", "release", "adopt", "discard"}

@@ -169,6 +169,29 @@ def test_hostile_files_are_refused_and_leave_nothing(zone: Zone, tmp_path: Path)
     assert "invalid_size" in zone.try_ctl("image", "upload", "empty", str(empty)).stderr
 
 
+def test_files_in_the_folder_are_taken_in_and_hostile_ones_stay(zone: Zone, tmp_path: Path) -> None:
+    intake = zone.state / "core" / "data" / "intake"
+    qcow2(intake).rename(intake / "sys 1.qcow2")
+    iso(intake / "disc.iso")
+    (tmp_path / "secret.raw").write_bytes(b"s" * 512)
+    (intake / "link.raw").symlink_to(tmp_path / "secret.raw")
+    for name, (content, _) in hostile(tmp_path).items():
+        (intake / f"{name}.img").write_bytes(content)
+    codes = {f"{name}.img": code for name, (_, code) in hostile(tmp_path).items()}
+    done = zone.try_ctl("image", "sync", "--wait")
+    assert done.returncode == 1, done.stdout + done.stderr
+    items = {
+        item["name"]: (item["error"] or {}).get("code", item["state"]) for item in json.loads(done.stdout)["items"]
+    }
+    taken = {"sys 1.qcow2": "done", "disc.iso": "done"}
+    assert items == {**codes, **taken, "link.raw": "image_not_a_file"}
+    assert [row["name"] for kind in ("image", "media") for row in zone.ctl(kind, "list")] == ["sys_1", "disc"]
+    assert sorted(path.name for path in intake.iterdir()) == sorted(items.keys() - taken.keys())
+    for path in intake.iterdir():
+        path.unlink()
+    assert zone.ctl("image", "sync", "--wait")["items"] == []
+
+
 def test_two_uploads_of_one_name_and_a_wrong_digest(zone: Zone, tmp_path: Path) -> None:
     path = noise(tmp_path / "disk.img", 1 << 20)
     begun = json.loads(api(zone, "POST", "/images/upload", {"name": "one", "size": 1 << 20, "format": "raw"}))

@@ -158,11 +158,11 @@ def _print_steps(terminal: Terminal, row: Row) -> None:
 
 
 def print_items(terminal: Terminal, row: Row) -> None:
-    """What became of each guest of a batch."""
+    """What became of each guest of a batch, or of each file of a sync."""
     items: list[Row] = row.get("items") or []
     if not items:
         return
-    terminal.write(Text("guests", "dim"))
+    terminal.write(Text("files" if row.get("kind") == "image.sync" else "guests", "dim"))
     print_grid(
         terminal,
         [

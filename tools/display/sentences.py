@@ -282,6 +282,7 @@ PHRASES: Final[dict[str, Phrase]] = {
     "task.step_started": lambda event: f"step “{event['name']}” began",
     "task.step_ended": _step_ended,
     "task.items_listed": lambda event: f"has {words.plural(len(event['names']), 'guest')}: {_short(event['names'])}",
+    "task.files_listed": lambda event: f"found {words.plural(len(event['names']), 'file')}: {_short(event['names'])}",
     "task.item_started": lambda event: f"item {event['number']} began: task {words.short(event['task'])}",
     "task.items_ended": _items_ended,
     "task.cancel_requested": lambda event: f"is to be cancelled, asked by {event['by']}",

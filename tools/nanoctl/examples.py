@@ -123,6 +123,7 @@ EXAMPLES: Final[dict[str, tuple[str, str]]] = {
         "image finish-upload debian12 --sha256 e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 --dry-run",
     ),
     "image build": ("image build shop-2026 --guest web", "image build shop-2026 --guest web --tag shop --no-wait"),
+    "image sync": ("image sync", "image sync --no-wait -o json"),
     "image edit": (
         "image edit debian12 --name debian-12",
         "image edit debian12 --description 'with cloud-init' --tag ''",

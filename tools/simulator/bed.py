@@ -19,6 +19,7 @@ from nano.cell.image_cache import ImageCache
 from nano.cell.image_work import SendFile, no_way
 from nano.core.core import Core
 from nano.core.image_store import ImageStore
+from nano.core.intake import Intake
 from nano.core.trust import CellTrust
 from nano.core.vault import Vault
 from nano.domain.errors import NanoError
@@ -111,6 +112,7 @@ class Bed:
                     image.id, str(store.path(image)), image.size, image.sha256, image.format
                 ),
                 images=store,
+                intake=Intake(self.folder / "intake"),
                 vault=VAULT,
                 generation=str(self._starts),
                 upkeep=self.upkeep,

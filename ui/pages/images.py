@@ -34,6 +34,16 @@ async def build(request: Request) -> Response:
     return await _begin(request, "/images/build", ("name", "guest"))
 
 
+async def sync(request: Request) -> Response:
+    """To the page of its task, which tells of each file."""
+    portal, visit = portal_of(request)
+    try:
+        answer = await portal.core.ask("POST", "/images/sync", visit.caller)
+    except NanoError as error:
+        return portal.refused(request, error)
+    return RedirectResponse(f"/tasks/{answer['task']['id']}", 303)
+
+
 async def _begin(request: Request, path: str, fields: tuple[str, ...]) -> Response:
     portal, visit = portal_of(request)
     form = {**EMPTY, **{field: visit.form.get(field, "").strip() for field in fields}}

@@ -52,6 +52,7 @@ PAGES: Final[list[BaseRoute]] = [
     Route("/images", images.images),
     Route("/images", images.register, methods=["POST"]),
     Route("/images/build", images.build, methods=["POST"]),
+    Route("/images/sync", images.sync, methods=["POST"]),
     Route("/media", images.images),
     *(
         Route(f"/{kind}{path}", page, methods=[method])

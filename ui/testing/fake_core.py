@@ -24,7 +24,7 @@ from nano.ui.testing.fake_batches import begin_batch
 from nano.ui.testing.fake_display import display_of
 from nano.ui.testing.fake_drift import FakeDrift
 from nano.ui.testing.fake_guests import AFTER, PLAN, SAID, changed, guest_row, text_of, work
-from nano.ui.testing.fake_images import image_row
+from nano.ui.testing.fake_images import image_routes, image_row
 from nano.ui.testing.fake_inside import inside_routes
 from nano.ui.testing.fake_past import FakePast, problem, settle
 
@@ -62,6 +62,7 @@ class FakeCore:
                 Route(v2 + "/journal", self._journal),
                 Route(v2 + "/zone", self._zone),
                 *self.found.routes(v2),
+                *image_routes(self, v2),
                 Route(v2 + "/batches/{action}", self._batch, methods=["POST"]),
                 Route(v2 + "/{collection}", self._list),
                 Route(v2 + "/{collection}", self._make, methods=["POST"]),

@@ -26,6 +26,8 @@ async def test_every_route_and_every_role(serve: Any) -> None:
         position = served.core.ledger.position
         for route in routes:
             path = "/".join("nothing-there" if part.startswith("{") else part for part in route.path.split("/"))
+            if route.name == "image.sync":  # it needs nothing to be told, so it would begin
+                path += "?dry_run=true"
             unsigned = await served.status(route.method, path)
             assert unsigned == (200 if route.right is None else 401), route.name
             for role, client in clients.items():

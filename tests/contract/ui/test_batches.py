@@ -108,3 +108,17 @@ async def test_a_refused_form_keeps_everything_that_was_typed(
     for chosen in ('value="drop" selected', 'value="low" selected'):
         assert chosen in page.text
     assert PASSWORD not in page.text
+
+
+async def test_a_sync_is_one_button_and_its_page_tells_of_each_file(admin: Any, core: FakeCore) -> None:
+    for place in ("/images", "/media"):
+        assert 'action="/images/sync"' in (await admin.get(place)).text
+    begun = await admin.post("/images/sync")
+    page = await admin.until(begun.headers["location"], "disk.raw")
+    assert "debian-13.qcow2" in page.text
+    assert "<h2>Files</h2>" in page.text
+    assert "<h2>文件</h2>" in (await admin.get(begun.headers["location"], accept_language="zh")).text
+    core.refuse["POST /images/sync"] = {"status": 409, "code": "sync_running", "message": "They are being taken in."}
+    refused = await admin.post("/images/sync")
+    assert refused.status_code == 409
+    assert "sync_running" in refused.text
