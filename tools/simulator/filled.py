@@ -10,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from nano.domain import guest_commands as gc
 from nano.domain.cell import AddCell, DescribeCell, MeetCell
 from nano.domain.facts import Command, Context, kind_of
@@ -19,13 +21,15 @@ from nano.domain.host_domain import DomainAgentChanged, DomainCreated, DomainPow
 from nano.domain.machine import MEBI
 from nano.domain.report import RecordReport, Reported, ReportedFact
 from nano.domain.zone import FoundZone, Zone
+from nano.journal.archive_schedule import ArchiveSettings
+from nano.journal.archiving import archive_segments
 from nano.journal.commit_log import CommitLog
-from nano.journal.disk import replace_file
+from nano.journal.disk import append_all, replace_file
 from nano.journal.folded import Folded
-from nano.journal.line import Body, encode_line, format_time, line_decoder
+from nano.journal.line import Body, RawLine, encode_line, format_time, line_decoder
 from nano.journal.mark import Mark, mark_text
 from nano.journal.receipts import Receipts, receipts_key
-from nano.journal.resource_files import resource_path
+from nano.journal.resource_files import derive, resource_path
 from nano.journal.segments import Signer
 from nano.journal.snapshots import Snapshots, SnapshotSettings
 from nano.journal.workers import THREADS
@@ -33,6 +37,8 @@ from nano.tools.simulator.bed import numbered_ids
 
 BATCH: Final = 5_000  # lines appended at once
 STEP: Final = timedelta(milliseconds=20)
+MANY: Final = ("guest", "task")  # kinds whose journals are left empty
+_raw: Final = msgspec.json.Decoder(RawLine)
 
 
 class FilledJournal:
@@ -51,6 +57,7 @@ class FilledJournal:
         self._new_id = numbered_ids(1)
         self._at = datetime(2026, 1, 1, tzinfo=UTC)
         self._lines: list[bytes] = []
+        self._rows: dict[str, list[bytes]] = {}
         self._first = self._position = self._number = 0
         self._log.open()
         for _ in self._log.replay(self._decoder):
@@ -129,15 +136,19 @@ class FilledJournal:
         return (copied - began) * 1e3, time.perf_counter() - copied
 
     def close(self) -> None:
-        """As a node leaves it, but for its resource journals: they are there, and empty. No start reads them."""
+        """As a node leaves it, but for the journals of guests and tasks: they are there, and empty. No start reads them; those
+        that a start writes to are whole."""
         resources, disk = self._log.folder / "resources", self._log.disk
         for kind in {kind_of(resource) for resource in self._folded.versions}:
             disk.make_folder(resources / kind)
         for resource in self._folded.versions:
-            disk.close(disk.open(resource_path(resources, resource), create=True))
+            handle = disk.open(resource_path(resources, resource), create=True)
+            append_all(disk, handle, b"".join(self._rows.get(resource, ())))
+            disk.close(handle)
         mark = Mark(self._position, self._position, disk.boot_id())
         replace_file(disk, resources / ".mark", mark_text(mark))
         self._log.close()
+        archive_segments(disk, self._log.folder / "commits", ArchiveSettings().plain_segments)
 
     def _watch(self, ended: threading.Event) -> None:
         while not ended.is_set():
@@ -156,6 +167,10 @@ class FilledJournal:
         text, self._hash = encode_line(self._hash, body)
         line = self._decoder.decode(text)
         self._folded.apply(line)
+        if any(kind_of(entry.resource) not in MANY for entry in line.events):
+            for resource, rows in derive([_raw.decode(text)]).items():
+                if kind_of(resource) not in MANY:
+                    self._rows.setdefault(resource, []).extend(rows.texts)
         if not self._lines:
             self._first = line.position
         self._lines.append(text)
