@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 KEY_ID, KEY = "bench", "a-key-that-is-long-enough-for-a-bench"
 CLIENTS, GUESTS, ROUNDS = 16, 90, 3
@@ -156,8 +156,7 @@ class _Client(asyncio.Protocol):
         self.head = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        self.transport = transport
+        self.transport = cast("asyncio.WriteTransport", transport)
         self.transport.write(self.requests.pop())
 
     def data_received(self, data: bytes) -> None:

@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from nano.domain.zone import Zone
+from nano.journal.archive import SCAN_BYTES, read_text
 from nano.journal.commit_log import CommitLog
+from nano.journal.disk import RealDisk
 from nano.journal.feed import Feed
 from nano.journal.ledger import Ledger
 from nano.journal.line import line_decoder
-from nano.journal.segments import BLOCK_BYTES, Signer
+from nano.journal.segments import BLOCK_BYTES, Signer, list_segments
 from nano.journal.snapshots import SnapshotSettings
 from nano.tools.simulator.filled import FilledJournal
 from nano.transports.identity import load_or_create
@@ -68,10 +70,18 @@ def run() -> dict[str, Any]:
 
 
 def _blocks(journal: Path) -> Iterator[bytes]:
-    for segment in sorted((journal / "commits").glob("*.jsonl")):
-        with segment.open("rb") as file:
-            while block := file.read(BLOCK_BYTES):
-                yield block + file.readline()
+    """Whole lines of about BLOCK_BYTES, of plain segments and archived ones."""
+    disk = RealDisk()
+    for segment in list_segments(disk, journal / "commits"):
+        offset, rest = 0, b""
+        while text := read_text(disk, segment.path, offset, SCAN_BYTES):
+            offset, text, begin = offset + len(text), rest + text, 0
+            while end := text.find(b"\n", begin + BLOCK_BYTES) + 1:
+                yield text[begin:end]
+                begin = end
+            rest = text[begin:]
+        if rest:
+            yield rest
 
 
 def _decode(journal: Path) -> float:
