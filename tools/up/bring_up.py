@@ -16,7 +16,7 @@ from rich.console import Console
 
 from nano.http.client import AsyncSignedClient, load_async_client
 from nano.tools.up import machine, nodes, options, show, zone
-from nano.tools.up.configs import Ports, configured_cell_name, write_configs
+from nano.tools.up.configs import Ports, configured_cell_name, configured_ports, write_configs
 from nano.tools.up.outcome import Outcome
 from nano.tools.up.steps import Step, Steps
 
@@ -74,15 +74,17 @@ async def _prepare(given: options.Options, steps: Steps) -> str:
     """State folder, settings, bridge and libvirtd; its URI."""
     state = given.state
     with steps.step("Machine") as step:
+        asked = Ports.from_base(given.port_base) if given.port_base is not None else None
+        machine.require_ports(  # before anything is made: a refusal leaves nothing
+            asked or configured_ports(state),
+            core=not nodes.running(state, "core"),
+            frontend=not nodes.running(state, "frontend"),
+        )
         record = machine.prepare_state(state)
         probed = await anyio.to_thread.run_sync(machine.probe_virtualisation, state, given.cache)
         step.note = probed.note
         uri = await anyio.to_thread.run_sync(machine.start_libvirtd, state, record.bridge, probed)
-        asked = Ports.from_base(given.port_base) if given.port_base is not None else None
-        ports = write_configs(state, uri, record.bridge, asked)
-        machine.require_ports(
-            ports, core=not nodes.running(state, "core"), frontend=not nodes.running(state, "frontend")
-        )
+        write_configs(state, uri, record.bridge, asked)
     return uri
 
 

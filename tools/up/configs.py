@@ -10,7 +10,7 @@ import json
 import re
 import tomllib
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -83,9 +83,8 @@ def write_configs(state: Path, hypervisor_uri: str, bridge: str, ports: Ports | 
 
 
 def configured_ports(state: Path) -> Ports:
-    """The ports in the settings files."""
-    core = tomllib.loads((node_folder(state, "core") / "config" / "core.toml").read_text())
-    frontend = tomllib.loads((node_folder(state, "frontend") / "config" / "frontend.toml").read_text())
+    """The ports in the settings files; the usual ones where there are none yet."""
+    core, frontend = _settings(state, "core"), _settings(state, "frontend")
     listen, usual = core.get("listen", {}), Ports()
     return Ports(
         api=listen.get("api_port", usual.api),
@@ -96,9 +95,13 @@ def configured_ports(state: Path) -> Ports:
     )
 
 
+def _settings(state: Path, node: str) -> dict[str, Any]:
+    path = node_folder(state, node) / "config" / f"{node}.toml"
+    return tomllib.loads(path.read_text()) if path.exists() else {}
+
+
 def configured_cell_name(state: Path) -> str:
-    cell = tomllib.loads((node_folder(state, "cell") / "config" / "cell.toml").read_text())
-    return str(cell.get("cell", {}).get("name", "")) or cell_name(state)
+    return str(_settings(state, "cell").get("cell", {}).get("name", "")) or cell_name(state)
 
 
 def cell_name(state: Path) -> str:

@@ -5,6 +5,7 @@ import socket
 import tomllib
 from pathlib import Path
 
+import anyio
 import pytest
 from rich.console import Console
 
@@ -12,7 +13,7 @@ from nano.cell.settings import CellSettings
 from nano.core.settings import CoreSettings
 from nano.domain.errors import Conflict, Invalid
 from nano.domain.settings import parse_settings
-from nano.tools.up import configs, machine, options
+from nano.tools.up import bring_up, configs, machine, options
 from nano.tools.up.outcome import Outcome
 from nano.tools.up.steps import Steps
 from nano.ui.settings import load_settings as load_frontend
@@ -125,3 +126,15 @@ def test_a_step_that_fails_is_shown_as_failed(capsys: pytest.CaptureFixture[str]
     assert "✗ Nodes" in shown
     assert "✓ Image cached" in shown
     assert list(steps.seconds) == ["Nodes", "Image"]
+
+
+def test_a_port_that_is_taken_leaves_nothing_behind(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        base = taken.getsockname()[1] - 1  # the portal's
+        given = options.Options(
+            verb="up", state=tmp_path / "state", cache=tmp_path / "cache", started=0.0, port_base=base
+        )
+        with Steps(Console(quiet=True)) as steps, pytest.raises(Conflict) as refused:
+            anyio.run(bring_up.bring_up, given, steps)
+    assert refused.value.context["port"] == base + 1
+    assert list(tmp_path.iterdir()) == []
