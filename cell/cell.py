@@ -9,6 +9,7 @@ import anyio
 
 from nano.cell.agent_work import AgentWork
 from nano.cell.change_work import ChangeWork
+from nano.cell.compact_work import CompactWork
 from nano.cell.doors import Doors
 from nano.cell.image_cache import ImageCache
 from nano.cell.image_work import ImageWork, SendFile, no_way
@@ -59,6 +60,7 @@ class CellNode:
             ChangeWork(site, host, images),
             RepairWork(site, host),
             AgentWork(host),
+            CompactWork(host),
             ImageWork(site, host, outgoing, send),
             SnapshotWork(site, host),
         )

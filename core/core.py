@@ -15,6 +15,7 @@ from nano.core.batch_work import BatchWork
 from nano.core.bin_work import BinWork
 from nano.core.cells import CellDesk
 from nano.core.change_work import ChangeWork, Serve
+from nano.core.compact_work import CompactWork
 from nano.core.guest_steps import GuestSteps
 from nano.core.guest_work import GuestWork
 from nano.core.image_sharing import ImageSharing
@@ -106,6 +107,7 @@ class Core:
         families = (
             GuestWork(steps, source, vault),
             ChangeWork(steps, source),
+            CompactWork(steps),
             MigrateWork(steps),
             RepairWork(steps),
             PasswordWork(steps, vault),

@@ -15,6 +15,7 @@ from nano.domain import guest_about as ga
 from nano.domain import guest_bin as gb
 from nano.domain import guest_change as gx
 from nano.domain import guest_commands as gc
+from nano.domain import guest_compact as gk
 from nano.domain import guest_devices as gd
 from nano.domain import guest_media as gm
 from nano.domain import guest_migrate as mi
@@ -104,6 +105,9 @@ COMMANDS: Final[tuple[CommandEntry, ...]] = (
     CommandEntry("guest.disk.grow", gd.GrowDisk, "POST", "/guests/{guest}/disks/grow", "operate", "guest", work=True),
     CommandEntry(
         "guest.disk.shrink", gd.ShrinkDisk, "POST", "/guests/{guest}/disks/shrink", "operate", "guest", work=True
+    ),
+    CommandEntry(
+        "guest.disk.compact", gk.CompactDisk, "POST", "/guests/{guest}/disks/compact", "operate", "guest", work=True
     ),
     CommandEntry("guest.disk.remove", gd.RemoveDisk, "DELETE", "/guests/{guest}/disks", "operate", "guest", work=True),
     CommandEntry("guest.nic.add", gd.AddNic, "POST", "/guests/{guest}/nics", "operate", "guest", work=True),

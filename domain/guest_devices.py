@@ -92,7 +92,7 @@ def decide_add_disk(zone: "Zone", command: AddDisk, context: Context) -> list[Em
 
 
 def decide_grow_disk(zone: "Zone", command: GrowDisk, context: Context) -> list[Emitted]:
-    guest, before = _disk_of(zone, command.guest, command.number)
+    guest, before = disk_of(zone, command.guest, command.number)
     if command.size <= before:
         raise Invalid(
             f"The disk is {format_size(before)}; {format_size(command.size)} is not larger.",
@@ -104,7 +104,7 @@ def decide_grow_disk(zone: "Zone", command: GrowDisk, context: Context) -> list[
 
 
 def decide_shrink_disk(zone: "Zone", command: ShrinkDisk, context: Context) -> list[Emitted]:
-    guest, before = _disk_of(zone, command.guest, command.number)
+    guest, before = disk_of(zone, command.guest, command.number)
     if command.size >= before:
         raise Invalid(
             f"The disk is {format_size(before)}; {format_size(command.size)} is not smaller.",
@@ -124,7 +124,7 @@ def decide_shrink_disk(zone: "Zone", command: ShrinkDisk, context: Context) -> l
 
 
 def decide_remove_disk(zone: "Zone", command: RemoveDisk, context: Context) -> list[Emitted]:
-    guest, _ = _disk_of(zone, command.guest, command.number)
+    guest, _ = disk_of(zone, command.guest, command.number)
     if command.number == 0:
         raise Invalid(
             "The system disk can't be removed.",
@@ -193,7 +193,8 @@ def with_disks(spec: MachineSpec, disks: tuple[int, ...], numbers: tuple[int, ..
     return msgspec.structs.replace(spec, disks=disks, volumes=() if numbers == tuple(range(len(disks))) else numbers)
 
 
-def _disk_of(zone: "Zone", reference: str, number: int) -> tuple[Guest, int]:
+def disk_of(zone: "Zone", reference: str, number: int) -> tuple[Guest, int]:
+    """The guest, and the size of that disk. Raises Unknown, Invalid(invalid_number)."""
     guest = zone.find_guest(reference)
     most = len(guest.spec.disks) - 1
     within(number, 0, most, "number", str(number), f"0 to {most}: 0 is the system disk of guest {guest.name}")

@@ -20,6 +20,7 @@ from nano.domain import guest_about as ga
 from nano.domain import guest_bin as gb
 from nano.domain import guest_change as gx
 from nano.domain import guest_commands as gc
+from nano.domain import guest_compact as gk
 from nano.domain import guest_devices as gd
 from nano.domain import guest_hold as gh
 from nano.domain import guest_media as gm
@@ -145,6 +146,7 @@ ZONE_RULES: Final = Rules.joined(
     gc.RULES,
     gx.RULES,
     gd.RULES,
+    gk.RULES,
     gm.RULES,
     ru.RULES,
     ga.RULES,

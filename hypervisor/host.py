@@ -21,6 +21,7 @@ from nano.domain.machine import MachineSpec
 
 if TYPE_CHECKING:
     from nano.hypervisor.changes import Changes
+    from nano.hypervisor.compaction import Compactor
     from nano.hypervisor.insider import Insider
     from nano.hypervisor.live_moves import LiveMoves
     from nano.hypervisor.monitor import Monitor
@@ -117,6 +118,9 @@ class Host(Protocol):
 
     @property
     def changes(self) -> "Changes": ...
+
+    @property
+    def compactor(self) -> "Compactor": ...
 
     @property
     def insider(self) -> "Insider": ...

@@ -26,6 +26,10 @@ class Insider(Protocol):
         """Raises HostError (agent_silent, agent_refused; of a guest that does not run), DeadlineExceeded."""
         ...
 
+    async def trim(self, guest_id: str) -> None:
+        """Have its file systems tell which blocks they do not use. Raises as ``set_password``."""
+        ...
+
     async def inside(self, guest_id: str) -> Inside:
         """Raises HostError (agent_silent; of a guest that does not run), DeadlineExceeded."""
         ...
@@ -44,6 +48,14 @@ def refused() -> HostError:
         "The guest agent did not set the password.",
         code="agent_refused",
         hint="See that the account exists in the guest, and that its rules for passwords allow this one.",
+    )
+
+
+def untrimmed() -> HostError:
+    return HostError(
+        "The guest agent did not trim the guest's file systems.",
+        code="agent_refused",
+        hint="See that they can be trimmed (fstrim), or stop the guest and compact its disks one by one.",
     )
 
 

@@ -23,6 +23,7 @@ from nano.domain.errors import DeadlineExceeded, HostError
 from nano.domain.machine import MachineSpec
 from nano.hypervisor.blocking_calls import BlockingCalls
 from nano.hypervisor.changes import Changes
+from nano.hypervisor.compaction import VolumeCompactor
 from nano.hypervisor.connection import LibvirtConnection
 from nano.hypervisor.domain_events import running_state
 from nano.hypervisor.domain_xml import Place, domain_xml
@@ -85,6 +86,7 @@ class LibvirtHost:
         self._figures = HostFigures(volumes.folder)
         self._own = OwnDomains(connection)
         self.insider = LibvirtInsider(connection, self._own)
+        self.compactor = VolumeCompactor(self._own, calls, volumes, self.insider)
         self.filters: PacketFilters = Unable("it was not probed")
         self.monitor = LibvirtMonitor(connection, self._own)
         self.moves = VolumeMoves(volumes, calls, volumes.qemu_img)

@@ -9,11 +9,12 @@ import libvirt
 from nano.domain.errors import HostError
 from nano.domain.inside import Inside
 from nano.hypervisor.connection import LibvirtConnection
-from nano.hypervisor.insider import inside_of, refused, silent
+from nano.hypervisor.insider import inside_of, refused, silent, untrimmed
 from nano.hypervisor.libvirt_api import AGENT_SILENT, Connection, translated
 from nano.hypervisor.own_domains import OwnDomains
 
 ANSWER_LIMIT_S: Final = 3
+TRIM_LIMIT_S: Final = 600  # large file systems take their time
 HASH_LIMIT_S: Final = 20  # a guest under emulation takes seconds for the hash of a password
 _KINDS: Final = (
     libvirt.VIR_DOMAIN_GUEST_INFO_HOSTNAME,
@@ -36,6 +37,12 @@ class LibvirtInsider:
             deadline_s=HASH_LIMIT_S + 10.0,
         )
 
+    async def trim(self, guest_id: str) -> None:
+        await self._own.need_active(guest_id, "trimmed")
+        await self._connection.run(
+            lambda c: _trim(c, guest_id), what="Trimming its file systems", deadline_s=TRIM_LIMIT_S + 10.0
+        )
+
     async def inside(self, guest_id: str) -> Inside:
         await self._own.need_active(guest_id, "asked")
         limit_s = 2.0 * ANSWER_LIMIT_S * len(_KINDS)
@@ -50,6 +57,13 @@ def _set_password(connection: Connection, uuid: str, user: str, password: str) -
         domain = connection.domain(uuid)
         domain.agentSetResponseTimeout(HASH_LIMIT_S, 0)
         domain.setUserPassword(user, password, 0)
+
+
+def _trim(connection: Connection, uuid: str) -> None:
+    with _untold(untrimmed), translated("Trimming its file systems"):
+        domain = connection.domain(uuid)
+        domain.agentSetResponseTimeout(TRIM_LIMIT_S, 0)
+        domain.fSTrim(None, 0, 0)
 
 
 def _ask(connection: Connection, uuid: str) -> Inside:

@@ -68,9 +68,13 @@ class QemuImg:
         no harm: exit status 3)."""
         await self._run(["check", "-q", "-f", "qcow2", str(path)], self.limits.copy_s, good=(0, 3))
 
-    async def copy(self, source: Path, target: Path, progress: Progress, *, format: SourceFormat = "qcow2") -> None:
-        """A full, independent qcow2 copy. ``progress`` gets whole percents, each once, rising."""
-        command = ["convert", "-p", "-f", format, "-O", "qcow2", str(source), str(target)]
+    async def copy(
+        self, source: Path, target: Path, progress: Progress, *, format: SourceFormat = "qcow2", backing: str = ""
+    ) -> None:
+        """A full qcow2 copy, independent unless it is to lean on ``backing``. ``progress`` gets whole percents, each once,
+        rising."""
+        leaning = ["-B", backing, "-F", "qcow2"] if backing else []
+        command = ["convert", "-p", "-f", format, "-O", "qcow2", *leaning, str(source), str(target)]
         await self._run(command, self.limits.copy_s, progress)
 
     async def link(self, image: Path, target: Path, size: int) -> None:

@@ -33,6 +33,7 @@ from nano.hypervisor.host import (
 )
 from nano.hypervisor.metadata import spec_digest
 from nano.hypervisor.simulated_changes import SimulatedChanges
+from nano.hypervisor.simulated_compaction import SimulatedCompactor
 from nano.hypervisor.simulated_filters import SimulatedFilters
 from nano.hypervisor.simulated_insider import SimulatedInsider
 from nano.hypervisor.simulated_live_moves import SimulatedLiveMoves
@@ -54,6 +55,10 @@ class SimulatedHost(SimulatedMachine):
     @property
     def changes(self) -> Changes:
         return Changes(SimulatedChanges(self), self.capabilities.why_not)
+
+    @property
+    def compactor(self) -> SimulatedCompactor:
+        return SimulatedCompactor(self)
 
     @property
     def insider(self) -> SimulatedInsider:

@@ -20,6 +20,12 @@ class SimulatedInsider:
             raise silent()
         self._host.running(guest_id).passwords[user] = password
 
+    async def trim(self, guest_id: str) -> None:
+        await self._host.enter("trim", guest_id)
+        self._host.running(guest_id)
+        if await self._host.agent(guest_id) is None:
+            raise silent()
+
     async def inside(self, guest_id: str) -> Inside:
         await self._host.enter("inside", guest_id)
         domain = self._host.running(guest_id)

@@ -126,6 +126,12 @@ class SetGuestPassword(GuestOrder, frozen=True, tag="domain.password"):
     password: str
 
 
+class CompactVolume(GuestOrder, frozen=True, tag="domain.compact"):
+    """Give back what this volume takes and its guest does not use. Answered with the bytes given back for detail."""
+
+    number: int
+
+
 class SendDisk(GuestOrder, frozen=True, tag="domain.send_disk"):
     """Send the system disk of a guest that is off, as one whole qcow2 file, to this address of Core's image service.
     Answered with its SHA-256 for detail."""

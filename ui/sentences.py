@@ -160,6 +160,11 @@ def _step_ended(event: Mapping[str, Any], words: Words, formats: Formats) -> str
     )
 
 
+def _compacted(event: Mapping[str, Any], words: Words, formats: Formats) -> str:
+    freed = formats.size(int(event.get("freed", 0)))
+    return words._("Disk %(n)s was compacted: %(size)s given back", n=event.get("number", 0), size=freed)
+
+
 def _listed(event: Mapping[str, Any], words: Words, formats: Formats) -> str:  # noqa: ARG001
     names = event.get("names") or ()
     return words.ngettext("%(n)s guest is to be worked on", "%(n)s guests are to be worked on", len(names))
@@ -219,6 +224,7 @@ TELLERS: Final[dict[str, tuple[str, str, Teller]]] = {
     "guest.snapshot_due": ("snapshot", "", _plain(N_("A snapshot by its schedule was due"))),
     "guest.agent_changed": ("agent", "", _agent),
     "guest.password_set": ("agent", "", _plain(N_("The password of %(user)s was set"), "user")),
+    "guest.disk_compacted": ("disk", "ok", _compacted),
     "guest.password_told": ("agent", "", _plain(N_("%(by)s had its password shown"), "by")),
     "guest.serial_opened": ("console", "", _plain(N_("%(by)s opened its serial console"), "by")),
     "guest.console_opened": ("console", "", _plain(N_("%(by)s opened its console"), "by")),

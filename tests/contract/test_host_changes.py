@@ -106,6 +106,17 @@ async def test_what_a_running_domain_can_not_follow_is_pending(host: Host) -> No
     assert await apply(host, SPEC, changed(cores=4, cores_max=6)) == ()
 
 
+async def test_a_disk_is_compacted_and_keeps_its_size(host: Host) -> None:
+    before = await sizes(host)
+    assert await host.compactor.compact(GUEST, 1, nobody_asks) >= 0
+    assert await sizes(host) == before
+    await host.compactor.tidy(GUEST, 1)
+    with pytest.raises(HostError) as refusal:
+        await host.compactor.compact(OTHER, 0, nobody_asks)
+    assert refusal.value.code == DOMAIN_FOREIGN
+    assert await host.remove_volumes(GUEST) == [f"{GUEST}_0.qcow2", f"{GUEST}_1.qcow2"]
+
+
 async def test_a_lost_volume_is_not_made_anew_by_a_change(host: Host) -> None:
     await host.remove_volumes(GUEST)
     assert await refused(host, changed(cores=4)) == "volumes_missing"

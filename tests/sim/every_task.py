@@ -16,6 +16,7 @@ from nano.domain import batch as ba
 from nano.domain import guest_bin as gb
 from nano.domain import guest_change as gx
 from nano.domain import guest_commands as gc
+from nano.domain import guest_compact as gk
 from nano.domain import guest_devices as gd
 from nano.domain import guest_media as gm
 from nano.domain import guest_rules as gr
@@ -158,6 +159,7 @@ EVERY: Final[dict[str, Kind]] = {
     "guest.disk.add": Kind(running, lambda _: gd.AddDisk(guest="web", size=2 * MEBI)),
     "guest.disk.grow": Kind(running, lambda _: gd.GrowDisk(guest="web", number=1, size=16 * MEBI)),
     "guest.disk.shrink": Kind(stopped, lambda _: gd.ShrinkDisk(guest="web", number=1, size=4 * MEBI, force=True)),
+    "guest.disk.compact": Kind(stopped, lambda _: gk.CompactDisk(guest="web", number=1)),
     "guest.disk.remove": Kind(running, lambda _: gd.RemoveDisk(guest="web", number=1)),
     "guest.nic.add": Kind(running, lambda _: gd.AddNic(guest="web")),
     "guest.nic.remove": Kind(running, lambda stage: gd.RemoveNic(guest="web", mac=stage.guest.spec.more_macs[0])),

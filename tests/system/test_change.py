@@ -166,6 +166,26 @@ def test_disks_come_grow_and_go_while_the_guest_runs(zone: Zone) -> None:
     zone.ctl("guest", "start", "web", "--wait")
 
 
+def test_a_stopped_guest_gives_back_what_its_disk_does_not_use(zone: Zone) -> None:
+    zone.ctl("guest", "create", "web", *BLANK, "--wait")
+    path = zone.volumes / f"{zone.guest('web')['id']}_0.qcow2"
+    words = ("-c", "write -P 7 0 1M", "-c", "write -P 9 1M 12M", "-c", "write -P 0 1M 12M")
+    subprocess.run(["qemu-io", "-f", "qcow2", *words, str(path)], check=True, capture_output=True)
+    before, content = path.stat().st_blocks * 512, content_of(zone, 0)
+    task = zone.ctl("guest", "disk", "compact", "web", "--no-wait")["task"]["id"]
+    until(lambda: zone.ctl("task", "show", task)["state"] == "done", "it ends")
+    freed = before - path.stat().st_blocks * 512
+    assert freed > 11 << 20
+    (told,) = [
+        row["event"] for row in zone.ctl("guest", "history", "web") if row["event"]["type"].endswith("compacted")
+    ]
+    assert told == {"type": "guest.disk_compacted", "number": 0, "freed": freed}
+    assert (content_of(zone, 0), virtual_sizes(zone)) == (content, {"0.qcow2": 16 << 20})
+    zone.ctl("guest", "start", "web", "--wait")
+    code, said = refused(zone, "guest", "disk", "compact", "web", "--wait")
+    assert (code, "agent_silent" in said) == (3, True)
+
+
 def test_network_interfaces_come_and_a_limit_that_the_kernel_lacks_is_refused_by_name(zone: Zone) -> None:
     zone.ctl("guest", "create", "web", *BLANK, "--start", "--wait")
     row = zone.ctl("guest", "nic", "add", "web", "--wait")

@@ -66,6 +66,14 @@ def test_what_a_running_system_sees_of_its_changes(zone: Zone, inside: Disks) ->
     change("disk", "remove", "web", "--disk", "2")
     until(lambda: inside.size_of(2) == 0, "the disk is gone")
 
+    def taken() -> int:
+        return sum(path.stat().st_blocks * 512 for path in zone.volumes.glob(f"{zone.guest('web')['id']}_*.qcow2"))
+
+    inside.run("dd if=/dev/urandom of=/litter bs=1M count=24 2>/dev/null; sync; rm /litter; sync; echo")
+    littered = taken()
+    change("disk", "compact", "web")
+    assert littered - taken() > 20 << 20, "what was deleted inside is given back"
+
     (mac,) = change("nic", "add", "web")["more_macs"]
     until(lambda: mac in inside.run("cat /sys/class/net/*/address"), "the interface is there")
     change("nic", "remove", "web", "--mac", mac)

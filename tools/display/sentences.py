@@ -93,6 +93,7 @@ WORKS: Final = {
     "disk.add": "give it a disk",
     "disk.grow": "grow a disk of it",
     "disk.shrink": "shrink a disk of it",
+    "disk.compact": "give back what a disk of it does not use",
     "disk.remove": "take a disk from it",
     "media.insert": "put media into its drive",
     "media.eject": "empty its drive",
@@ -264,6 +265,9 @@ PHRASES: Final[dict[str, Phrase]] = {
     "guest.snapshot_due": lambda event: f"its snapshot of {event['due']} was due",
     "guest.agent_changed": _agent,
     "guest.password_set": lambda event: f"the password of {event['user']} was set in it",
+    "guest.disk_compacted": lambda event: (
+        f"disk {event['number']} was compacted: {format_size(event['freed'])} given back"
+    ),
     "guest.password_told": lambda event: f"its password was told to {event['by']}",
     "guest.serial_opened": lambda event: f"its serial console was opened by {event['by']}",
     "guest.console_opened": lambda event: f"its console was opened by {event['by']}",

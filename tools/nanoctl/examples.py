@@ -31,6 +31,7 @@ EXAMPLES: Final[dict[str, tuple[str, str]]] = {
     "guest restore": ("guest restore web", "guest restore web --dry-run"),
     "guest disk add": ("guest disk add web --size 10GiB", "guest disk add web --size 10GiB --dry-run"),
     "guest disk grow": ("guest disk grow web --size 40GiB", "guest disk grow web --disk 1 --size 20GiB"),
+    "guest disk compact": ("guest disk compact web", "guest disk compact web --disk 1 --no-wait"),
     "guest disk shrink": (
         "guest disk shrink web --disk 1 --size 5GiB --force",
         "guest disk shrink web --disk 0 --size 20GiB --force --dry-run",

@@ -17,6 +17,7 @@ import anyio
 from nano.domain.errors import DeadlineExceeded, HostError
 from nano.domain.machine import MachineSpec
 from nano.hypervisor.changes import Changes
+from nano.hypervisor.compaction import Compactor
 from nano.hypervisor.host import (
     HYPERVISOR_TIMEOUT,
     HYPERVISOR_UNREACHABLE,
@@ -34,6 +35,7 @@ from nano.hypervisor.simulated import SimulatedHost
 from nano.hypervisor.simulated_changes import SimulatedChanges
 from nano.hypervisor.simulated_snapshots import SimulatedSnapshots
 from nano.tools.simulator.host_changes import ConnectedChanges
+from nano.tools.simulator.host_compaction import ConnectedCompactor
 from nano.tools.simulator.host_filters import ConnectedFilters
 from nano.tools.simulator.host_insider import ConnectedInsider
 from nano.tools.simulator.host_live_moves import ConnectedLiveMoves
@@ -82,6 +84,10 @@ class HostConnection:
     @property
     def changes(self) -> Changes:
         return Changes(ConnectedChanges(SimulatedChanges(self._machine), self._call), self.capabilities.why_not)
+
+    @property
+    def compactor(self) -> Compactor:
+        return ConnectedCompactor(self._machine.compactor, self._call)
 
     @property
     def insider(self) -> Insider:

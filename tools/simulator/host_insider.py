@@ -15,6 +15,9 @@ class ConnectedInsider:
     async def set_password(self, guest_id: str, user: str, password: str) -> None:
         await self._call(lambda: self._insider.set_password(guest_id, user, password))
 
+    async def trim(self, guest_id: str) -> None:
+        await self._call(lambda: self._insider.trim(guest_id))
+
     async def inside(self, guest_id: str) -> Inside:
         told: Inside = await self._call(lambda: self._insider.inside(guest_id))
         return told

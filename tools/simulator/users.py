@@ -17,6 +17,7 @@ from nano.core.core import Core
 from nano.domain import guest_about as ga
 from nano.domain import guest_change as gx
 from nano.domain import guest_commands as gc
+from nano.domain import guest_compact as gk
 from nano.domain import guest_devices as gd
 from nano.domain import guest_migrate as mi
 from nano.domain import guest_rules as ru
@@ -193,6 +194,7 @@ class Users:
                 gd.GrowDisk(guest=guest, size=random.choice((96, 128)) * MEBI),
                 gd.ShrinkDisk(guest=guest, number=0, size=48 * MEBI, force=True),
                 gd.RemoveDisk(guest=guest, number=1),
+                gk.CompactDisk(guest=guest),
                 gd.AddNic(guest=guest),
                 mi.MigrateGuest(guest=guest, to=random.choice(sorted(self._world.cells)), live=random.random() < 0.5),
                 self._guard(guest),

@@ -69,6 +69,10 @@ def _grow_disk(guest: Row, form: Form) -> Ask:  # noqa: ARG001
     return Ask("POST", "/disks/grow", {"number": _number(form), "size": size_in(form, "size")})
 
 
+def _compact_disk(guest: Row, form: Form) -> Ask:  # noqa: ARG001
+    return Ask("POST", "/disks/compact", {"number": _number(form)})
+
+
 def _remove_disk(guest: Row, form: Form) -> Ask:  # noqa: ARG001
     return Ask("DELETE", "/disks", params={"number": str(_number(form))})
 
@@ -110,6 +114,7 @@ PARTS: Final[dict[str, Part]] = {
     "limits": Part("limits", _limits, N_("%(name)s is being changed")),
     "disk-add": Part("disks", _add_disk, N_("%(name)s is being given a disk")),
     "disk-grow": Part("disks", _grow_disk, N_("A disk of %(name)s is being made larger")),
+    "disk-compact": Part("disks", _compact_disk, N_("A disk of %(name)s is being compacted")),
     "disk-remove": Part("disks", _remove_disk, N_("A disk of %(name)s is being removed")),
     "nic-add": Part("nics", _add_nic, N_("%(name)s is being given a network interface")),
     "nic-remove": Part("nics", _remove_nic, N_("A network interface of %(name)s is being removed")),

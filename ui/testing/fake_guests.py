@@ -38,6 +38,8 @@ def _machine(row: Row, method: str, verb: str, body: Row, params: Mapping[str, s
         case "POST", "disks/grow":
             disks[body["number"]] = body["size"]
             return {**row, "disks": disks}
+        case "POST", "disks/compact":
+            return row
         case "DELETE", "disks":
             del disks[int(params["number"])]
             return {**row, "disks": disks}

@@ -71,6 +71,7 @@ def test_rows_of_the_fake_core_are_rows_of_core() -> None:
             {"number": "0", "size": "30", "size_unit": "GiB"},
             ("POST", "/disks/grow", {"number": 0, "size": 30 * GIB}),
         ),
+        ("disk-compact", {"number": "0"}, ("POST", "/disks/compact", {"number": 0})),
         ("nic-add", {}, ("POST", "/nics", None)),
         ("media-insert", {"media": "disc"}, ("POST", "/media", {"media": "disc"})),
         ("media-eject", {}, ("DELETE", "/media", None)),
