@@ -35,11 +35,9 @@ def _machine(row: Row, method: str, verb: str, body: Row, params: Mapping[str, s
             return {**row, "protected": verb == "protect"}
         case "POST", "disks":
             return {**row, "disks": [*disks, body["size"]]}
-        case "POST", "disks/grow":
-            disks[body["number"]] = body["size"]
+        case "POST", "disks/grow" | "disks/compact":
+            disks[body["number"]] = body.get("size", disks[body["number"]])
             return {**row, "disks": disks}
-        case "POST", "disks/compact":
-            return row
         case "DELETE", "disks":
             del disks[int(params["number"])]
             return {**row, "disks": disks}
