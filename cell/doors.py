@@ -45,8 +45,11 @@ class Doors:
             task_status.started()
             await anyio.sleep_forever()
 
-    async def open(self, guest_id: str, spec: MachineSpec, peer: str, patience_s: float, *, live: bool) -> str:
-        """The address of a fresh door for this guest. Raises Failure (no free port), Conflict(too_many_moves)."""
+    async def open(
+        self, guest_id: str, spec: MachineSpec, peer: str, patience_s: float, *, live: bool, in_place: bool
+    ) -> str:
+        """The address of a fresh door for this guest, whose files are here already with ``in_place``. Raises Failure (no
+        free port), Conflict(too_many_moves)."""
         await self.close(guest_id)
         if self._tasks is None or len(self._doors) >= DOORS_MAX:
             raise Conflict(
@@ -54,7 +57,7 @@ class Doors:
                 code="too_many_moves",
                 hint="Wait until one of them has arrived.",
             )
-        door = self._doors[guest_id] = _Door(Intake(self._host, guest_id, spec, live=live))
+        door = self._doors[guest_id] = _Door(Intake(self._host, guest_id, spec, live=live, in_place=in_place))
         await self._tasks.start(self._keep_open, guest_id, door, peer, patience_s)
         if door.failed is not None:
             raise door.failed
@@ -109,13 +112,15 @@ class Intake:
     """A ``Handler``: what the sending cell may ask for of this guest's files. Of one that comes running the hypervisors carry the
     disks themselves, by the channels."""
 
-    def __init__(self, host: Host, guest_id: str, spec: MachineSpec, *, live: bool) -> None:
+    def __init__(self, host: Host, guest_id: str, spec: MachineSpec, *, live: bool, in_place: bool) -> None:
         self._host = host
         self._guest_id = guest_id
         self._spec = spec
         self._live = live
         self._token = ""
-        self._files = {number: _Arriving() for number in numbers_of(spec) if number == SEED or not live}
+        self._in_place = in_place
+        to_come = () if in_place else (number for number in numbers_of(spec) if number == SEED or not live)
+        self._files = {number: _Arriving() for number in to_come}
 
     async def on_request(self, link: Link, message: Message) -> Message:  # noqa: ARG002
         if isinstance(message, PutPiece):
@@ -123,7 +128,7 @@ class Intake:
         if isinstance(message, KeepFile):
             return await self._keep(message)
         if self._live and isinstance(message, AskBerth):
-            berth = await self._host.live_moves.expect(self._guest_id, self._spec)
+            berth = await self._host.live_moves.expect(self._guest_id, self._spec, in_place=self._in_place)
             self._token = berth.token
             return BerthIs(msgspec.structs.asdict(berth))
         if self._live and isinstance(message, GoOn):

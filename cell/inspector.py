@@ -3,7 +3,7 @@
 What is being worked on is left out, and so is what the journal changed while it looked: an answer is about what stays.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
 import anyio
@@ -26,8 +26,9 @@ class Inspector:
         self._host = host
         self._limiter = anyio.CapacityLimiter(AT_ONCE)
 
-    async def look(self) -> Inspection:
-        """Raises HostError, DeadlineExceeded."""
+    async def look(self, elsewhere: Collection[str] = ()) -> Inspection:
+        """``elsewhere``: guests of other cells, whose files are on this storage. Raises HostError, DeadlineExceeded."""
+        others = frozenset(elsewhere)
         before, busy = self._known(), self._busy()
         present = [view.guest_id for view in await self._host.domains()]
         files = await self._host.volume_files()
@@ -59,7 +60,7 @@ class Inspector:
         nobodys = [
             Leftover("volume", name, guest_id)
             for name in files
-            if (guest_id := name.rpartition("_")[0]) not in busy
+            if (guest_id := name.rpartition("_")[0]) not in busy | others
             and not _has(before.get(guest_id), name)
             and not _has(after.get(guest_id), name)
         ]

@@ -7,17 +7,17 @@ The source lets go of the guest before the destination takes it up, so it is nev
 failed is over only when the host has nothing of it, because Core then gives the guest back.
 """
 
-import hashlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from typing import Final
 
 import anyio
 import msgspec
 
-from nano.cell.doors import PIECE_BYTES, ZEROS_MAX, Doors
+from nano.cell.doors import Doors
 from nano.cell.handlers import Handler, Tell
+from nano.cell.sending import REPLY_S, Sending
 from nano.domain.errors import HostError, NanoError, Unknown, Unreachable
 from nano.domain.facts import Event
 from nano.domain.guest import Power
@@ -39,7 +39,6 @@ from nano.hypervisor.host import DOMAIN_WRONG_STATE, Host
 from nano.hypervisor.live_moves import Berth
 from nano.hypervisor.moves import SEED, numbers_of
 from nano.hypervisor.socket_channel import Channel
-from nano.transports.link import Link
 from nano.transports.messages import (
     AdoptDomain,
     AskBerth,
@@ -47,9 +46,7 @@ from nano.transports.messages import (
     DiscardDomain,
     GoOn,
     GuestOrder,
-    KeepFile,
     OpenChannel,
-    PutPiece,
     ReceiveDomain,
     ReleaseDomain,
     SendDomain,
@@ -59,12 +56,11 @@ from nano.transports.stream_pipe import relay
 
 log = logging.getLogger("nano.cell")
 
-REPLY_S: Final = 120.0  # for one piece; keeping a file is checked by qemu-img first
-KEEP_S: Final = 3600.0
 TRIES_MAX: Final = 5  # to reach the destination without a byte more getting there
 TRY_AGAIN_S: Final = 2.0
 
 LIVE: Final = "live"  # the argument of an order for a guest that runs
+STORAGE: Final = "storage"  # and of one whose files stay where they are, because both cells have that storage
 
 Remove = Callable[[str, str], Awaitable[CloseOrder]]
 
@@ -86,25 +82,55 @@ class MoveWork:
             SendDomain: Handler(
                 "send", self.send, take=_take_send, resume=self.has_gone, undo=self.tidy, too_late=self.has_gone
             ),
-            ReleaseDomain: Handler("release", self.release, resume=self.resume_release, undo=self.keep_it),
+            ReleaseDomain: Handler(
+                "release", self.release, take=_take_release, resume=self.resume_release, undo=self.keep_it
+            ),
             AdoptDomain: Handler("adopt", self.adopt, take=_take_adopt, resume=self.resume_adopt, undo=self.let_it_be),
         }
 
     # ---- destination
 
     async def receive(self, order: ReceiveDomain, tell: Tell) -> CloseOrder:  # noqa: ARG002
+        if order.storage:
+            return await self._receive_in_place(order)
         if order.guest_id in await self._host.volumes():
             raise HostError(
                 "Files of the guest are in this cell's folder already.",
                 code="volumes_here",
-                hint="Cells with one folder can't move guests to one another; else look at what the files are.",
+                hint="Look at what the files are. A folder that both cells see is told from others when both are restarted.",
             )
-        address = await self._doors.open(order.guest_id, order.spec, order.peer, order.patience_s, live=order.live)
-        return CloseOrder(id=order.command_id, detail=address)
+        return CloseOrder(id=order.command_id, detail=await self._open_door(order))
+
+    async def _receive_in_place(self, order: ReceiveDomain) -> CloseOrder:
+        """Its files are here, and stay the source's until this cell adopts the guest."""
+        if self._host.capabilities.storage != order.storage:
+            raise HostError(
+                "This cell's volumes are on another storage now.",
+                code="storage_changed",
+                hint="See whether the folder for volumes is mounted here.",
+            )
+        if lacking := await self._host.storage.lacking(order.guest_id, order.spec):
+            raise HostError(
+                f"{lacking[0]} is not on the storage of both cells.",
+                code="files_out_of_reach",
+                hint="A disk that leans on an image in its cell's own folder can't move without it: build an image of the "
+                "guest, and make a new one of that.",
+            )
+        await self._host.storage.announce(order.guest_id, order.command_id)
+        return CloseOrder(id=order.command_id, detail=await self._open_door(order) if order.live else "")
+
+    async def _open_door(self, order: ReceiveDomain) -> str:
+        """For its files, or for a running guest itself."""
+        in_place = bool(order.storage)
+        return await self._doors.open(
+            order.guest_id, order.spec, order.peer, order.patience_s, live=order.live, in_place=in_place
+        )
 
     async def undo_receive(self, order: Order, failed: FailOrder) -> FailOrder:
         """Nothing has come yet: whatever files of it are here, they are not ours to remove."""
         await self._doors.close(order.guest_id)
+        if STORAGE in order.arguments:
+            await self._host.storage.withdraw(order.guest_id)
         return msgspec.structs.replace(failed, events=(DomainDiscarded(reason=failed.error.message),))
 
     async def discard(self, order: DiscardDomain, tell: Tell) -> CloseOrder:  # noqa: ARG002
@@ -153,6 +179,7 @@ class MoveWork:
 
     async def _adopt(self, order_id: str, guest_id: str) -> CloseOrder:
         spec = self._domain(guest_id).spec
+        await self._host.storage.withdraw(guest_id)
         here = await self._host.changes.volume_sizes(guest_id)
         if missing := [number for number in spec.volume_numbers if number not in here]:
             raise HostError(f"Volume {missing[0]} of guest {spec.name} has not arrived.", code="volumes_missing")
@@ -173,13 +200,22 @@ class MoveWork:
 
     async def send(self, order: SendDomain, tell: Tell) -> CloseOrder:
         guest_id, spec = order.guest_id, self._domain(order.guest_id).spec
+        if order.announced and await self._host.storage.announced(guest_id) != order.announced:
+            raise HostError(
+                "The cells have one storage by its id, but what one writes there the other does not see.",
+                code="storage_not_shared",
+                hint="Two folders bear the id of one, so one is a copy, or not mounted: remove the file .nano-storage there "
+                "if it is a copy, and restart its cell.",
+            )
         if order.live:
             return await self._hand_over(order, spec, tell)
         await self._require_off(guest_id)
+        if order.announced:
+            return CloseOrder(id=order.command_id)
         lengths = await self._host.moves.lengths(
             guest_id, numbers_of(spec), lambda percent: tell(percent // 10, "make disk whole")
         )
-        sending = _Sending(self._host, guest_id, lengths, tell)
+        sending = Sending(self._host, guest_id, lengths, tell)
         fruitless = 0
         while not sending.done:
             before = sending.sent
@@ -200,9 +236,9 @@ class MoveWork:
         """A running guest. A link that is lost meanwhile fails it, and it stays here."""
         guest_id = order.guest_id
         async with self._peers.reaching(order.address, order.peer) as link:
-            if spec.seed:
+            if spec.seed and not order.announced:
                 lengths = await self._host.moves.lengths(guest_id, (SEED,), lambda _percent: None)
-                await _Sending(self._host, guest_id, lengths, _untold).go_on(link)
+                await Sending(self._host, guest_id, lengths, _untold).go_on(link)
             berth = await link.request(AskBerth(), timeout_s=REPLY_S)
             assert isinstance(berth, BerthIs)
 
@@ -211,12 +247,14 @@ class MoveWork:
                 await relay(pipe, channel)
 
             there = msgspec.convert(berth.berth, Berth)
-            await self._host.live_moves.move(guest_id, there, carry, lambda percent: tell(percent, "hand over"))
+            await self._host.live_moves.move(
+                guest_id, there, carry, lambda percent: tell(percent, "hand over"), in_place=bool(order.announced)
+            )
             try:
                 await link.request(GoOn(), timeout_s=REPLY_S)  # Core says so too, a little later
             except NanoError as error:
                 log.info("guest waits for Core to go on guest=%s code=%s", guest_id, error.code)
-        return _released(order.command_id)
+        return _released(order.command_id, borrowed=bool(order.announced))
 
     async def has_gone(self, order: Order) -> CloseOrder | None:
         """A running guest that was handed over, whatever was heard of it."""
@@ -224,7 +262,9 @@ class MoveWork:
             return None
         while True:
             try:
-                return _released(order.id) if await self._host.live_moves.gone(order.guest_id) else None
+                if await self._host.live_moves.gone(order.guest_id):
+                    return _released(order.id, borrowed=STORAGE in order.arguments)
+                return None
             except NanoError as error:
                 log.error("not known whether it has gone guest=%s code=%s", order.guest_id, error.code)
             await anyio.sleep(TRY_AGAIN_S)
@@ -240,14 +280,14 @@ class MoveWork:
 
     async def release(self, order: ReleaseDomain, tell: Tell) -> CloseOrder:  # noqa: ARG002
         await self._require_off(order.guest_id)
-        return await self._release(order.command_id, order.guest_id)
+        return await self._release(order.command_id, order.guest_id, borrowed=order.shared)
 
     async def resume_release(self, order: Order) -> CloseOrder:
-        return await self._release(order.id, order.guest_id)
+        return await self._release(order.id, order.guest_id, borrowed=STORAGE in order.arguments)
 
-    async def _release(self, order_id: str, guest_id: str) -> CloseOrder:
+    async def _release(self, order_id: str, guest_id: str, *, borrowed: bool) -> CloseOrder:
         await self._host.undefine(guest_id)
-        return _released(order_id)
+        return _released(order_id, borrowed=borrowed)
 
     async def keep_it(self, order: Order, failed: FailOrder) -> FailOrder:
         """Defined as it was. Where the host does not let us, its domain is missing, and can be defined again."""
@@ -272,66 +312,19 @@ class MoveWork:
         return domain
 
 
-class _Sending:
-    """The files of one guest on their way; it goes on over another link where the last one was lost."""
-
-    def __init__(self, host: Host, guest_id: str, lengths: Mapping[int, int], tell: Tell) -> None:
-        self.sent = 0
-        self._host = host
-        self._guest_id = guest_id
-        self._left = dict(lengths)
-        self._total = max(1, sum(lengths.values()))
-        self._tell = tell
-        self._offset = 0  # in the first file that is left
-        self._digest = hashlib.sha256()
-
-    @property
-    def done(self) -> bool:
-        return not self._left
-
-    async def go_on(self, link: Link) -> None:
-        """Raises what the destination refuses it with, and Unreachable."""
-        while self._left:
-            number, length = next(iter(self._left.items()))
-            async for piece in self._pieces(number, length):
-                await link.request(piece, timeout_s=REPLY_S)
-                self._took(piece)
-            await link.request(KeepFile(number, length, self._digest.hexdigest()), timeout_s=KEEP_S)
-            del self._left[number]
-            self._offset, self._digest = 0, hashlib.sha256()
-
-    async def _pieces(self, number: int, length: int) -> AsyncIterator[PutPiece]:
-        while self._offset < length:
-            at, zeros = self._offset, 0
-            data = b""
-            while at + zeros < length and zeros <= ZEROS_MAX - PIECE_BYTES:
-                count = min(PIECE_BYTES, length - at - zeros)
-                data = await self._host.moves.read(self._guest_id, number, at + zeros, count)
-                if len(data) != count:
-                    raise HostError("A disk became shorter while it was sent.", code="volume_failed")
-                if any(data):
-                    break
-                zeros, data = zeros + count, b""
-            yield PutPiece(number, at, zeros=zeros) if zeros else PutPiece(number, at, data)
-
-    def _took(self, piece: PutPiece) -> None:
-        self._digest.update(piece.data)
-        left = piece.zeros
-        while left > 0:
-            self._digest.update(bytes(min(left, PIECE_BYTES)))
-            left -= PIECE_BYTES
-        moved = len(piece.data) + piece.zeros
-        self._offset += moved
-        self.sent += moved
-        self._tell(min(99, self.sent * 100 // self._total), "copy disks")
-
-
 def _take_receive(order: ReceiveDomain) -> TakeOrder:
-    return TakeOrder(id=order.command_id, kind="receive", guest_id=order.guest_id, spec=order.spec)
+    arguments = {STORAGE: order.storage} if order.storage else {}
+    return TakeOrder(id=order.command_id, kind="receive", guest_id=order.guest_id, spec=order.spec, arguments=arguments)
 
 
 def _take_send(order: SendDomain) -> TakeOrder:
-    return TakeOrder(id=order.command_id, kind="send", guest_id=order.guest_id, arguments=_how(order.live))
+    arguments = _how(order.live) | ({STORAGE: "yes"} if order.announced else {})
+    return TakeOrder(id=order.command_id, kind="send", guest_id=order.guest_id, arguments=arguments)
+
+
+def _take_release(order: ReleaseDomain) -> TakeOrder:
+    arguments = {STORAGE: "yes"} if order.shared else {}
+    return TakeOrder(id=order.command_id, kind="release", guest_id=order.guest_id, arguments=arguments)
 
 
 def _take_adopt(order: AdoptDomain) -> TakeOrder:
@@ -342,8 +335,8 @@ def _how(live: bool) -> dict[str, str]:
     return {LIVE: "yes"} if live else {}
 
 
-def _released(order_id: str) -> CloseOrder:
-    return CloseOrder(id=order_id, events=(DomainReleased(),))
+def _released(order_id: str, *, borrowed: bool) -> CloseOrder:
+    return CloseOrder(id=order_id, events=(DomainReleased(borrowed),))
 
 
 def _untold(_percent: int, _step: str) -> None:

@@ -101,7 +101,7 @@ async def open_cell(folder: Path, settings: CellSettings) -> AsyncIterator[tuple
     journal = CommitLog(data / "journal", clock=utc_now, signer=JournalSigner(identity))
     trust = PinnedCore(settings.domain.name, FilePinStore(data / "core.json"), identity)
     volumes = _volumes(folder, settings)
-    images = ImageCache(data / "images", _fetching(identity), needed=lambda: backing_files(volumes))
+    images = ImageCache(_images(folder, name, settings), _fetching(identity), needed=lambda: backing_files(volumes))
     site = Site()
     async with Ledger.open(journal, site, clock=utc_now, new_id=new_id, feed=Feed()) as ledger:
         host = await _open_host(folder, name, settings)
@@ -152,6 +152,12 @@ async def _open_host(folder: Path, name: str, settings: CellSettings) -> Libvirt
 def _volumes(folder: Path, settings: CellSettings) -> Path:
     wanted = settings.hypervisor.volumes
     return Path(wanted) if wanted else folder / "data" / "volumes"
+
+
+def _images(folder: Path, name: str, settings: CellSettings) -> Path:
+    """Disks lean on images, so these are below a folder of volumes that other cells may see too, each cell's in its own."""
+    chosen = settings.hypervisor.volumes
+    return Path(chosen) / "images" / name if chosen else folder / "data" / "images"
 
 
 def _peers(identity: NodeIdentity, name: str, settings: CellSettings) -> PeerLinks:

@@ -79,7 +79,7 @@ class CellOffer:
             async with self._agents:
                 return InsideIs(await self._host.insider.inside(message.guest_id))
         if isinstance(message, AskInspection):
-            return InspectionIs(await self._inspector.look())
+            return InspectionIs(await self._inspector.look(message.elsewhere))
         if isinstance(message, KeepImages):
             await self._images.keep(message.digests)
             return Ok()

@@ -81,6 +81,7 @@ class Sampler:
             virt_note=capabilities.virt_note,
             hypervisor=capabilities.hypervisor,
             abilities=capabilities.abilities,
+            storage=capabilities.storage,
             guests=tuple(self._rates(earlier.get(guest.guest_id, guest), guest, elapsed_s) for guest in sample.guests),
         )
 

@@ -35,7 +35,8 @@ virt_type = "auto"
 bridge = "br0"
 # Which packet filter carries out security policies: auto tries libvirt's first; or: nwfilter, nftables.
 packet_filter = "auto"
-# Folder for disks; empty = data/volumes of this node.
+# Folder for disks; empty = data/volumes of this node. Cells may have one storage: the folder of an NFS export that each of
+# them mounts. Guests then move from cell to cell while their disks stay where they are.
 volumes = ""
 
 {BACKUP_DEFAULTS}

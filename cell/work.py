@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 import anyio
 import msgspec
@@ -32,6 +33,7 @@ from nano.transports.unwrap import plain_errors
 log = logging.getLogger("nano.cell")
 
 PRESS_AGAIN_S = 10.0  # a guest that is still booting loses the first press of its power button
+FILES_STAY: Final = "files_stay"  # the argument of a removal that leaves them to another cell
 REACHED: dict[str, Power] = {"start": "running", "stop": "stopped", "force_stop": "stopped"}
 
 
@@ -46,7 +48,7 @@ class Work:
     def handlers(self) -> Mapping[type[GuestOrder], Handler]:
         return {
             CreateDomain: Handler("create", self.create, take=_take_create, undo=self.undo_create),
-            RemoveDomain: Handler("remove", self.remove, resume=lambda order: self.take_away(order.id, order.guest_id)),
+            RemoveDomain: Handler("remove", self.remove, take=_take_remove, resume=self._resume_remove),
             PowerDomain: Handler("power", self.power, take=_take_power, resume=self._resume_power),
             RedefineDomain: Handler(
                 "redefine", self.redefine, resume=lambda order: self._redefine(order.id, order.guest_id)
@@ -92,10 +94,15 @@ class Work:
         return msgspec.structs.replace(failed, events=(discarded,), undone=tuple(undone))
 
     async def remove(self, order: RemoveDomain, tell: Tell) -> CloseOrder:  # noqa: ARG002
-        return await self.take_away(order.command_id, order.guest_id)
+        return await self.take_away(order.command_id, order.guest_id, files=order.files)
 
-    async def take_away(self, order_id: str, guest_id: str) -> CloseOrder:
+    async def _resume_remove(self, order: Order) -> CloseOrder:
+        return await self.take_away(order.id, order.guest_id, files=FILES_STAY not in order.arguments)
+
+    async def take_away(self, order_id: str, guest_id: str, *, files: bool = True) -> CloseOrder:
+        """Its domain, and its files when they are this cell's."""
         undone = []
+        known = self._site.get(f"domain/{guest_id}")
         await self._doors.close(guest_id)
         if any(domain.guest_id == guest_id for domain in await self._host.domains()):
             await self._host.destroy(guest_id)
@@ -103,6 +110,9 @@ class Work:
             undone.append("domain undefined")
         elif await self._host.filters.drop(guest_id):
             undone.append("packet filter removed")
+        if not files or (isinstance(known, HostDomain) and known.borrowed):
+            await self._host.storage.withdraw(guest_id)
+            return CloseOrder(id=order_id, events=(DomainRemoved(),), detail="\n".join(undone))
         removed = await self._host.remove_volumes(guest_id)
         undone += [f"volume {name} removed" for name in removed]
         return CloseOrder(id=order_id, events=(DomainRemoved(volumes=tuple(removed)),), detail="\n".join(undone))
@@ -172,6 +182,11 @@ class Work:
 
 def _take_create(order: CreateDomain) -> TakeOrder:
     return TakeOrder(id=order.command_id, kind="create", guest_id=order.guest_id, spec=order.spec)
+
+
+def _take_remove(order: RemoveDomain) -> TakeOrder:
+    arguments = {} if order.files else {FILES_STAY: "yes"}
+    return TakeOrder(id=order.command_id, kind="remove", guest_id=order.guest_id, arguments=arguments)
 
 
 def _take_power(order: PowerDomain) -> TakeOrder:

@@ -112,6 +112,7 @@ class Follower:
             virt_note=beat.virt_note,
             hypervisor=beat.hypervisor,
             abilities=beat.abilities,
+            storage=beat.storage,
         )
         await self._ledger.execute(described, actor=f"cell/{self.cell}", command_id="")
 

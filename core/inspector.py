@@ -4,13 +4,13 @@ Cells are asked together and each within ``PATIENCE_S``; one that does not answe
 known of it then. What a task is at work on is left out: it is on its way to be as the journal says.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 import anyio
 
 from nano.core.cells import CellDesk
-from nano.domain.cell import Cell
+from nano.domain.cell import Cell, share_storage
 from nano.domain.errors import NanoError
 from nano.domain.guest import Guest
 from nano.domain.inspection import (
@@ -52,7 +52,8 @@ class Inspector:
             before = self._guests()
             async with self._limiter:
                 try:
-                    answer = await self._cells.tell(name, AskInspection(), timeout_s=PATIENCE_S)
+                    asking = AskInspection(tuple(sorted(self._elsewhere(name, before))))
+                    answer = await self._cells.tell(name, asking, timeout_s=PATIENCE_S)
                 except NanoError as error:
                     unasked.append(Unasked(name, error.message))
                     return
@@ -66,7 +67,7 @@ class Inspector:
                     tasks.start_soon(ask, cell.name)
         found = Findings(
             tuple(sorted(drift, key=lambda row: (row.cell, row.guest, row.where, row.attribute))),
-            tuple(sorted(orphans, key=lambda row: row.id)),
+            tuple(self._each_once(sorted(orphans, key=lambda row: row.id))),
             tuple(sorted(unasked, key=lambda one: one.cell)),
         )
         self.looked(found)
@@ -95,7 +96,24 @@ class Inspector:
         }
         owned.update(cell.debts if isinstance(cell, Cell) else ())
         drift += told_drift(name, found, steady)
-        orphans += told_orphans(name, found, owned)
+        elsewhere = self._elsewhere(name, before) | self._elsewhere(name, after)
+        orphans += told_orphans(name, found, owned, elsewhere)
+
+    def _elsewhere(self, name: str, guests: Mapping[str, Guest]) -> set[str]:
+        """Those of other cells that have the storage of this one."""
+        sharing = {cell.name for cell in self._zone.cells() if share_storage(self._zone, cell.name, name)} - {name}
+        return {guest_id for guest_id, guest in guests.items() if guest.cell in sharing}
+
+    def _each_once(self, rows: Iterable[OrphanRow]) -> Iterator[OrphanRow]:
+        """A file that several cells see on one storage is told of by the first of them."""
+        seen = set[tuple[str, str]]()
+        for row in rows:
+            cell = self._zone.get(f"cell/{row.cell}")
+            if row.kind in ("volume", "seed", "media") and isinstance(cell, Cell) and cell.storage:
+                if (cell.storage, row.name) in seen:
+                    continue
+                seen.add((cell.storage, row.name))
+            yield row
 
     def _guests(self) -> dict[str, Guest]:
         return {guest.id: guest for guest in self._zone.guests()}

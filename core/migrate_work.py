@@ -26,6 +26,7 @@ from nano.domain.guest_migrate import (
     is_live,
     source_of,
     spec_there,
+    storage_of,
 )
 from nano.transports.messages import (
     AdoptDomain,
@@ -91,7 +92,9 @@ class MigrateWork:
 
     def _send(self, run: Run, address: str) -> SendDomain:
         receiver = cell_named(self._zone, destination_of(run.task)).fingerprint
-        return SendDomain(order_id(run, "send"), self._steps.guest(run).id, address, receiver, is_live(run.task))
+        announced = order_id(run, "receive") if storage_of(run.task) else ""
+        guest_id = self._steps.guest(run).id
+        return SendDomain(order_id(run, "send"), guest_id, address, receiver, is_live(run.task), announced)
 
     async def _bring(self, run: Run) -> None:
         """Everything of it to the destination, while nothing of it changes at the source."""
@@ -103,8 +106,15 @@ class MigrateWork:
         guest, source, destination = self._steps.guest(run), source_of(run.task), destination_of(run.task)
         patience_s = self._zone.limits.migrate_deadline.total_seconds()
         sender = cell_named(self._zone, source).fingerprint
-        spec = spec_there(guest.spec)
-        receive = ReceiveDomain(order_id(run, "receive"), guest.id, spec, sender, patience_s, is_live(run.task))
+        receive = ReceiveDomain(
+            order_id(run, "receive"),
+            guest.id,
+            spec_there(guest.spec, run.task),
+            sender,
+            patience_s,
+            is_live(run.task),
+            storage_of(run.task),
+        )
         return await self._steps.do(run, destination, step, receive)
 
     async def _switch_over(self, run: Run) -> None:
@@ -113,11 +123,14 @@ class MigrateWork:
         await run.step(SWITCH)
         live = is_live(run.task)
         if not live:  # one that ran has been let go of when it was handed over
-            await self._steps.do(run, source, SWITCH, ReleaseDomain(order_id(run, "release"), guest.id))
+            await self._steps.do(run, source, SWITCH, self._release(run))
         if self._steps.guest(run).cell == source:
             here = await self._receive(run, SWITCH)  # done long ago: answered with where its journal is now
             await run.record(SwitchGuest(run.task.id, since=here.position), f"switch@{here.position}")
         await self._steps.do(run, destination, SWITCH, AdoptDomain(order_id(run, "adopt"), guest.id, live))
+
+    def _release(self, run: Run) -> ReleaseDomain:
+        return ReleaseDomain(order_id(run, "release"), self._steps.guest(run).id, bool(storage_of(run.task)))
 
     async def _give_back(self, run: Run) -> None:
         """The destination could not take it: it is the source's again, and defined there if the source can."""
@@ -134,7 +147,8 @@ class MigrateWork:
 
     async def _clear(self, run: Run) -> None:
         await run.step(CLEAR)
-        removal = RemoveDomain(order_id(run, "clear"), self._steps.guest(run).id)
+        files = not storage_of(run.task)
+        removal = RemoveDomain(order_id(run, "clear"), self._steps.guest(run).id, files)
         removed = await self._remove(run, source_of(run.task), removal)
         await run.record(EndMigration(task=run.task.id, debt=removed is None), "end")
 

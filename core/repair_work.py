@@ -5,7 +5,7 @@ import anyio
 from nano.core.guest_steps import ONLY, GuestSteps, order_id
 from nano.core.work import Cancelled, Run, Saga, problem_of
 from nano.domain.errors import JournalError, NanoError
-from nano.domain.orphan import REMOVE, AbandonOrphan, EndOrphan, parse_orphan
+from nano.domain.orphan import REMOVE, AbandonOrphan, EndOrphan, leaves_files, parse_orphan
 from nano.transports.messages import GuestOrder, RemoveDomain, RemoveFile, RemoveFilter, RemoveSnapshot, RepairDomain
 
 
@@ -21,7 +21,8 @@ class RepairWork:
 
     async def remove_orphan(self, run: Run) -> None:
         orphan = parse_orphan(run.task.arguments["orphan"])
-        order: GuestOrder = RemoveDomain(order_id(run), orphan.guest_id)
+        files = not leaves_files(self._steps.zone, orphan)
+        order: GuestOrder = RemoveDomain(order_id(run), orphan.guest_id, files)
         if orphan.file:
             order = RemoveFile(order_id(run), orphan.guest_id, orphan.file)
         elif orphan.kind == "filter":

@@ -21,7 +21,7 @@ from nano.domain.naming import require_name
 
 class Cell(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Sizes in bytes; ``cores``, ``memory``, ``disk`` are the host's totals, 0 until it has described itself.
-    ``abilities`` is empty of a cell that tells none."""
+    ``abilities`` is empty of a cell that tells none, ``storage`` too: the id of the storage that its volumes are on."""
 
     name: str
     fingerprint: str
@@ -38,6 +38,7 @@ class Cell(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     virt_note: str = ""
     hypervisor: str = ""
     abilities: tuple[Ability, ...] = ()
+    storage: str = ""
     error: str = ""
     debts: tuple[str, ...] = ()
 
@@ -69,6 +70,7 @@ class CellDescribed(Event, frozen=True, kw_only=True, tag="cell.described"):
     virt_note: str
     hypervisor: str
     abilities: tuple[Ability, ...] = ()
+    storage: str = ""
 
 
 class CellAdded(Event, frozen=True, tag="cell.added"):
@@ -150,6 +152,7 @@ class DescribeCell(Command, frozen=True, kw_only=True, tag="cell.describe"):
     virt_note: str
     hypervisor: str
     abilities: tuple[Ability, ...] = ()
+    storage: str = ""
 
 
 class FaultCell(Command, frozen=True, tag="cell.fault"):
@@ -167,6 +170,12 @@ def cell_named(model: Model, name: str) -> Cell:
     if not isinstance(cell, Cell):
         raise Unknown(f"There is no cell {name!r}.", code="unknown_cell", hint="List cells to see those discovered.")
     return cell
+
+
+def share_storage(model: Model, one: str, other: str) -> bool:
+    """Whether the volumes of both cells are on one storage, as far as they have told."""
+    first, second = model.get(f"cell/{one}"), model.get(f"cell/{other}")
+    return isinstance(first, Cell) and isinstance(second, Cell) and first.storage == second.storage != ""
 
 
 def _in_pool(cell: Cell) -> None:
@@ -215,6 +224,7 @@ def decide_describe(model: Model, command: DescribeCell, context: Context) -> li
         virt_note=command.virt_note,
         hypervisor=command.hypervisor,
         abilities=command.abilities,
+        storage=command.storage,
     )
     same = all(getattr(cell, field) == getattr(event, field) for field in event.__struct_fields__)
     return [] if same else [Emitted(f"cell/{cell.name}", event)]

@@ -67,6 +67,7 @@ def decide_end(zone: "Zone", command: EndProbe, context: Context) -> list[Emitte
         virt_note=cell.virt_note,
         hypervisor=cell.hypervisor,
         abilities=command.abilities,
+        storage=cell.storage,
     )
     news = [Emitted(task.resource, found)] if command.abilities != cell.abilities else []
     return [*news, *end_step(task, PROBE), Emitted(f"task/{task.id}", TaskEnded("done"))]

@@ -1,10 +1,11 @@
-"""Migrating a guest: moving it with its disks to another cell of its pool (features M42, B01; decision 41).
+"""Migrating a guest: moving it with its disks to another cell of its pool (features M42, B01; decisions 41 and 45).
 
     prepare ─▶ copy ─▶ switch ─▶ clear
     (turns back at any moment) │ (turns back only when a cell says that it could not)
 
 The guest is the source cell's until ``guest.moved``, and the destination's from there on; what either says of it counts only
-then. The destination's room is promised to it from the decision on (``incoming``).
+then. The destination's room is promised to it from the decision on (``incoming``). Where both cells have the storage that
+its files are on, these stay where they are, and change hands with the guest.
 """
 
 from typing import TYPE_CHECKING, Final, Literal
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import msgspec
 
 from nano.domain.ability import ABILITY_MISSING, LIVE_MIGRATION, needed, why_unfit
-from nano.domain.cell import Cell, CellDebtRecorded
+from nano.domain.cell import Cell, CellDebtRecorded, cell_named, share_storage
 from nano.domain.errors import Conflict
 from nano.domain.facts import Command, Context, Emitted, Rules
 from nano.domain.guest import Guest, GuestMoved, GuestVanished, GuestWorkEnded
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 PREPARE, COPY, SWITCH, CLEAR = "prepare destination", "copy to destination", "switch over", "clear source"
 KIND: Final = "guest.migrate"
+NO_ROOM: Final = 1  # bytes of disk, of a guest whose files are there already
 
 
 class MigrateGuest(Command, frozen=True, kw_only=True, tag="guest.migrate"):
@@ -76,6 +78,11 @@ def is_live(task: Task) -> bool:
     return "live" in task.arguments
 
 
+def storage_of(task: Task) -> str:
+    """The storage of both cells, "" when its files are copied."""
+    return task.arguments.get("storage", "")
+
+
 def require_able(zone: "Zone", name: str, abilities: tuple[str, ...]) -> None:
     """Raises Conflict(ability_missing) when its own cell can't."""
     cell = zone.get(f"cell/{name}")
@@ -85,9 +92,9 @@ def require_able(zone: "Zone", name: str, abilities: tuple[str, ...]) -> None:
         )
 
 
-def spec_there(spec: MachineSpec) -> MachineSpec:
-    """What it is made of at the destination: a linked system disk arrives whole."""
-    return msgspec.structs.replace(spec, linked=False)
+def spec_there(spec: MachineSpec, task: Task) -> MachineSpec:
+    """What it is made of at the destination: a linked system disk that is copied arrives whole."""
+    return spec if storage_of(task) else msgspec.structs.replace(spec, linked=False)
 
 
 def incoming(zone: "Zone", cell: str) -> list[Guest]:
@@ -122,7 +129,7 @@ def decide_migrate(zone: "Zone", command: MigrateGuest, context: Context) -> lis
                 code="guest_has_snapshots",
                 hint="Delete them first.",
             )
-        if guest.spec.media:
+        if guest.spec.media and not share_storage(zone, guest.cell, command.to):
             raise Conflict(
                 f"Guest {guest.name} has a medium in its drive.",
                 code="guest_has_media",
@@ -130,12 +137,15 @@ def decide_migrate(zone: "Zone", command: MigrateGuest, context: Context) -> lis
             )
         spec, moving = guest.spec, (LIVE_MIGRATION,) if running else ()
         require_able(zone, guest.cell, moving)
-        need = Need(cores=spec.cores, memory=spec.memory, disk=spec.disk_total, abilities=(*needed(spec), *moving))
+        more = NO_ROOM if share_storage(zone, guest.cell, command.to) else spec.disk_total
+        need = Need(cores=spec.cores, memory=spec.memory, disk=more, abilities=(*needed(spec), *moving))
         choose_cell(zone, guest.pool, need, command.to)
     plan = (PREPARE, COPY, SWITCH, CLEAR)
     before = msgspec.json.encode(guest.spec).decode()
     live = {"live": "yes"} if guest.power == "running" else {}
-    arguments = live | {"from": guest.cell, "to": command.to, "spec": before, "since": str(guest.since)}
+    shared = share_storage(zone, guest.cell, command.to)
+    storage = {"storage": cell_named(zone, guest.cell).storage} if shared else {}
+    arguments = live | storage | {"from": guest.cell, "to": command.to, "spec": before, "since": str(guest.since)}
     return take_hold(zone, guest, "migrate", context, plan=plan, limit=LIMITS.migrate_deadline, arguments=arguments)
 
 
@@ -146,7 +156,7 @@ def decide_switch(zone: "Zone", command: SwitchGuest, context: Context) -> list[
     if not isinstance(guest, Guest) or guest.cell == cell:
         return []  # so it is
     if not command.back:
-        return [Emitted(task.resource, GuestMoved(cell=cell, spec=spec_there(guest.spec), since=command.since))]
+        return [Emitted(task.resource, GuestMoved(cell=cell, spec=spec_there(guest.spec, task), since=command.since))]
     before = msgspec.json.decode(task.arguments["spec"], type=MachineSpec)
     vanished = GuestVanished("given back by its destination; to be defined again")
     moved = GuestMoved(cell=cell, spec=before, since=int(task.arguments["since"]))

@@ -1,7 +1,8 @@
 """Host domain: a guest's libvirt domain as its Cell made it and sees it. The Cell's own truth; Core follows it.
 
 ``ready`` = defined by us. ``power`` is what the hypervisor last said. A domain that vanished stays here, so that it can be
-defined again; one that was removed on order is gone.
+defined again; one that was removed on order is gone. ``borrowed``: its files lie on a storage that another cell sees too, and
+are that cell's: the guest is about to come from there, or has gone there. A cell never removes borrowed files.
 """
 
 from datetime import datetime
@@ -23,6 +24,7 @@ class HostDomain(msgspec.Struct, frozen=True, kw_only=True):
     spec: MachineSpec
     changed_at: datetime
     ready: bool = False
+    borrowed: bool = False
     power: Power = "stopped"
     agent: bool = False
     addresses: tuple[str, ...] = ()
@@ -34,6 +36,7 @@ class HostDomain(msgspec.Struct, frozen=True, kw_only=True):
 class DomainRequested(Event, frozen=True, kw_only=True, tag="domain.requested"):
     guest_id: str
     spec: MachineSpec
+    borrowed: bool = False
 
 
 class DomainCreated(Event, frozen=True, tag="domain.created"):
@@ -51,7 +54,9 @@ class DomainRemoved(Event, frozen=True, tag="domain.removed"):
 
 
 class DomainReleased(Event, frozen=True, tag="domain.released"):
-    """Undefined because its guest moves to another cell; its volumes are still here."""
+    """Undefined because its guest moves to another cell; its volumes are still here, its own or ``borrowed`` from now on."""
+
+    borrowed: bool = False
 
 
 class DomainRedefined(Event, frozen=True, tag="domain.redefined"):
@@ -145,7 +150,10 @@ def decide_take(model: Model, command: TakeOrder, context: Context) -> list[Emit
     if command.kind in ("create", "receive"):
         if domain is not None or command.spec is None:
             raise Conflict(f"Domain {command.guest_id} exists already.", code="domain_exists")
-        return [taken, Emitted(resource, DomainRequested(guest_id=command.guest_id, spec=command.spec))]
+        requested = DomainRequested(
+            guest_id=command.guest_id, spec=command.spec, borrowed=bool(command.arguments.get("storage"))
+        )
+        return [taken, Emitted(resource, requested)]
     if command.kind in ("remove", "discard", "remove_volume", "remove_filter"):
         return [taken]  # also when nothing is known of it: the host is asked
     if not isinstance(domain, HostDomain):
@@ -199,11 +207,11 @@ def decide_observe_agent(model: Model, command: ObserveAgent, context: Context) 
 
 
 def evolve_requested(state: HostDomain | None, event: DomainRequested, at: datetime) -> HostDomain:
-    return HostDomain(guest_id=event.guest_id, spec=event.spec, changed_at=at)
+    return HostDomain(guest_id=event.guest_id, spec=event.spec, borrowed=event.borrowed, changed_at=at)
 
 
 def evolve_created(state: HostDomain, event: DomainCreated, at: datetime) -> HostDomain:
-    return msgspec.structs.replace(state, ready=True, power="stopped", changed_at=at)
+    return msgspec.structs.replace(state, ready=True, borrowed=False, power="stopped", changed_at=at)
 
 
 def evolve_gone(state: HostDomain, event: DomainDiscarded | DomainRemoved, at: datetime) -> None:
@@ -211,11 +219,11 @@ def evolve_gone(state: HostDomain, event: DomainDiscarded | DomainRemoved, at: d
 
 
 def evolve_released(state: HostDomain, event: DomainReleased, at: datetime) -> HostDomain:
-    return msgspec.structs.replace(_off(state, "missing", at), ready=False)
+    return msgspec.structs.replace(_off(state, "missing", at), ready=False, borrowed=event.borrowed)
 
 
 def evolve_redefined(state: HostDomain, event: DomainRedefined, at: datetime) -> HostDomain:
-    return msgspec.structs.replace(_off(state, "stopped", at), ready=True)
+    return msgspec.structs.replace(_off(state, "stopped", at), ready=True, borrowed=False)
 
 
 def evolve_changed(state: HostDomain, event: DomainChanged, at: datetime) -> HostDomain:

@@ -108,8 +108,11 @@ def _row(guest: Guest, cell: str, item: Deviation) -> DriftRow:
     return DriftRow(guest=guest.spec.name, cell=cell, plan=PLANS[item.repair], **fields)
 
 
-def told_orphans(cell: str, seen: Inspection, owned: Collection[str]) -> list[OrphanRow]:
-    """``owned``: guests that Core had on this cell before or after the cell was asked."""
+def told_orphans(
+    cell: str, seen: Inspection, owned: Collection[str], elsewhere: Collection[str] = ()
+) -> list[OrphanRow]:
+    """``owned``: guests that Core had on this cell before or after the cell was asked; ``elsewhere``: on another cell that
+    has its storage, which tells of their files."""
     rows = [
         orphan_row(cell, "domain", guest_id, guest_id, "its cell has it, and Core has no such guest there")
         for guest_id in seen.held
@@ -122,6 +125,8 @@ def told_orphans(cell: str, seen: Inspection, owned: Collection[str]) -> list[Or
     ]
     with_domain = {row.guest_id for row in rows}  # removing the domain takes its volumes and its filter
     for item in seen.leftovers:
+        if item.kind == "volume" and item.guest_id in elsewhere:
+            continue
         if item.kind != "domain" and item.guest_id not in with_domain and (why := _nobodys(item, seen, owned)):
             rows.append(orphan_row(cell, _kind_of(item), item.name, item.guest_id, why))
     return rows

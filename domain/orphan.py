@@ -7,7 +7,7 @@ cell. What is not Nano's has no such id. The task is the cell's: there is no gue
 import re
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 
-from nano.domain.cell import cell_named
+from nano.domain.cell import cell_named, share_storage
 from nano.domain.errors import Conflict, Invalid
 from nano.domain.facts import Command, Context, Emitted, Rules
 from nano.domain.guest import Guest
@@ -77,7 +77,7 @@ def decide_remove(zone: "Zone", command: RemoveOrphan, context: Context) -> list
     orphan = parse_orphan(command.orphan)
     cell = cell_named(zone, orphan.cell)
     guest = zone.get(f"guest/{orphan.guest_id}")
-    if isinstance(guest, Guest) and _owns(guest, orphan):
+    if isinstance(guest, Guest) and _owns(zone, guest, orphan):
         raise Conflict(
             f"It belongs to guest {guest.spec.name}.", code="not_an_orphan", hint="Only what nobody owns is removed."
         )
@@ -100,15 +100,22 @@ def decide_remove(zone: "Zone", command: RemoveOrphan, context: Context) -> list
     return open_events(started)
 
 
-def _owns(guest: Guest, orphan: Orphan) -> bool:
-    """While a task works on the guest, whatever bears its id anywhere is taken for its own."""
+def _owns(zone: "Zone", guest: Guest, orphan: Orphan) -> bool:
+    """While a task works on the guest, whatever bears its id anywhere is taken for its own. Files on a storage that its
+    cell has too are as good as there."""
     if guest.task:
         return True
-    if guest.cell != orphan.cell:
+    if guest.cell != orphan.cell and not (orphan.kind == "file" and share_storage(zone, guest.cell, orphan.cell)):
         return False
     if orphan.kind == "snapshot":
         return any(one.id == orphan.snapshot for one in guest.snapshots)
     return orphan.kind != "file" or owns_file(guest.spec, orphan.file)
+
+
+def leaves_files(zone: "Zone", orphan: Orphan) -> bool:
+    """Whether the files of this domain are another cell's, which has the guest on the storage of both."""
+    guest = zone.get(f"guest/{orphan.guest_id}")
+    return isinstance(guest, Guest) and guest.cell != orphan.cell and share_storage(zone, guest.cell, orphan.cell)
 
 
 def owns_file(spec: MachineSpec, file: str) -> bool:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from nano.hypervisor.moves import Moves
     from nano.hypervisor.packet_filter import PacketFilters
     from nano.hypervisor.snapshots import Snapshots
+    from nano.hypervisor.storage import Storage
 
 Running = Literal["stopped", "running", "paused", "crashed"]
 Progress = Callable[[int], None]  # percent 0..100
@@ -43,7 +44,7 @@ INVALID_GUEST_ID: Final = "invalid_guest_id"
 
 class Capabilities(msgspec.Struct, frozen=True):
     """What this host is and can do. ``virt_note`` says in a sentence why virt_type is what it is; of ``abilities`` that
-    nobody probed nothing is known, and nothing held against it."""
+    nobody probed nothing is known, and nothing held against it. ``storage``: what its volumes are on (``storage``)."""
 
     virt_type: Literal["kvm", "qemu"]
     virt_note: str
@@ -53,6 +54,7 @@ class Capabilities(msgspec.Struct, frozen=True):
     bridge: str
     architecture: str = "x86_64"
     abilities: tuple[Ability, ...] = ()
+    storage: str = ""
 
     def why_not(self, name: str) -> str:
         """In words that continue "because"; empty for an ability that it has, or that is not known."""
@@ -139,6 +141,9 @@ class Host(Protocol):
 
     @property
     def live_moves(self) -> "LiveMoves": ...
+
+    @property
+    def storage(self) -> "Storage": ...
 
     async def domains(self) -> list[DomainView]: ...
 

@@ -51,6 +51,7 @@ from nano.hypervisor.own_domains import INACTIVE, OwnDomains, is_active, is_inac
 from nano.hypervisor.packet_filter import PacketFilters, Unable
 from nano.hypervisor.qemu_img import QemuImg
 from nano.hypervisor.serial_port import open_serial
+from nano.hypervisor.storage import FolderStorage, storage_id
 from nano.hypervisor.volumes import Volumes, require_guest_id
 
 log = logging.getLogger("nano.hypervisor")
@@ -90,6 +91,7 @@ class LibvirtHost:
         self.filters: PacketFilters = Unable("it was not probed")
         self.monitor = LibvirtMonitor(connection, self._own)
         self.moves = VolumeMoves(volumes, calls, volumes.qemu_img)
+        self.storage = FolderStorage(volumes.folder, calls)
         self._settle(place)
 
     def _settle(self, place: Place) -> None:
@@ -127,7 +129,7 @@ class LibvirtHost:
         place = Place(virt_type=virt_type, volumes=folder, bridge=bridge, cell=cell, zone=zone)
         host = cls(connection, calls, Volumes(folder, calls, qemu_img), place, look)
         try:
-            await calls.run(lambda: _make_folder(folder), what="Making the volume folder")
+            storage = await calls.run(lambda: _make_folder(folder), what="Making the volume folder")
             versions = await connection.run(Connection.versions, what="Reading versions", deadline_s=CONNECT_LIMIT_S)
         except BaseException:
             await host.close()
@@ -139,6 +141,7 @@ class LibvirtHost:
             memory=memory_total(),
             hypervisor=versions,
             bridge=bridge,
+            storage=storage,
         )
         await host.probe()
         return host
@@ -284,8 +287,9 @@ def agent_report(said: Mapping[str, Any]) -> AgentReport:
     return AgentReport(name, tuple(str(address) for address in addresses[:ADDRESSES_MAX]))
 
 
-def _make_folder(folder: Path) -> None:
-    """Others may pass through (QEMU's own user) but not look around."""
+def _make_folder(folder: Path) -> str:
+    """Which storage it is. Others may pass through (QEMU's own user) but not look around."""
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o711)
+    return storage_id(folder)

@@ -44,9 +44,11 @@ FLAGS: Final = (
     | libvirt.VIR_MIGRATE_PERSIST_DEST
     | libvirt.VIR_MIGRATE_UNDEFINE_SOURCE
     | libvirt.VIR_MIGRATE_PAUSED
-    | libvirt.VIR_MIGRATE_NON_SHARED_DISK
     | libvirt.VIR_MIGRATE_AUTO_CONVERGE
 )
+IN_PLACE: Final = libvirt.VIR_MIGRATE_UNSAFE
+"""libvirt calls it unsafe because it takes only some kinds of mounts for shared. That this one is was proved; QEMU writes out
+what it holds of a disk before the other opens it, and drops what it had read (file-posix, drop-cache)."""
 
 
 class LibvirtLiveMoves:
@@ -63,8 +65,9 @@ class LibvirtLiveMoves:
 
     # ---- destination
 
-    async def expect(self, guest_id: str, spec: MachineSpec) -> Berth:
-        await self._volumes.make(guest_id, spec, None, lambda _percent: None)
+    async def expect(self, guest_id: str, spec: MachineSpec, *, in_place: bool) -> Berth:
+        if not in_place:
+            await self._volumes.make(guest_id, spec, None, lambda _percent: None)
         await self._calls.run(self._make_folder, what="Making a folder for sockets")
         return Berth(
             token=secrets.token_hex(16),
@@ -86,7 +89,7 @@ class LibvirtLiveMoves:
 
     # ---- source
 
-    async def move(self, guest_id: str, berth: Berth, relay: Relay, progress: Progress) -> None:
+    async def move(self, guest_id: str, berth: Berth, relay: Relay, progress: Progress, *, in_place: bool) -> None:
         async with self._limiter, AsyncExitStack() as stack:
             await self._own.need_active(guest_id, "moved")
             running = await self._connection.run(lambda c: read_migratable(c, guest_id), what="Reading the domain")
@@ -95,18 +98,21 @@ class LibvirtLiveMoves:
             for name in CHANNELS:
                 await tasks.start(self._listen, f"{berth.token}-{name}", name, relay)
             try:
-                await self._migrate(guest_id, berth, as_there(running, berth), progress)
+                flags = FLAGS | (IN_PLACE if in_place else libvirt.VIR_MIGRATE_NON_SHARED_DISK)
+                await self._migrate(guest_id, berth, as_there(running, berth), flags, progress)
             finally:
                 tasks.cancel_scope.cancel()
 
-    async def _migrate(self, guest_id: str, berth: Berth, there: str, progress: Progress) -> None:
+    async def _migrate(self, guest_id: str, berth: Berth, there: str, flags: int, progress: Progress) -> None:
         ended = anyio.Event()
         failures: list[NanoError] = []
 
         async def job() -> None:
             try:
                 await self._connection.run(
-                    lambda c: migrate(c, guest_id, berth, there), what="Moving the guest", deadline_s=MOVE_LIMIT_S
+                    lambda c: migrate(c, guest_id, berth, there, flags),
+                    what="Moving the guest",
+                    deadline_s=MOVE_LIMIT_S,
                 )
             except NanoError as error:
                 failures.append(error)
@@ -197,7 +203,7 @@ def read_migratable(connection: Connection, uuid: str) -> str:
         return str(connection.domain(uuid).XMLDesc(flags))
 
 
-def migrate(connection: Connection, uuid: str, berth: Berth, there: str) -> None:
+def migrate(connection: Connection, uuid: str, berth: Berth, there: str, flags: int) -> None:
     base = f"{INSIDE}/nano/{berth.token}"
     parameters: dict[str, Any] = {
         libvirt.VIR_MIGRATE_PARAM_URI: f"unix://{base}-memory",
@@ -206,7 +212,7 @@ def migrate(connection: Connection, uuid: str, berth: Berth, there: str) -> None
         libvirt.VIR_MIGRATE_PARAM_PERSIST_XML: berth.definition,
     }
     with translated("Moving the guest"):
-        connection.domain(uuid).migrateToURI3(f"qemu+unix:///system?socket={base}-hypervisor", parameters, FLAGS)
+        connection.domain(uuid).migrateToURI3(f"qemu+unix:///system?socket={base}-hypervisor", parameters, flags)
 
 
 def abort(connection: Connection, uuid: str) -> None:

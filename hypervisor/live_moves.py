@@ -1,4 +1,5 @@
-"""LiveMoves: a running guest handed from one host to another, with its memory and its local disks (decision 41).
+"""LiveMoves: a running guest handed from one host to another, with its memory and its local disks (decision 41), or with
+its memory alone where both hosts have the storage that its disks are on (``in_place``, decision 45).
 
 The hypervisor of the source does it, peer to peer; all that the two say to each other goes through channels that the cells
 carry between them, so no host listens to the network. Invariants: the guest arrives paused, and goes on only when its source has
@@ -36,7 +37,7 @@ class Berth(msgspec.Struct, frozen=True):
 class LiveMoves(Protocol):
     """Failures are HostError, DiskFull, DeadlineExceeded."""
 
-    async def expect(self, guest_id: str, spec: MachineSpec) -> Berth:
+    async def expect(self, guest_id: str, spec: MachineSpec, *, in_place: bool) -> Berth:
         """Destination: make room for its disks, and say how it is to look here."""
         ...
 
@@ -44,7 +45,7 @@ class LiveMoves(Protocol):
         """Destination: one of CHANNELS."""
         ...
 
-    async def move(self, guest_id: str, berth: Berth, relay: Relay, progress: Progress) -> None:
+    async def move(self, guest_id: str, berth: Berth, relay: Relay, progress: Progress, *, in_place: bool) -> None:
         """Source: hand the running guest over. Cancelling takes it back."""
         ...
 
@@ -58,7 +59,7 @@ def as_there(running: str, berth: Berth) -> str:
     root = ET.fromstring(running)  # noqa: S314  from our own hypervisor
     for disk in root.iterfind("devices/disk"):
         for chain in disk.findall("backingStore"):
-            disk.remove(chain)  # the copy is whole
+            disk.remove(chain)  # a copy is whole, and of a disk in place it is looked for anew
         source = disk.find("source")
         if source is not None and (file := source.get("file")):
             source.set("file", f"{berth.volumes}/{file.rpartition('/')[2]}")

@@ -78,8 +78,10 @@ class QemuImg:
         await self._run(command, self.limits.copy_s, progress)
 
     async def link(self, image: Path, target: Path, size: int) -> None:
-        """A qcow2 that holds only what will differ from the image, which must stay where it is."""
-        command = ["create", "-q", "-f", "qcow2", "-b", str(image), "-F", "qcow2", str(target), str(size)]
+        """A qcow2 that holds only what will differ from the image, which must stay where it is. An image below its folder is
+        named from there, so that whoever sees the folder finds it, wherever that is mounted."""
+        name = image.relative_to(target.parent) if image.is_relative_to(target.parent) else image
+        command = ["create", "-q", "-f", "qcow2", "-b", str(name), "-F", "qcow2", str(target), str(size)]
         await self._run(command, self.limits.quick_s)
 
     async def resize(self, path: Path, size: int, *, shrink: bool = False) -> None:

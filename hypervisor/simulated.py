@@ -41,6 +41,7 @@ from nano.hypervisor.simulated_machine import SimulatedDomain, SimulatedMachine
 from nano.hypervisor.simulated_monitor import SimulatedMonitor
 from nano.hypervisor.simulated_moves import SimulatedMoves
 from nano.hypervisor.simulated_snapshots import SimulatedSnapshots
+from nano.hypervisor.simulated_storage import SimulatedStorage
 from nano.hypervisor.volumes import require_guest_id
 
 BLANK_BYTES: Final = 196_624  # what a blank 1 GiB qcow2 of qemu-img takes
@@ -75,6 +76,10 @@ class SimulatedHost(SimulatedMachine):
     @property
     def live_moves(self) -> SimulatedLiveMoves:
         return SimulatedLiveMoves(self)
+
+    @property
+    def storage(self) -> SimulatedStorage:
+        return SimulatedStorage(self)
 
     @property
     def moves(self) -> SimulatedMoves:
@@ -180,6 +185,7 @@ class SimulatedHost(SimulatedMachine):
         self.refuse_foreign(guest_id)
         domain = self.machine.get(guest_id)
         if domain is None:
+            self.arrived.pop(guest_id, None)
             await self.filters.drop(guest_id)
             return
         if domain.state in ("running", "paused"):

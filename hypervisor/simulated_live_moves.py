@@ -21,9 +21,10 @@ class SimulatedLiveMoves:
     def __init__(self, host: "SimulatedHost") -> None:
         self._host = host
 
-    async def expect(self, guest_id: str, spec: MachineSpec) -> Berth:
+    async def expect(self, guest_id: str, spec: MachineSpec, *, in_place: bool) -> Berth:
         await self._host.enter("expect", guest_id)
-        await self._host.make_volumes(guest_id, spec, None, lambda _percent: None)
+        if not in_place:
+            await self._host.make_volumes(guest_id, spec, None, lambda _percent: None)
         self._host.expected[guest_id] = spec
         return Berth(token=guest_id, volumes="", bridge="", cell="", definition="")
 
@@ -33,7 +34,15 @@ class SimulatedLiveMoves:
             raise Unknown(f"There is no channel {name!r}.", code="unknown_order")
         return _Arrival(self._host, token)
 
-    async def move(self, guest_id: str, berth: Berth, relay: Relay, progress: Progress) -> None:  # noqa: ARG002
+    async def move(
+        self,
+        guest_id: str,
+        berth: Berth,  # noqa: ARG002
+        relay: Relay,
+        progress: Progress,
+        *,
+        in_place: bool,  # noqa: ARG002
+    ) -> None:
         await self._host.enter("move", guest_id)
         domain = self._host.ours(guest_id)
         if domain.state != "running":

@@ -14,6 +14,7 @@ from typing import Final
 
 import anyio
 import anyio.lowlevel
+import msgspec
 
 from nano.domain.ability import Ability
 from nano.domain.errors import DiskFull, HostError, NanoError
@@ -100,6 +101,7 @@ class SimulatedMachine:
         self.in_volumes: dict[str, dict[str, SimulatedSnapshot]] = {}  # snapshots of guests that have no domain now
         self.files: dict[str, int] = {}  # volume name -> bytes it takes
         self.sizes: dict[str, int] = {}  # finished volume's name -> bytes its guest sees
+        self.words: dict[str, str] = {}  # guest id -> what was announced beside its files
         self.arriving: dict[str, bytes] = {}  # what there is of a volume that comes from another host
         self.in_force: dict[str, str] = {}  # guest id -> the packet filter in force
         self.expected: dict[str, MachineSpec] = {}  # guests that may come running from another host
@@ -154,6 +156,15 @@ class SimulatedMachine:
     def add_foreign(self, guest_id: str) -> None:
         """A domain of somebody else that happens to have this UUID."""
         self.foreign.add(guest_id)
+
+    def share(self, other: "SimulatedMachine") -> None:
+        """From now on both keep their volumes on the other's storage."""
+        other.capabilities = msgspec.structs.replace(
+            other.capabilities, storage=f"{other.random.getrandbits(128):032x}"
+        )
+        self.capabilities = msgspec.structs.replace(self.capabilities, storage=other.capabilities.storage)
+        self.files, self.sizes, self.words = other.files, other.sizes, other.words
+        self.in_volumes = other.in_volumes
 
     @property
     def disk_used(self) -> int:

@@ -352,7 +352,7 @@ def sync_folder(folder: Path) -> None:
 def backing_files(folder: Path) -> set[str]:
     """What the volumes in this folder lean on. Blocking; raises OSError."""
     found = (backing_file(path) for path in folder.glob("*.qcow2*")) if folder.is_dir() else iter(())
-    return {name for name in found if name}
+    return {str(folder / name) for name in found if name}
 
 
 def _remove(paths: list[Path]) -> list[str]:

@@ -95,7 +95,9 @@ class CreateDomain(GuestOrder, frozen=True, tag="domain.create"):
 
 
 class RemoveDomain(GuestOrder, frozen=True, tag="domain.remove"):
-    """Take away its domain and its volumes, whatever of them is there."""
+    """Take away its domain, whatever of it is there, and its ``files``, unless another cell has them now."""
+
+    files: bool = True
 
 
 class PowerDomain(GuestOrder, frozen=True, tag="domain.power"):
@@ -141,21 +143,25 @@ class SendDisk(GuestOrder, frozen=True, tag="domain.send_disk"):
 
 class ReceiveDomain(GuestOrder, frozen=True, tag="domain.receive"):
     """Open a door for the files of a guest that is to move here, to the cell whose key has this fingerprint, for so long;
-    for a guest that comes running, with ``live``. Answered with the door's address for detail."""
+    for a guest that comes running, with ``live``. Answered with the door's address for detail. ``storage``: its files are
+    on this storage already, which both cells have; then a door is opened only for one that comes running."""
 
     spec: MachineSpec
     peer: str
     patience_s: float
     live: bool = False
+    storage: str = ""
 
 
 class SendDomain(GuestOrder, frozen=True, tag="domain.send"):
     """Send the files of a guest that is off to the cell at this address, whose key has this fingerprint; with ``live`` hand
-    the running guest over, which is gone from here when this is answered."""
+    the running guest over, which is gone from here when this is answered. Its files stay where they are when there is an
+    ``announced`` word, which the destination has left beside them."""
 
     address: str
     peer: str
     live: bool = False
+    announced: str = ""
 
 
 class DiscardDomain(GuestOrder, frozen=True, tag="domain.discard"):
@@ -163,7 +169,10 @@ class DiscardDomain(GuestOrder, frozen=True, tag="domain.discard"):
 
 
 class ReleaseDomain(GuestOrder, frozen=True, tag="domain.release"):
-    """Undefine a guest that is off and moves to another cell; its volumes stay until it is removed."""
+    """Undefine a guest that is off and moves to another cell; its volumes stay until it is removed, or are the other
+    cell's from now on, where both have the storage."""
+
+    shared: bool = False
 
 
 class AdoptDomain(GuestOrder, frozen=True, tag="domain.adopt"):
@@ -232,7 +241,10 @@ class KeepFile(Message, frozen=True, tag="move.keep"):
 
 
 class AskInspection(Message, frozen=True, tag="inspection.ask"):
-    """Look at everything of Nano's on your host, and tell what is not as your journal says."""
+    """Look at everything of Nano's on your host, and tell what is not as your journal says. ``elsewhere``: guests of other
+    cells, whose files are on your storage."""
+
+    elsewhere: tuple[str, ...] = ()
 
 
 class InspectionIs(Message, frozen=True, tag="inspection.is"):
@@ -373,6 +385,7 @@ class Heartbeat(Message, frozen=True, tag="heartbeat"):
     virt_note: str
     hypervisor: str
     abilities: tuple[Ability, ...] = ()
+    storage: str = ""
     guests: tuple[GuestRates, ...] = ()
 
 

@@ -40,7 +40,7 @@ from nano.tools.simulator.host_filters import ConnectedFilters
 from nano.tools.simulator.host_insider import ConnectedInsider
 from nano.tools.simulator.host_live_moves import ConnectedLiveMoves
 from nano.tools.simulator.host_monitor import ConnectedMonitor
-from nano.tools.simulator.host_moves import ConnectedMoves
+from nano.tools.simulator.host_moves import ConnectedMoves, ConnectedStorage
 from nano.tools.simulator.host_snapshots import ConnectedSnapshots
 
 T = TypeVar("T")
@@ -100,6 +100,10 @@ class HostConnection:
     @property
     def monitor(self) -> Monitor:
         return ConnectedMonitor(self._machine.monitor, self._call)
+
+    @property
+    def storage(self) -> ConnectedStorage:
+        return ConnectedStorage(self._machine.storage, self._call)
 
     @property
     def live_moves(self) -> ConnectedLiveMoves:

@@ -13,16 +13,16 @@ class ConnectedLiveMoves:
         self._parts = parts
         self._call = call
 
-    async def expect(self, guest_id: str, spec: MachineSpec) -> Berth:
-        berth: Berth = await self._call(lambda: self._parts.expect(guest_id, spec))
+    async def expect(self, guest_id: str, spec: MachineSpec, *, in_place: bool) -> Berth:
+        berth: Berth = await self._call(lambda: self._parts.expect(guest_id, spec, in_place=in_place))
         return berth
 
     async def channel(self, token: str, name: str) -> Channel:
         channel: Channel = await self._call(lambda: self._parts.channel(token, name))
         return channel
 
-    async def move(self, guest_id: str, berth: Berth, relay: Relay, progress: Progress) -> None:
-        await self._call(lambda: self._parts.move(guest_id, berth, relay, progress))
+    async def move(self, guest_id: str, berth: Berth, relay: Relay, progress: Progress, *, in_place: bool) -> None:
+        await self._call(lambda: self._parts.move(guest_id, berth, relay, progress, in_place=in_place))
 
     async def gone(self, guest_id: str) -> bool:
         gone: bool = await self._call(lambda: self._parts.gone(guest_id))

@@ -5,6 +5,7 @@ from collections.abc import Collection
 from nano.domain.machine import MachineSpec
 from nano.hypervisor.host import Progress
 from nano.hypervisor.simulated_moves import SimulatedMoves
+from nano.hypervisor.simulated_storage import SimulatedStorage
 from nano.tools.simulator.host_changes import Call
 
 
@@ -29,3 +30,25 @@ class ConnectedMoves:
 
     async def keep(self, guest_id: str, spec: MachineSpec, number: int, length: int) -> None:
         await self._call(lambda: self._parts.keep(guest_id, spec, number, length))
+
+
+class ConnectedStorage:
+    """And its ``Storage``."""
+
+    def __init__(self, parts: SimulatedStorage, call: Call) -> None:
+        self._parts = parts
+        self._call = call
+
+    async def announce(self, guest_id: str, word: str) -> None:
+        await self._call(lambda: self._parts.announce(guest_id, word))
+
+    async def announced(self, guest_id: str) -> str:
+        word: str = await self._call(lambda: self._parts.announced(guest_id))
+        return word
+
+    async def withdraw(self, guest_id: str) -> None:
+        await self._call(lambda: self._parts.withdraw(guest_id))
+
+    async def lacking(self, guest_id: str, spec: MachineSpec) -> list[str]:
+        names: list[str] = await self._call(lambda: self._parts.lacking(guest_id, spec))
+        return names

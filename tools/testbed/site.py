@@ -93,5 +93,5 @@ class Site:
         return names
 
     def volumes(self, index: int) -> set[str]:
-        """Names of all files where the cell's volumes are."""
-        return {path.name for path in (self.state(index) / "cell" / "data" / "volumes").glob("*")}
+        """Names of all guests' files where the cell's volumes are."""
+        return {path.name for path in (self.state(index) / "cell" / "data" / "volumes").glob("[!.]*")}
