@@ -119,7 +119,7 @@ class ComputePoolRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 class CellRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """``pool`` empty = discovered and waiting. ``fingerprint`` is what adding it approves. ``abilities``: what probes of its
-    host found, none = not told."""
+    host found, none = not told. Cells with the same ``storage`` see each other's volumes."""
 
     name: str
     pool: str
@@ -134,6 +134,7 @@ class CellRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     virt_note: str
     hypervisor: str
     abilities: tuple[Ability, ...]
+    storage: str
     guests: int
     error: str
     seen_at: datetime
@@ -330,6 +331,7 @@ def cell_row(cell: Cell, version: int, guests: int) -> CellRow:
         virt_note=cell.virt_note,
         hypervisor=cell.hypervisor,
         abilities=cell.abilities,
+        storage=cell.storage,
         guests=guests,
         error=cell.error,
         seen_at=cell.seen_at,

@@ -26,6 +26,9 @@ pytestmark = pytest.mark.anyio
 
 COLD = [("two", "lacking"), ("two", "announce"), ("one", "announced"), ("one", "undefine"), ("two", "define")]
 LIVE = [("two", "announce"), ("two", "expect"), ("two", "channel"), ("one", "move")]
+KILLED = [(False, *where) for where in COLD] + [
+    (True, *where) for where in (*LIVE, ("two", "define"), ("two", "start"))
+]
 ARRIVES = ("undefine", "define", "start")
 
 
@@ -130,11 +133,8 @@ async def test_a_failure_leaves_it_running_where_it_was(bed: Bed, host: str, pha
         await at_peace(core)
 
 
-@pytest.mark.parametrize("live", [False, True])
-@pytest.mark.parametrize(("host", "phase"), [*COLD, *LIVE, ("two", "start")])
-async def test_a_cell_killed_in_any_phase(bed: Bed, host: str, phase: str, live: bool) -> None:
-    if (host, phase) not in (LIVE + [("two", "define"), ("two", "start")] if live else COLD):
-        return
+@pytest.mark.parametrize(("live", "host", "phase"), KILLED)
+async def test_a_cell_killed_in_any_phase(bed: Bed, live: bool, host: str, phase: str) -> None:
     async with bed.core() as core:
         other = "two" if host == "one" else "one"
         async with bed.cell(other) as there, bed.link(there, core):

@@ -19,10 +19,12 @@ from nano.tools.testbed.zone import until
 pytestmark = pytest.mark.timeout(280)
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with lan("nmig") as network:
-        site = Site(tmp_path_factory.mktemp("site"), network, 15821)
+@pytest.fixture(scope="module", params=["apart", "shared"])
+def site(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Site]:
+    """Cells with volumes of their own, and cells with one storage."""
+    shared = request.param == "shared"
+    with lan("nsha" if shared else "nmig") as network:
+        site = Site(tmp_path_factory.mktemp("site"), network, 15823 if shared else 15821, shared=shared)
         try:
             yield site
         finally:
@@ -66,7 +68,7 @@ def test_a_stopped_guest_moves_with_its_disks_and_starts_there(site: Site) -> No
 
     after = site.row("guest", "web")
     assert (after["cell"], after["state"], after["mac"]) == (two, "stopped", before["mac"])
-    assert site.volumes(1) == set(), "nothing is left"
+    assert site.volumes(1) == (files if site.shared else set()), "nothing is left"
     assert site.volumes(2) == files
     site.ctl("guest", "start", "web", "--wait")
     until(lambda: site.row("guest", "web")["agent"], "its system has booted on the other host", 120)
@@ -88,7 +90,10 @@ def test_a_running_guest_moves_and_goes_on(site: Site) -> None:
     here = Agent(site.host(1), guest_id)
     assert here.run("cat /proc/sys/kernel/random/boot_id") == booted, "it was not started anew"
     assert here.run("cat /kept") == "kept"
-    assert not [name for name in site.volumes(2) if guest_id in name], "nothing is left"
+    assert site.shared or not [name for name in site.volumes(2) if guest_id in name], "nothing is left"
     assert not libvirt.open(local_libvirtd.uri_of(site.host(2))).listAllDomains()
     assert site.ctl("drift") == []
+    assert site.ctl("orphans") == []
+    site.ctl("guest", "delete", "web", "--force", "--wait")
+    assert site.volumes(1) == site.volumes(2) == set()
     assert site.ctl("orphans") == []

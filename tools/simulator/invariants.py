@@ -21,6 +21,7 @@ from nano.domain.host_domain import HostDomain
 from nano.domain.image import Image
 from nano.domain.site import Site
 from nano.domain.zone import Zone
+from nano.hypervisor.domain_xml import file_names
 from nano.hypervisor.filter_xml import filter_text
 from nano.hypervisor.simulated import SimulatedHost
 from nano.hypervisor.simulated_machine import SimulatedDomain
@@ -181,9 +182,18 @@ def unrest(
         intended = {guest.id: guest for guest in zone.guests_on(name)}
         known = {domain.guest_id: domain for domain in site.domains()}
         found += [f"{name}: domain of no guest: {guest_id}" for guest_id in host.machine if guest_id not in intended]
+        sharing = [other for other, its in hosts.items() if its.files is host.files]
+        owned = {guest.id for other in sharing for guest in zone.guests_on(other)}
         found += [
-            f"{name}: volume of no guest: {file}" for file in host.files if file.rpartition("_")[0] not in intended
+            f"{name}: volume of no guest: {file}" for file in host.files if file.rpartition("_")[0] not in owned
         ]
+        found += [
+            f"{name}: guest {guest.name} {guest_id} has lost {file}"
+            for guest_id, guest in intended.items()
+            if guest_id in host.machine  # else a removal went further than it told
+            for file in sorted(file_names(guest_id, guest.spec) - host.files.keys())
+        ]
+        found += [f"{name}: a word is left for a guest that moves: {word}" for word in host.words]
         found += [
             f"{name}: packet filter of no guest: {guest_id}" for guest_id in host.in_force if guest_id not in intended
         ]

@@ -74,7 +74,14 @@ class World:
         put_images(self.core.disk, Random(f"{seed}/images"))  # noqa: S311
         open_with_images = functools.partial(open_cell, carry=self._image_carry, doors=SimulatedDoors(self))
         self.cells = {name: self._machine(name, Site, open_with_images) for name in names}
+        self._share_storage()
         self.machines = {"core": self.core, "frontend": self.frontend, **self.cells}
+
+    def _share_storage(self) -> None:
+        """In every other zone two cells have one storage."""
+        hosts = [machine.host for machine in self.cells.values()]
+        if len(hosts) > 1 and Random(f"{self.seed}/storage").random() < 0.5:  # noqa: S311 - a simulation
+            hosts[1].share(hosts[0])
 
     def _machine(self, name: str, model: Callable[[], Model], open_node: Opener) -> Machine:
         return Machine(name, model, open_node, self.seed, self._tasks, self.report, self._on_up)

@@ -18,14 +18,17 @@ BIN: Final = Path(sys.executable).parent
 
 
 class Site:
-    """Core in the switch's namespace, a cell in each host's. ``port`` is where they discover each other."""
+    """Core in the switch's namespace, a cell in each host's. ``port`` is where they discover each other. With ``shared`` both
+    cells keep their volumes in one folder, which each of them has mounted at a place of its own."""
 
-    def __init__(self, folder: Path, network: Lan, port: int) -> None:
+    def __init__(self, folder: Path, network: Lan, port: int, *, shared: bool = False) -> None:
         domain = f'[domain]\nname = "site{port}"\nport = {port}\n'
         self.folder = folder
         self.network = network
         self.cells = {index: network.add_host(index) for index in (1, 2)}
         self.core_state = folder / "zone"
+        self.shared = shared
+        self._mounts = [self._mount(index) for index in self.cells] if shared else []
         config = self.core_state / "core" / "config"
         config.mkdir(parents=True)
         (config / "core.toml").write_text(
@@ -37,8 +40,19 @@ class Site:
             config.mkdir(parents=True)
             (config / "cell.toml").write_text(
                 f'{domain}[cell]\nname = "{namespace}"\naddress = "{network.address(namespace)}"\n'
-                f'[hypervisor]\nuri = "{uri}"\nvirt_type = "qemu"\nbridge = "br0"\n'
+                f'[hypervisor]\nuri = "{uri}"\nvirt_type = "qemu"\nbridge = "br0"\nvolumes = "{self._chosen(index)}"\n'
             )
+
+    def _mount(self, index: int) -> Path:
+        """The one folder, under another name; before the hosts' daemons look at what is mounted."""
+        export, place = self.folder / "export", self.folder / f"mount{index}"
+        for path in (export, place):
+            path.mkdir(exist_ok=True)
+        subprocess.run(["mount", "--bind", str(export), str(place)], check=True)
+        return place
+
+    def _chosen(self, index: int) -> str:
+        return str(self._mounts[index - 1]) if self._mounts else ""
 
     def host(self, index: int) -> Path:
         return self.folder / f"host{index}"
@@ -79,6 +93,8 @@ class Site:
             for pid in local_libvirtd.guest_processes(self.host(index)):
                 os.kill(pid, 9)
             local_libvirtd.stop(self.host(index))
+        for place in self._mounts:
+            subprocess.run(["umount", str(place)], check=True)
 
     def up(self) -> list[str]:
         """Everything running and both cells in pool ``default``; their names."""
@@ -94,4 +110,5 @@ class Site:
 
     def volumes(self, index: int) -> set[str]:
         """Names of all guests' files where the cell's volumes are."""
-        return {path.name for path in (self.state(index) / "cell" / "data" / "volumes").glob("[!.]*")}
+        folder = Path(self._chosen(index) or self.state(index) / "cell" / "data" / "volumes")
+        return {path.name for path in folder.glob("[!.]*") if path.is_file()}

@@ -1,11 +1,13 @@
 """Cells: the servers that run guests. Approve, enable, disable, remove."""
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from nano.domain.errors import NanoError, Unknown
+from nano.ui.mirror import Row
 from nano.ui.pages.history import read_history
 from nano.ui.portal import back_path, portal_of
 from nano.ui.words import N_
@@ -51,12 +53,20 @@ async def cell_page(request: Request) -> Response:
         "guests": sorted(guests, key=lambda guest: str(guest["name"])),
         "usage": portal.usage,
         "pools": sorted(portal.mirror.rows["compute_pool"]),
+        "sharing": sharing_storage(portal.mirror.all("cell"), cell),
         "watch": f"cell/{cell['name']}",
     }
     if tab == "history" and part != "head":
         context |= await read_history(portal, visit, f"/cells/{cell['name']}", request.query_params.get("before", ""))
     name = {"head": "cell/head.html", tab: f"cell/{tab}.html"}.get(part, "cell.html")
     return portal.page(visit, name, context)
+
+
+def sharing_storage(cells: Iterable[Row], cell: Row) -> list[str]:
+    """Names of the other cells whose volumes are on the storage of this one."""
+    storage = cell.get("storage", "")
+    others = (one for one in cells if one["name"] != cell["name"])
+    return sorted(str(one["name"]) for one in others if storage and one.get("storage", "") == storage)
 
 
 async def act(request: Request) -> Response:

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from nano.domain.errors import Invalid, NanoError, Unknown
 from nano.domain.machine import CORES_MAX, OPERATIONS_MAX
 from nano.ui.mirror import Row
+from nano.ui.pages.cells import sharing_storage
 from nano.ui.pages.forms import MBIT, MEBI, plain, rate_in, size_in, whole_in, with_unit
 from nano.ui.pages.guest_parts import Ask, Form, Part
 from nano.ui.pages.guest_rules import RULE_PARTS
@@ -166,12 +167,14 @@ def again(portal: Portal, visit: Visit, guest: Row, panel: str, part: str, error
 def settings(portal: Portal, guest: Row) -> dict[str, Any]:
     """What the panels show besides the guest: values as people type them, images to start from."""
     problem: Explained | None = None
+    cell = portal.mirror.get("cell", guest["cell"])
     return {
         "forms": _shown(guest),
         "images": ready(portal, "image"),
         "media": ready(portal, "media"),
-        "cell": portal.mirror.get("cell", guest["cell"]),
+        "cell": cell,
         "cells": _others(portal, guest),
+        "same_storage": sharing_storage(portal.mirror.all("cell"), cell) if cell else [],
         "problem": problem,
         "problem_in": "",
     }

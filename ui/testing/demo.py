@@ -143,6 +143,7 @@ def _cell(
                 CANNOT.get(name, ("", {"packet_filter": "nftables", "network_limits": "tc"}.get(name, "")))[1],
             )
         ],
+        "storage": f"{number // 2:032x}",
         "guests": 0,
         "error": "",
         "seen_at": text_of(now - timedelta(minutes=42 if state == "offline" else 0)),
