@@ -20,7 +20,8 @@ from nano.domain.machine import GIBI, MachineSpec
 from nano.hypervisor.host import Host
 from nano.hypervisor.moves import SEED, SEED_MAX, numbers_of
 from nano.transports.link import Link, Pipe
-from nano.transports.messages import AskBerth, BerthIs, GoOn, KeepFile, Message, Ok, OpenChannel, PutPiece
+from nano.transports.messages import Message, Ok
+from nano.transports.move_messages import AskBerth, BerthIs, GoOn, KeepFile, OpenChannel, PutPiece
 from nano.transports.peer_link import Peers
 
 log = logging.getLogger("nano.cell")

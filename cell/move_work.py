@@ -39,13 +39,13 @@ from nano.hypervisor.host import DOMAIN_WRONG_STATE, Host
 from nano.hypervisor.live_moves import Berth
 from nano.hypervisor.moves import SEED, numbers_of
 from nano.hypervisor.socket_channel import Channel
-from nano.transports.messages import (
+from nano.transports.messages import GuestOrder
+from nano.transports.move_messages import (
     AdoptDomain,
     AskBerth,
     BerthIs,
     DiscardDomain,
     GoOn,
-    GuestOrder,
     OpenChannel,
     ReceiveDomain,
     ReleaseDomain,

@@ -8,7 +8,7 @@ from nano.cell.handlers import Tell
 from nano.domain.errors import HostError
 from nano.hypervisor.host import Host
 from nano.transports.link import Link
-from nano.transports.messages import KeepFile, PutPiece
+from nano.transports.move_messages import KeepFile, PutPiece
 
 REPLY_S = 120.0  # for one piece; keeping a file is checked by qemu-img first
 KEEP_S = 3600.0

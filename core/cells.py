@@ -29,7 +29,6 @@ from nano.transports.link import Link, Pipe
 from nano.transports.messages import (
     AskInside,
     AskScreen,
-    DiscardDomain,
     FollowLog,
     GuestOrder,
     InsideIs,
@@ -40,6 +39,7 @@ from nano.transports.messages import (
     RemoveDomain,
     ScreenIs,
 )
+from nano.transports.move_messages import DiscardDomain
 from nano.transports.unwrap import plain_errors
 
 log = logging.getLogger("nano.core")

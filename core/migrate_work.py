@@ -28,17 +28,8 @@ from nano.domain.guest_migrate import (
     spec_there,
     storage_of,
 )
-from nano.transports.messages import (
-    AdoptDomain,
-    DiscardDomain,
-    GuestOrder,
-    Ok,
-    ReceiveDomain,
-    RedefineDomain,
-    ReleaseDomain,
-    RemoveDomain,
-    SendDomain,
-)
+from nano.transports.messages import GuestOrder, Ok, RedefineDomain, RemoveDomain
+from nano.transports.move_messages import AdoptDomain, DiscardDomain, ReceiveDomain, ReleaseDomain, SendDomain
 
 log = logging.getLogger("nano.core")
 

@@ -14,6 +14,7 @@ from typing import Any, Final, Union
 import msgspec
 
 from nano.domain.errors import Invalid, TooLarge
+from nano.transports import move_messages  # noqa: F401  its kinds are known by being imported
 from nano.transports.link import MESSAGE_BYTES_MAX
 from nano.transports.messages import Message
 

@@ -184,9 +184,7 @@ def unrest(
         found += [f"{name}: domain of no guest: {guest_id}" for guest_id in host.machine if guest_id not in intended]
         sharing = [other for other, its in hosts.items() if its.files is host.files]
         owned = {guest.id for other in sharing for guest in zone.guests_on(other)}
-        found += [
-            f"{name}: volume of no guest: {file}" for file in host.files if file.rpartition("_")[0] not in owned
-        ]
+        found += [f"{name}: volume of no guest: {file}" for file in host.files if file.rpartition("_")[0] not in owned]
         found += [
             f"{name}: guest {guest.name} {guest_id} has lost {file}"
             for guest_id, guest in intended.items()

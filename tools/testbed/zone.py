@@ -116,7 +116,11 @@ class Zone:
 
     def files(self) -> set[str]:
         """Guest ids that own files in the volume folder, finished or not."""
-        return {path.name[:36] for path in self.volumes.glob("[!.]*") if path.is_file()} if self.volumes.exists() else set()
+        return (
+            {path.name[:36] for path in self.volumes.glob("[!.]*") if path.is_file()}
+            if self.volumes.exists()
+            else set()
+        )
 
     def check(self) -> None:
         """Every guest has its domain and its volumes, and there is nothing else."""

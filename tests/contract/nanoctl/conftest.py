@@ -60,6 +60,7 @@ def cell(name: str, state: str, **changed: Any) -> CellRow:
         cores=8, memory=16 * GIBI, disk=200 * GIBI, virt_type="qemu", virt_note="/dev/kvm does not answer",
         hypervisor="libvirt 9.0.0, QEMU 7.2.0", guests=2, error="", seen_at=before(3), version=4,
         abilities=(Ability("disk_limits", True), Ability("network_limits", False, "kernel", "sch_sfq")),
+        storage="5f0c" * 8,
     )  # type: ignore[arg-type]  # fmt: skip
     return msgspec.structs.replace(row, **changed)
 

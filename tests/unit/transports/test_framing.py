@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from nano.domain.errors import Invalid, TooLarge
 from nano.domain.machine import MachineSpec
-from nano.transports import messages
+from nano.transports import messages, move_messages
 from nano.transports.framing import HEADER_BYTES, FrameDecoder, FrameKind, decode_message, encode_message, frame
 from nano.transports.messages import CreateDomain, Heartbeat, LogBatch, LoggedFact, Message, Ok, Refused
 
@@ -78,7 +78,8 @@ def test_messages_come_back_as_they_were() -> None:
 
 
 def test_every_message_has_its_own_tag() -> None:
-    kinds = [kind for kind in vars(messages).values() if isinstance(kind, type) and issubclass(kind, Message)]
+    said = {**vars(messages), **vars(move_messages)}
+    kinds = [kind for kind in said.values() if isinstance(kind, type) and issubclass(kind, Message)]
     tags = [kind.__struct_config__.tag for kind in kinds if kind is not Message]
     assert len(tags) == len(set(tags)) > 10
 
