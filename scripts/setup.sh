@@ -1,5 +1,6 @@
 # Sourced by the other scripts: what this machine still lacks, and how it gets it. Says nothing when nothing is missing.
 #
+#   only_options "OPTION..." "$@"    --help, and no options but these
 #   setup_packages SET...    system packages by apt: runtime, image, test
 #   setup_unpacked PROGRAM PACKAGE   a server that scripts/bench compares with, unpacked into .venv: nothing of it is installed
 #   setup_venv LEVEL         .venv with the pinned requirements: cell (what a node needs) or dev (also tests and linters)
@@ -17,6 +18,17 @@ packages_bench=(nghttp2-client curl openssl)
 command -v chromium >/dev/null || packages_test+=(chromium)
 
 say() { printf '%s\n' "$*" >&2; }
+
+only_options() { # only_options "OPTION..." "$@": --help tells the comment at the head of the calling script; other options are refused
+    local known=$1 word
+    shift
+    for word; do
+        case "$word" in
+            -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "scripts/${0##*/}" && exit 0 ;;
+            -*) [[ " $known " == *" $word "* ]] || fail "scripts/${0##*/} has no option $word." "scripts/${0##*/} --help tells what it does." ;;
+        esac
+    done
+}
 
 fail() { # fail WHAT HINT
     say "error: $1"
