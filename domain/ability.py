@@ -56,6 +56,7 @@ UNPLUG: Final = "unplug"
 UNPLUG_CORES: Final = "unplug_cores"
 BALLOON: Final = "balloon"
 GUEST_AGENT: Final = "guest_agent"
+CLIPBOARD: Final = "clipboard"
 MEMORY_SNAPSHOTS: Final = "memory_snapshots"
 LIVE_MIGRATION: Final = "live_migration"
 REFLINK: Final = "reflink"
@@ -71,6 +72,7 @@ CAN: Final[dict[str, str]] = {  # in the order in which they are told; "it can â
     UNPLUG_CORES: "take cores out of running guests",
     BALLOON: "change the memory of running guests",
     GUEST_AGENT: "talk to agents inside guests",
+    CLIPBOARD: "share the clipboard of guests with their consoles",
     MEMORY_SNAPSHOTS: "keep a running guest's memory in a snapshot",
     LIVE_MIGRATION: "move running guests",
     REFLINK: "copy disks without their blocks",

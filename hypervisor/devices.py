@@ -10,6 +10,7 @@ from typing import ClassVar, Final
 from nano.hypervisor.xml_fields import XmlElement, at
 
 MEDIA_TARGET: Final = "hda"
+CLIPBOARD_CHANNEL: Final = "qemu-vdagent"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +125,17 @@ class AgentChannel(XmlElement):
     type: str = at("@type", "unix")
     target: str = at("target/@type", "virtio")
     name: str = at("target/@name", "org.qemu.guest_agent.0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipboardChannel(XmlElement):
+    """Where a guest's spice-vdagent finds QEMU, which joins its clipboard to that of the VNC display's viewers."""
+
+    tag: ClassVar[str] = "channel"
+    type: str = at("@type", CLIPBOARD_CHANNEL)
+    copypaste: str = at("source/clipboard/@copypaste", "yes")
+    target: str = at("target/@type", "virtio")
+    name: str = at("target/@name", "com.redhat.spice.0")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from nano.hypervisor.devices import (
     AgentChannel,
     Balloon,
     BridgedInterface,
+    ClipboardChannel,
     Console,
     Controller,
     Disk,
@@ -62,6 +63,7 @@ class Place(msgspec.Struct, frozen=True):
 
     ``bandwidth``: the kernel can limit network interfaces; a domain that asks for it where it can't would not start.
     ``filter``: by what packets are filtered. Where nothing can, a guest with a policy does not start: it would be open.
+    ``clipboard``: QEMU can join the guest's with the display's, and still move such a guest.
     """
 
     virt_type: str  # kvm | qemu | test
@@ -72,6 +74,7 @@ class Place(msgspec.Struct, frozen=True):
     machine: str = "pc"
     bandwidth: bool = True
     filter: FilterKind = "nwfilter"
+    clipboard: bool = False
     emulator: str = "/usr/bin/qemu-system-x86_64"
 
 
@@ -271,6 +274,8 @@ def _devices(guest_id: str, spec: MachineSpec, place: Place) -> tuple[XmlElement
             tap = tap_name(mac) if place.filter == "nftables" else ""
             devices.append(interface_device(mac, place.bridge, hardware.network, limits, filter_ref, tap))
     devices += [SerialConsole(), Console(), AgentChannel()]
+    if place.clipboard:
+        devices.append(ClipboardChannel())
     if hardware.tablet:
         devices.append(Input(bus=hardware.tablet))
     devices += [Graphics(), Video(model=hardware.display), Balloon(), RandomSource()]

@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 import libvirt
 import msgspec
 
-from nano.domain.ability import NETWORK_LIMITS, Ability
+from nano.domain.ability import CLIPBOARD, NETWORK_LIMITS, Ability
 from nano.domain.errors import DeadlineExceeded, HostError
 from nano.domain.machine import MachineSpec
 from nano.hypervisor.blocking_calls import BlockingCalls
@@ -159,6 +159,7 @@ class LibvirtHost:
             msgspec.structs.replace(
                 self._place,
                 bandwidth=not self.capabilities.why_not(NETWORK_LIMITS),
+                clipboard=any(one.name == CLIPBOARD and one.can for one in found),
                 filter="nftables" if isinstance(self.filters, NftFilters) else "nwfilter",
             )
         )

@@ -2,14 +2,15 @@
 
 libvirt adds to what it was given (addresses, aliases, ports, devices of its own), so a piece is there when some piece of its
 kind has at least its traits; and of the kinds that libvirt adds nothing to there may be no more than were asked for.
-Disks, network interfaces and the media drive are ``shape``'s.
+Disks, network interfaces and the media drive are ``shape``'s. The channel for the clipboard is nobody's: a guest gets it with its
+next definition where its host can, and one that was defined before is as it should be.
 """
 
 from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 from xml.etree import ElementTree as ET
 
-from nano.hypervisor.devices import MEDIA_TARGET
+from nano.hypervisor.devices import CLIPBOARD_CHANNEL, MEDIA_TARGET
 
 NONE: Final = "not there"
 _ELSEWHERE: Final = frozenset({"interface"})
@@ -58,7 +59,7 @@ def _pieces(root: ET.Element) -> Iterator[Piece]:
             is_media = target is not None and target.get("dev") == MEDIA_TARGET
             if device.get("device", "disk") == "disk" or is_media:
                 continue
-        if device.tag not in _ELSEWHERE:
+        if device.tag not in _ELSEWHERE and device.get("type") != CLIPBOARD_CHANNEL:
             yield Piece(device.tag, frozenset(_traits(device)))
 
 

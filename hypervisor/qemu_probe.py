@@ -16,6 +16,9 @@ LIMIT_S: Final = 20.0
 PROGRAM: Final = "qemu-system-x86_64"
 DETAIL_MAX: Final = 200
 
+CLIPBOARD_TYPE: Final = "chardev-qemu-vdagent"
+_BLOCKS: Final = "migration of qemu-vdagent"
+
 NEEDS: Final[
     Mapping[str, tuple[str, ...]]
 ] = {  # commands of its monitor and types of its devices that an ability takes
@@ -24,14 +27,18 @@ NEEDS: Final[
     ab.UNPLUG: ("device_del", "netdev_del", "blockdev-del"),
     ab.BALLOON: ("balloon", "virtio-balloon-pci"),
     ab.GUEST_AGENT: ("virtserialport", "virtio-serial-pci"),
+    ab.CLIPBOARD: (CLIPBOARD_TYPE, "virtserialport"),
     ab.MEMORY_SNAPSHOTS: ("snapshot-save", "snapshot-load", "snapshot-delete"),
     ab.LIVE_MIGRATION: ("migrate", "migrate-incoming", "migrate_cancel"),
 }
+_CHANNEL: Final = {"id": "probe", "backend": {"type": "qemu-vdagent", "data": {"clipboard": True}}}
 _ASKED: Final = (
     {"execute": "qmp_capabilities"},
     {"execute": "query-commands", "id": "commands"},
     {"execute": "qom-list-types", "id": "types"},
     {"execute": "query-version", "id": "version"},
+    {"execute": "chardev-add", "id": "channel", "arguments": _CHANNEL},
+    {"execute": "query-migrate", "id": "migration"},
     {"execute": "quit"},
 )
 
@@ -52,12 +59,19 @@ def qemu_abilities(program: str = PROGRAM) -> list[Ability]:
     found = []
     for name, parts in NEEDS.items():
         missing = [part for part in parts if part not in has]
+        if name == ab.CLIPBOARD and not missing and not _moves_with_clipboard(answers):
+            missing.append(_BLOCKS)
         found.append(Ability(name, not missing, "qemu" if missing else "", ", ".join(missing)))
     # Seen with QEMU 7.2: some seconds after a core was taken from a running guest, that guest's QEMU died. Of no version is
     # it known that it is safe.
     number = answers.get("version", {}).get("qemu", {})
     version = ".".join(str(number.get(part, "?")) for part in ("major", "minor"))
     return [*found, Ability(ab.UNPLUG_CORES, False, "unsafe", f"QEMU {version}")]
+
+
+def _moves_with_clipboard(answers: Mapping[str, Any]) -> bool:
+    """The channel was made, and nothing speaks against moving such a guest and keeping its memory: QEMU 7.2 refuses both."""
+    return "channel" in answers and "migration" in answers and not answers["migration"].get("blocked-reasons")
 
 
 def _none(why: str) -> list[Ability]:

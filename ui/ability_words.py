@@ -15,6 +15,7 @@ ABILITIES: Final = {
     "unplug_cores": N_("Take cores out of running guests"),
     "balloon": N_("Change the memory of running guests"),
     "guest_agent": N_("Talk to agents inside guests"),
+    "clipboard": N_("Share the clipboard of guests with their consoles"),
     "memory_snapshots": N_("Keep a running guest's memory in a snapshot"),
     "live_migration": N_("Move running guests"),
     "reflink": N_("Copy disks without their blocks"),

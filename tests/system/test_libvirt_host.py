@@ -8,10 +8,12 @@ import subprocess
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import anyio
 import anyio.to_thread
 import libvirt
+import msgspec
 import pytest
 
 from nano.domain.errors import DiskFull, HostError
@@ -101,6 +103,21 @@ async def test_a_guest_starts_shows_its_screen_and_stops(host: LibvirtHost) -> N
     await until(events, guest, "undefined", "stopped")
     assert len(await host.remove_volumes(guest)) == 2
     assert await host.volumes() == []
+
+
+async def test_a_guest_with_a_channel_for_the_clipboard_starts_and_those_without_have_not_drifted(
+    host: LibvirtHost,
+) -> None:
+    before = await create(host)
+    host._settle(msgspec.structs.replace(host._place, clipboard=True))
+    guest, spec = await create(host), machine()
+    await host.start(guest)
+    xml: str = await host._connection.run(lambda c: c.domain(guest).XMLDesc(0), what="Reading the domain")
+    channels = [one.get("name") for one in ET.fromstring(xml).findall("devices/channel[@type='qemu-vdagent']/target")]
+    assert channels == ["com.redhat.spice.0"]
+    assert await host.changes.deviations(before, spec, ()) == await host.changes.deviations(guest, spec, ()) == ()
+    await host.start(before)
+    assert await host.changes.deviations(before, spec, ()) == ()
 
 
 async def test_nothing_listens_for_the_screen(host: LibvirtHost, private_libvirtd: Path) -> None:

@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from nano.domain.errors import Invalid, NanoError, Unknown
+from nano.ui.ability_words import missing
 from nano.ui.gate import TERMINAL_POLICY
 from nano.ui.mirror import Row
 from nano.ui.pages import guest_settings, guest_snapshots, past
@@ -173,7 +174,10 @@ async def console_page(request: Request) -> Response:
     portal, visit = portal_of(request)
     port = _port(request)
     headers = {"content-security-policy": TERMINAL_POLICY} if port == "serial" else {}
-    context = {"guest": _guest(portal, request), "port": port, "media": guest_settings.ready(portal, "media")}
+    guest = _guest(portal, request)
+    no_clipboard = missing(portal.mirror.get("cell", guest["cell"]), "clipboard", visit.words)
+    media = guest_settings.ready(portal, "media")
+    context = {"guest": guest, "port": port, "media": media, "no_clipboard": no_clipboard}
     return portal.page(visit, "console.html", context, headers=headers)
 
 

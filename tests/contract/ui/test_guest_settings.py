@@ -207,6 +207,19 @@ async def test_a_host_that_filters_no_packets_is_named_at_the_rules(admin: Any, 
     await admin.until(f"/guests/{guest['id']}?tab=settings&part=rules", "t be filtered on")
 
 
+async def test_a_console_without_a_shared_clipboard_says_why_and_offers_typing(admin: Any, core: FakeCore) -> None:
+    guest = named(core, "web-1")
+    url, cell = f"/guests/{guest['id']}/console", core.rows["cell"][guest["cell"]]
+    page = (await admin.get(url)).text
+    assert "spice-vdagent" in page
+    assert 'id="paste">' in page
+    lacks = [{"name": "clipboard", "can": False, "reason": "qemu", "detail": "migration of qemu-vdagent"}]
+    core.put("cell", {**cell, "abilities": lacks}, "cell.described")
+    page = (await admin.until(url, "share clipboards: QEMU lacks migration of qemu-vdagent.")).text
+    assert 'id="paste" disabled>' in page
+    assert 'id="type">' in page
+
+
 async def test_what_waits_for_the_next_start_is_said(admin: Any, core: FakeCore) -> None:
     guest = named(core, "web-1")
     core.put("guest", {**guest, "pending": ["cores", "memory"]}, "guest.changed")

@@ -39,6 +39,7 @@ LEGACY = {"disk": "ide", "network": "rtl8139", "display": "cirrus", "usb": "", "
 CASES: dict[str, tuple[MachineSpec, Place]] = {
     "default-kvm": (spec(), KVM),
     "default-emulated-no-bridge": (spec(), TCG),
+    "clipboard": (spec(), msgspec.structs.replace(KVM, clipboard=True)),
     "odd-cores": (spec(cores=5), KVM),
     "many-cores": (spec(cores=96, memory=64 * GIBI), KVM),
     "virtio-three-disks": (spec(disks=(GIBI, GIBI, GIBI), disk="virtio", display="virtio", tablet="virtio"), KVM),

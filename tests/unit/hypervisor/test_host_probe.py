@@ -22,8 +22,8 @@ def program(folder: Path, script: str, name: str = "tool") -> str:
     return str(path)
 
 
-def qemu(folder: Path, parts: list[str]) -> str:
-    """A QEMU that has these."""
+def qemu(folder: Path, parts: list[str], blocked: tuple[str, ...] = ()) -> str:
+    """A QEMU that has these, and does not move with a channel for the clipboard for those reasons."""
     names = [{"name": part} for part in parts]
     lines = [
         {"QMP": {}},
@@ -31,6 +31,8 @@ def qemu(folder: Path, parts: list[str]) -> str:
         {"return": names, "id": "commands"},
         {"return": [], "id": "types"},
         {"return": {"qemu": {"major": 9, "minor": 1}}, "id": "version"},
+        {"return": {}, "id": "channel"},
+        {"return": {"blocked-reasons": blocked} if blocked else {}, "id": "migration"},
     ]
     (folder / "said").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return program(folder, f"cat > /dev/null; cat {folder}/said")
@@ -51,6 +53,12 @@ def test_a_part_that_qemu_lacks_is_named(tmp_path: Path) -> None:
     found = {one.name: one for one in qemu_abilities(qemu(tmp_path, [part for part in EVERY if part != "balloon"]))}
     assert found["balloon"].why_not == "its QEMU lacks balloon"
     assert found["plug"].can
+
+
+def test_a_clipboard_that_keeps_guests_from_moving_is_none(tmp_path: Path) -> None:
+    found = {one.name: one for one in qemu_abilities(qemu(tmp_path, EVERY, ("it doesn't yet support migration",)))}
+    assert found["clipboard"].why_not == "its QEMU lacks migration of qemu-vdagent"
+    assert found["live_migration"].can
 
 
 @pytest.mark.parametrize(

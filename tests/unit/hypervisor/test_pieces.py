@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import PurePosixPath
 from xml.etree import ElementTree as ET
 
+import msgspec
+
 from nano.domain.machine import MEBI, MachineSpec
 from nano.hypervisor.domain_xml import Place, domain_xml
 from nano.hypervisor.pieces import NONE, Piece, pieces_of, unlike
@@ -41,6 +43,13 @@ def test_what_libvirt_adds_is_no_drift() -> None:
     assert edited(lambda root: part(root, "devices/graphics").set("port", "5900")) == []
     assert edited(lambda root: add(root, "input", type="keyboard", bus="ps2")) == []
     assert edited(lambda root: add(root, "controller", type="sata", index="0")) == []
+
+
+def test_the_channel_for_the_clipboard_is_no_drift_whether_there_or_not() -> None:
+    without = Place("qemu", PurePosixPath("/volumes"), "br0")
+    with_it = domain_xml(GUEST, SPEC, msgspec.structs.replace(without, clipboard=True))
+    assert "qemu-vdagent" in with_it
+    assert differences(shape_of(XML), shape_of(with_it)) == differences(shape_of(with_it), shape_of(XML)) == ()
 
 
 def test_what_somebody_changed_is_told_with_what_it_was() -> None:
