@@ -1,16 +1,12 @@
 """The portal in a real Chromium, with a fake Core behind it: what people see and do, live, by mouse and by keyboard."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from nano.ui.testing.browser import chromium, first_visit, is_colourful, window
-from nano.ui.testing.demo import demo_core
+from nano.ui.testing.browser import first_visit, is_colourful, window
 from nano.ui.testing.fake_core import FakeCore
 from nano.ui.testing.patience import until
-from nano.ui.testing.stage import Stage, stage
+from nano.ui.testing.stage import Stage
 
 pytestmark = pytest.mark.anyio
 
@@ -20,30 +16,6 @@ new MutationObserver((changes) => changes.forEach((change) => {
   if (change.target.classList?.contains("glow")) document.body.dataset.glowed = "1";
 })).observe(document.body, { subtree: true, attributes: true, attributeFilter: ["class"] })
 """
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def core() -> FakeCore:
-    return demo_core(pace_s=0.2)
-
-
-@pytest.fixture
-async def portal(tmp_path: Path, core: FakeCore) -> AsyncIterator[Stage]:
-    async with stage(tmp_path, core) as running:
-        yield running
-
-
-@pytest.fixture
-async def page(browser: Browser, portal: Stage) -> AsyncIterator[Page]:
-    async with window(browser, portal.portal) as page:
-        await first_visit(page)
-        yield page
 
 
 def named(core: FakeCore, name: str) -> str:

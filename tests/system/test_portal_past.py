@@ -1,34 +1,13 @@
 """Time travel in a real Chromium: by keyboard, by buttons, along the scale, and without scripts."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 from playwright.async_api import Browser, expect
 
-from nano.ui.testing.browser import chromium, first_visit, window
-from nano.ui.testing.demo import demo_core
+from nano.ui.testing.browser import first_visit, window
 from nano.ui.testing.fake_core import FakeCore
-from nano.ui.testing.stage import Stage, stage
+from nano.ui.testing.stage import Stage
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def core() -> FakeCore:
-    return demo_core(pace_s=0.2)
-
-
-@pytest.fixture
-async def portal(tmp_path: Path, core: FakeCore) -> AsyncIterator[Stage]:
-    async with stage(tmp_path, core) as running:
-        yield running
 
 
 async def test_moving_through_time(browser: Browser, portal: Stage, core: FakeCore) -> None:

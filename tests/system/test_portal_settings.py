@@ -1,42 +1,15 @@
 """Settings of a guest in a real Chromium: panels follow what happens, and leave alone what somebody is typing."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.async_api import Browser, Page, expect
 
-from nano.ui.testing.browser import chromium, first_visit, window
-from nano.ui.testing.demo import demo_core
+from nano.ui.testing.browser import first_visit, window
 from nano.ui.testing.fake_core import FakeCore
-from nano.ui.testing.stage import Stage, stage
+from nano.ui.testing.stage import Stage
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as browser:
-        yield browser
-
-
-@pytest.fixture
-def core() -> FakeCore:
-    return demo_core(pace_s=0.2)
-
-
-@pytest.fixture
-async def portal(tmp_path: Path, core: FakeCore) -> AsyncIterator[Stage]:
-    async with stage(tmp_path, core) as running:
-        yield running
-
-
-@pytest.fixture
-async def page(browser: Browser, portal: Stage) -> AsyncIterator[Page]:
-    async with window(browser, portal.portal) as page:
-        await first_visit(page)
-        yield page
 
 
 def named(core: FakeCore, name: str) -> dict[str, Any]:
