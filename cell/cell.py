@@ -1,5 +1,6 @@
 """CellNode: one cell, put together from what it is given. It opens nothing itself: ``node`` brings the real world."""
 
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -23,11 +24,14 @@ from nano.cell.snapshot_work import SnapshotWork
 from nano.cell.watch import Watch
 from nano.cell.work import Work
 from nano.domain.alarm import Finding
+from nano.domain.errors import NanoError
 from nano.domain.site import Site
 from nano.hypervisor.host import Host
 from nano.journal.health import NO_UPKEEP, NodeHealth, Upkeep
 from nano.journal.ledger import Ledger
 from nano.transports.peer_link import NO_PEERS, Peers
+
+log = logging.getLogger("nano.cell")
 
 
 class CellNode:
@@ -74,6 +78,7 @@ class CellNode:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Entered when open orders are settled and the journal has been compared with the host."""
+        await self._guard()
         async with anyio.create_task_group() as tasks:
             await tasks.start(self._doors.run)
             await tasks.start(self._desk.run)
@@ -82,6 +87,13 @@ class CellNode:
             tasks.start_soon(self.health.run)
             yield
             tasks.cancel_scope.cancel()
+
+    async def _guard(self) -> None:
+        """What keeps guests from posing as others is made of the journal; a restart of the host has taken it along."""
+        try:
+            await self.host.filters.guard({domain.guest_id: domain.spec for domain in self.site.domains()}, only=True)
+        except NanoError as error:
+            log.warning("guests not guarded yet code=%s reason=%s", error.code, error.message)
 
     def _hypervisor(self) -> Iterator[Finding]:
         if self._sampler.trouble:

@@ -121,6 +121,8 @@ class MoveWork:
 
     async def _open_door(self, order: ReceiveDomain) -> str:
         """For its files, or for a running guest itself."""
+        if order.live:  # it begins to run here by itself
+            await self._host.filters.guard({order.guest_id: order.spec})
         in_place = bool(order.storage)
         return await self._doors.open(
             order.guest_id, order.spec, order.peer, order.patience_s, live=order.live, in_place=in_place

@@ -122,12 +122,18 @@ class Work:
         if order.action == "stop":
             await self._press_until_off(guest_id, order.timeout_s)
             return CloseOrder(id=order_id, power="stopped")
-        actions = {"start": host.start, "force_stop": host.destroy, "reboot": host.reboot, "force_reboot": host.reset}
+        actions = {"start": self._start, "force_stop": host.destroy, "reboot": host.reboot, "force_reboot": host.reset}
         action = actions.get(order.action)
         if action is None:
             raise Unknown(f"A cell knows no power action {order.action!r}.", code="unknown_order")
         await action(guest_id)
         return CloseOrder(id=order_id, power=REACHED.get(order.action))
+
+    async def _start(self, guest_id: str) -> None:
+        domain = self._site.get(f"domain/{guest_id}")
+        if isinstance(domain, HostDomain):
+            await self._host.changes.prepare(guest_id, domain.spec)
+        await self._host.start(guest_id)
 
     async def _press_until_off(self, guest_id: str, patience_s: float) -> None:
         with anyio.move_on_after(patience_s):

@@ -15,7 +15,7 @@ Serve = Callable[[Image], ImageSource]
 ACTIONS: Final = (
     *("set", "disk.add", "disk.grow", "disk.shrink", "disk.remove", "nic.add", "nic.remove", "reset"),
     *("media.insert", "media.eject"),
-    *("rule.add", "rule.modify", "rule.remove", "rule.move", "rule.default", "rule.addresses"),
+    *("rule.add", "rule.modify", "rule.remove", "rule.move", "rule.default", "rule.addresses", "rule.guard"),
 )
 
 

@@ -51,6 +51,7 @@ KVM: Final = "kvm"
 DISK_LIMITS: Final = "disk_limits"
 NETWORK_LIMITS: Final = "network_limits"
 PACKET_FILTER: Final = "packet_filter"
+ANTI_SPOOFING: Final = "anti_spoofing"
 PLUG: Final = "plug"
 UNPLUG: Final = "unplug"
 UNPLUG_CORES: Final = "unplug_cores"
@@ -67,6 +68,7 @@ CAN: Final[dict[str, str]] = {  # in the order in which they are told; "it can â
     DISK_LIMITS: "limit disks",
     NETWORK_LIMITS: "limit network interfaces",
     PACKET_FILTER: "filter packets",
+    ANTI_SPOOFING: "keep guests from posing as other machines",
     PLUG: "plug cores, disks and network interfaces into running guests",
     UNPLUG: "take disks and network interfaces out of running guests",
     UNPLUG_CORES: "take cores out of running guests",

@@ -133,6 +133,7 @@ COMMANDS: Final[tuple[CommandEntry, ...]] = (
         *("guest.rule.addresses", ru.SetAddresses, "POST", "/guests/{guest}/rules/addresses", "operate", "guest"),
         work=True,
     ),
+    CommandEntry("guest.rule.guard", ru.SetGuard, "POST", "/guests/{guest}/rules/guard", "operate", "guest", work=True),
     CommandEntry("guest.reset", gd.ResetGuest, "POST", "/guests/{guest}/reset", "operate", "guest", work=True),
     CommandEntry(
         "guest.snapshot.create", gs.CreateSnapshot, "POST", "/guests/{guest}/snapshots", "operate", "guest", work=True

@@ -4,6 +4,7 @@
 recorded here.
 """
 
+import ipaddress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
@@ -52,6 +53,7 @@ class GuestMakeup(Command, frozen=True, kw_only=True):
     write_operations: int = 0
     receive_bytes: int = 0  # a second, each network interface; 0 = no limit
     send_bytes: int = 0
+    unguarded: bool = False  # it may send as other machines, as a router does
     policy: SecurityPolicy | None = None  # in force from its first start on; None = the template's, if that has one
 
 
@@ -106,9 +108,13 @@ def settle(zone: "Zone", makeup: GuestMakeup) -> Settled:
         hardware=hardware,
         seed=makeup.cloud_init is not None,
         security=checked_policy(policy) if policy is not None else None,
+        unguarded=makeup.unguarded,
     )
+    told = _told(makeup.cloud_init, template)
+    if told is not None and told.address and not (policy is not None and policy.addresses):
+        spec = msgspec.structs.replace(spec, own_addresses=(str(ipaddress.ip_interface(told.address).ip),))
     spec = changed_spec(spec, {name: getattr(makeup, name) for name in _GROWTH_AND_LIMITS})
-    return Settled(pool, image, template, _told(makeup.cloud_init, template), spec)
+    return Settled(pool, image, template, told, spec)
 
 
 def _told(told: CloudInit | None, template: Template | None) -> CloudInit | None:

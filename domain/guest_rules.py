@@ -2,10 +2,10 @@
 
 The policy is a part of the guest's spec, so each of these is a change like others: its cell puts the new set in place whole,
 or the last one stays. Rules are numbered from 1, in the order in which they are asked. A guest that was never given a
-rule, a default or an address has no policy, and no filter.
+rule, a default or an address has no policy, and no filter; where its host can, it is kept from posing as others all the same.
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
@@ -82,6 +82,13 @@ class SetAddresses(Command, frozen=True, kw_only=True, tag="guest.rule.addresses
     addresses: tuple[str, ...] = ()
 
 
+class SetGuard(Command, frozen=True, kw_only=True, tag="guest.rule.guard"):
+    """Keep a guest from sending as other machines, or let it, as a router needs."""
+
+    guest: str
+    guard: Literal["on", "off"]
+
+
 def decide_add(zone: "Zone", command: AddRule, context: Context) -> list[Emitted]:
     guest, policy = _guarded(zone, command.guest)
     last = len(policy.rules)
@@ -128,7 +135,14 @@ def decide_default(zone: "Zone", command: SetDefaultAction, context: Context) ->
 def decide_addresses(zone: "Zone", command: SetAddresses, context: Context) -> list[Emitted]:
     guest, policy = _guarded(zone, command.guest)
     wanted = msgspec.structs.replace(policy, addresses=checked_addresses(command.addresses))
-    return _hold(zone, guest, "rule.addresses", wanted, context)
+    spec = msgspec.structs.replace(guest.spec, security=wanted, own_addresses=())
+    return hold_for_change(zone, guest, "rule.addresses", spec, context)
+
+
+def decide_guard(zone: "Zone", command: SetGuard, context: Context) -> list[Emitted]:
+    guest = zone.find_guest(command.guest)
+    spec = msgspec.structs.replace(guest.spec, unguarded=command.guard == "off")
+    return hold_for_change(zone, guest, "rule.guard", spec, context)
 
 
 def _guarded(zone: "Zone", reference: str) -> tuple[Guest, SecurityPolicy]:
@@ -160,6 +174,7 @@ RULES: Final = Rules(
         MoveRule: decide_move,
         SetDefaultAction: decide_default,
         SetAddresses: decide_addresses,
+        SetGuard: decide_guard,
     },
     evolve={},
 )

@@ -89,7 +89,9 @@ class MachineSpec(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defa
     cores_max: int = 0
     memory_max: int = 0
     seed: bool = False  # it has a cloud-init seed in a drive of its own
-    security: SecurityPolicy | None = None  # what its network interfaces let through; None = no filter
+    security: SecurityPolicy | None = None  # what its network interfaces let through; None = everything
+    unguarded: bool = False  # it may send as other machines, as a router does
+    own_addresses: tuple[str, ...] = ()  # given to it when it was made; where the host can it sends from no others
 
     @property
     def volume_numbers(self) -> tuple[int, ...]:

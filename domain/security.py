@@ -1,8 +1,8 @@
 """Security policy of a guest: which packets its network interfaces let through. Data and their sense; enforcing it is a host's.
 
 A rule is about packets that come to the guest. The first rule that fits decides, and after the last one the default action.
-Answers to what the guest itself began always pass. What it sends is not filtered, except that it can't pose as another: a
-guest with a policy sends from its own MAC addresses only, and from ``addresses`` only where some are given to it.
+Answers to what the guest itself began always pass. What it sends is not filtered, except that it can't pose as another, unless
+it is ``unguarded``: from its own MAC addresses only, and from ``addresses`` only where some are given to it.
 """
 
 import ipaddress

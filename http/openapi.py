@@ -21,7 +21,7 @@ from nano.http.problems import CONTENT_TYPE, ProblemDocument
 from nano.http.routing import PREFIX
 from nano.http.telling import Credential
 from nano.http.transfers import UPLOADABLE, Received
-from nano.projections.rows import SnapshotRow
+from nano.projections.snapshot_rows import SnapshotRow
 from nano.projections.table import PAGE_DEFAULT, PAGE_MAX
 
 _REF: Final = "#/components/schemas/{name}"

@@ -48,11 +48,15 @@ class ChangeParts(Protocol):
         ...
 
     async def define(self, guest_id: str, spec: MachineSpec) -> None:
-        """Its packet filter too, first, when it has a policy: an interface refers to it, and obeys it at once."""
+        """Its guard and its packet filter too, first: an interface refers to that, and obeys it at once."""
         ...
 
     async def drop_filter(self, guest_id: str) -> None:
-        """No interface refers to it any more."""
+        """Of its policy: no interface refers to it any more."""
+        ...
+
+    async def guard(self, guest_id: str, spec: MachineSpec) -> None:
+        """Keep it from posing as others, where this host can."""
         ...
 
     async def follow(self, guest_id: str, difference: Difference) -> None:
@@ -157,6 +161,13 @@ class Changes:
             await parts.drop_media(guest_id, spec.media)
         progress(100)
         return pending
+
+    async def prepare(self, guest_id: str, spec: MachineSpec) -> None:
+        """Before it starts: it can't pose as another. One that was defined before there was a guard is defined again for it."""
+        await self._parts.guard(guest_id, spec)
+        now, wanted = await self._parts.defined(guest_id), self._parts.wanted(guest_id, spec)
+        if [nic.guarded for nic in now.nics] != [nic.guarded for nic in wanted.nics]:
+            await self._parts.define(guest_id, spec)
 
     async def take_back(self, guest_id: str, failed: MachineSpec, spec: MachineSpec) -> Restored:
         """``spec`` again, unless the change has removed a volume or media: behind that there is only the way forward."""

@@ -30,6 +30,7 @@ from nano.hypervisor.devices import (
     SerialConsole,
     Video,
 )
+from nano.hypervisor.guard import guarded_tap
 from nano.hypervisor.metadata import NAMESPACE, Mark, spec_digest
 from nano.hypervisor.packet_filter import FilterKind, filter_name, tap_name
 from nano.hypervisor.xml_fields import XmlElement, at, printable, render
@@ -64,6 +65,7 @@ class Place(msgspec.Struct, frozen=True):
     ``bandwidth``: the kernel can limit network interfaces; a domain that asks for it where it can't would not start.
     ``filter``: by what packets are filtered. Where nothing can, a guest with a policy does not start: it would be open.
     ``clipboard``: QEMU can join the guest's with the display's, and still move such a guest.
+    ``guarded``: guests are kept from posing as others, by the names of their interfaces.
     """
 
     virt_type: str  # kvm | qemu | test
@@ -75,7 +77,14 @@ class Place(msgspec.Struct, frozen=True):
     bandwidth: bool = True
     filter: FilterKind = "nwfilter"
     clipboard: bool = False
+    guarded: bool = False
     emulator: str = "/usr/bin/qemu-system-x86_64"
+
+    def tap(self, mac: str) -> str:
+        """Of the host's end of an interface; empty where libvirt may choose."""
+        if self.filter == "nftables":
+            return tap_name(mac)
+        return guarded_tap(self.cell, mac) if self.guarded else ""
 
 
 class Topology(NamedTuple):
@@ -271,8 +280,7 @@ def _devices(guest_id: str, spec: MachineSpec, place: Place) -> tuple[XmlElement
         limits = spec.network_limits if place.bandwidth else NetworkLimits()
         filter_ref = filter_name(guest_id) if spec.security is not None and place.filter == "nwfilter" else ""
         for mac in spec.macs:
-            tap = tap_name(mac) if place.filter == "nftables" else ""
-            devices.append(interface_device(mac, place.bridge, hardware.network, limits, filter_ref, tap))
+            devices.append(interface_device(mac, place.bridge, hardware.network, limits, filter_ref, place.tap(mac)))
     devices += [SerialConsole(), Console(), AgentChannel()]
     if place.clipboard:
         devices.append(ClipboardChannel())

@@ -21,9 +21,10 @@ FAMILIES: Final = {4: "", 6: "-ipv6"}
 NEIGHBOURS: Final = (130, 134, 135, 136)  # ICMPv6 without which there is no IPv6 (RFC 4890, 4.4.1)
 
 
-def filter_xml(guest_id: str, policy: SecurityPolicy) -> str:
+def filter_xml(guest_id: str, policy: SecurityPolicy, *, unguarded: bool = False) -> str:
     root = ET.Element("filter", name=filter_name(guest_id), chain="root")
     ET.SubElement(root, "uuid").text = guest_id
+    root.extend(() if unguarded else _own(policy))
     root.extend(_rules(policy))
     ET.indent(root)
     return ET.tostring(root, encoding="unicode") + "\n"
@@ -31,7 +32,9 @@ def filter_xml(guest_id: str, policy: SecurityPolicy) -> str:
 
 def filter_text(guest_id: str, spec: MachineSpec) -> str:
     """Empty when it has no policy."""
-    return told(filter_xml(guest_id, spec.security)) if spec.security is not None else ""
+    if spec.security is None:
+        return ""
+    return told(filter_xml(guest_id, spec.security, unguarded=spec.unguarded))
 
 
 def told(xml: str) -> str:
@@ -47,11 +50,14 @@ def _spelled(match: ET.Element) -> str:
     return " ".join([match.tag, *(f"{name}={value}" for name, value in sorted(match.items()))])
 
 
-def _rules(policy: SecurityPolicy) -> Iterator[ET.Element]:
+def _own(policy: SecurityPolicy) -> Iterator[ET.Element]:
     yield _rule("drop", "out", OWN_MAC, "mac", match="no", srcmacaddr="$MAC")
     yield _rule("drop", "out", OWN_ARP, "arp", match="no", arpsrcmacaddr="$MAC")
     if policy.addresses:
         yield from _addresses(policy)
+
+
+def _rules(policy: SecurityPolicy) -> Iterator[ET.Element]:
     if not policy.rules and policy.default == "accept":
         return
     if policy.default == "drop":

@@ -17,7 +17,7 @@ from typing import Final, Literal
 from nano.domain import ability as ab
 from nano.domain.ability import Ability
 from nano.hypervisor.bandwidth_probe import network_limits
-from nano.hypervisor.filter_choice import packet_filter
+from nano.hypervisor.filter_choice import anti_spoofing, packet_filter
 from nano.hypervisor.qemu_probe import PROGRAM, qemu_abilities
 
 LIMIT_S: Final = 10.0
@@ -31,6 +31,7 @@ def host_abilities(
 ) -> tuple[Ability, ...]:
     """In the order of ``ability.CAN``. ``volumes`` is there already."""
     found = [kvm, *qemu_abilities(qemu), network_limits(), packet_filter(filtered_by), reflink(volumes), nfs()]
+    found.append(anti_spoofing(filtered_by))
     order = list(ab.CAN)
     return tuple(sorted(found, key=lambda one: order.index(one.name)))
 

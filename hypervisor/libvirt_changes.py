@@ -50,6 +50,7 @@ class LibvirtChanges:
 
     async def define(self, guest_id: str, spec: MachineSpec) -> None:
         await self._own.get(guest_id)
+        await self._filters.guard({guest_id: spec})
         if spec.security is not None:
             await self._filters.put(guest_id, spec)
         xml = domain_xml(guest_id, spec, self._place)
@@ -57,7 +58,10 @@ class LibvirtChanges:
         self._connection.forget(guest_id)
 
     async def drop_filter(self, guest_id: str) -> None:
-        await self._filters.drop(guest_id)
+        await self._filters.release(guest_id)
+
+    async def guard(self, guest_id: str, spec: MachineSpec) -> None:
+        await self._filters.guard({guest_id: spec})
 
     async def follow(self, guest_id: str, difference: Difference) -> None:
         def call(connection: Connection, uuid: str) -> None:

@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 import libvirt
 import msgspec
 
-from nano.domain.ability import CLIPBOARD, NETWORK_LIMITS, Ability
+from nano.domain.ability import ANTI_SPOOFING, CLIPBOARD, NETWORK_LIMITS, Ability
 from nano.domain.errors import DeadlineExceeded, HostError
 from nano.domain.machine import MachineSpec
 from nano.hypervisor.blocking_calls import BlockingCalls
@@ -28,6 +28,7 @@ from nano.hypervisor.connection import LibvirtConnection
 from nano.hypervisor.domain_events import running_state
 from nano.hypervisor.domain_xml import Place, domain_xml
 from nano.hypervisor.filter_choice import filters_of
+from nano.hypervisor.guard import NftGuard
 from nano.hypervisor.host import (
     DOMAIN_MISSING,
     DOMAIN_WRONG_STATE,
@@ -48,7 +49,7 @@ from nano.hypervisor.libvirt_snapshots import LibvirtSnapshots
 from nano.hypervisor.moves import VolumeMoves
 from nano.hypervisor.nftables import NftFilters
 from nano.hypervisor.own_domains import INACTIVE, OwnDomains, is_active, is_inactive, tolerating
-from nano.hypervisor.packet_filter import PacketFilters, Unable
+from nano.hypervisor.packet_filter import GuardedFilters, PacketFilters, Unable
 from nano.hypervisor.qemu_img import QemuImg
 from nano.hypervisor.serial_port import open_serial
 from nano.hypervisor.storage import FolderStorage, storage_id
@@ -88,7 +89,8 @@ class LibvirtHost:
         self._own = OwnDomains(connection)
         self.insider = LibvirtInsider(connection, self._own)
         self.compactor = VolumeCompactor(self._own, calls, volumes, self.insider)
-        self.filters: PacketFilters = Unable("it was not probed")
+        self.filters: PacketFilters = GuardedFilters(Unable("it was not probed"), None)
+        self._guard: NftGuard | None = None
         self.monitor = LibvirtMonitor(connection, self._own)
         self.moves = VolumeMoves(volumes, calls, volumes.qemu_img)
         self.storage = FolderStorage(volumes.folder, calls)
@@ -146,6 +148,9 @@ class LibvirtHost:
         await host.probe()
         return host
 
+    def _tap(self, mac: str) -> str:
+        return self._place.tap(mac)
+
     def _why_not(self, ability: str) -> str:
         return self.capabilities.why_not(ability)
 
@@ -153,16 +158,20 @@ class LibvirtHost:
         """A limit that the kernel can't set is left out of what is defined from then on: it would keep it from starting."""
         found = await self._calls.run(self._look, what="Probing the host", deadline_s=PROBE_LIMIT_S)
         tables = self._volumes.folder.parent / "filters"
-        found, self.filters = await filters_of(self._connection, self._calls, tables, found)
+        found, policies = await filters_of(self._connection, self._calls, tables, found)
         self.capabilities = msgspec.structs.replace(self.capabilities, abilities=found)
-        self._settle(
-            msgspec.structs.replace(
-                self._place,
-                bandwidth=not self.capabilities.why_not(NETWORK_LIMITS),
-                clipboard=any(one.name == CLIPBOARD and one.can for one in found),
-                filter="nftables" if isinstance(self.filters, NftFilters) else "nwfilter",
-            )
+        guarded = any(one.name == ANTI_SPOOFING and one.can for one in found)
+        place = msgspec.structs.replace(
+            self._place,
+            bandwidth=not self.capabilities.why_not(NETWORK_LIMITS),
+            clipboard=any(one.name == CLIPBOARD and one.can for one in found),
+            filter="nftables" if isinstance(policies, NftFilters) else "nwfilter",
+            guarded=guarded,
         )
+        if guarded and self._guard is None:
+            self._guard = NftGuard(self._calls, place.cell, self._tap)
+        self.filters = GuardedFilters(policies, self._guard if guarded else None)
+        self._settle(place)
 
     async def domains(self) -> list[DomainView]:
         found = []

@@ -109,7 +109,7 @@ def _detach_disk(domain: Any, disk: DiskShape) -> None:
 
 
 def _attach_nic(domain: Any, nic: NicShape) -> None:
-    device = interface_device(nic.mac, nic.bridge, nic.model, nic.limits, nic.filter, nic.tap)
+    device = interface_device(nic.mac, nic.bridge, nic.model, nic.limits, nic.filter, nic.tap or nic.guarded)
     domain.attachDeviceFlags(render(device), LIVE)
 
 

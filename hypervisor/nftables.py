@@ -52,16 +52,18 @@ def table_text(guest_id: str, spec: MachineSpec) -> str:
             "  }",
         ]
     lines += ["  chain sent {", "    type filter hook prerouting priority -200; policy accept;"]
-    lines += [f'    iifname "{tap_name(mac)}" ether saddr != {mac} drop' for mac in spec.macs]
+    if not spec.unguarded:
+        lines += [f'    iifname "{tap_name(mac)}" ether saddr != {mac} drop' for mac in spec.macs]
     lines += [f'    iifname "{tap_name(mac)}" jump checked' for mac in spec.macs]
-    lines += ["  }", "  chain checked {", *(f"    {line}" for line in _sent(policy, spec.macs)), "  }"]
+    checked = (*(() if spec.unguarded else _own(policy, spec.macs)), *_sent())
+    lines += ["  }", "  chain checked {", *(f"    {line}" for line in checked), "  }"]
     lines += ["  chain coming {", "    type filter hook postrouting priority 200; policy accept;"]
     lines += [f'    oifname "{tap_name(mac)}" jump rules' for mac in spec.macs]
     lines += ["  }", "  chain rules {", *(f"    {line}" for line in _coming(policy)), "  }", "}"]
     return "\n".join(lines) + "\n"
 
 
-def _sent(policy: SecurityPolicy, macs: tuple[str, ...]) -> Iterator[str]:
+def _own(policy: SecurityPolicy, macs: tuple[str, ...]) -> Iterator[str]:
     yield f"ether type arp arp saddr ether != {{ {', '.join(macs)} }} drop"
     if policy.addresses:
         given = {4: ["0.0.0.0"], 6: ["fe80::/10", "::"]}  # noqa: S104  sources while one asks for an address
@@ -71,6 +73,9 @@ def _sent(policy: SecurityPolicy, macs: tuple[str, ...]) -> Iterator[str]:
         yield f"ether type ip ip saddr != {{ {', '.join(given[4])} }} drop"
         yield f"ether type ip6 ip6 saddr != {{ {', '.join(given[6])} }} drop"
         yield "ether type != { arp, ip, ip6, 0x8035 } drop"
+
+
+def _sent() -> Iterator[str]:
     for version in (4, 6):
         flow = f"{FLOW[version]} . udp dport . udp sport"
         yield f"ether type {IP[version]} update @flows{version} {{ {flow} }}"

@@ -30,7 +30,7 @@ class NwFilters:
 
     async def put(self, guest_id: str, spec: MachineSpec) -> None:
         assert spec.security is not None
-        xml = filter_xml(guest_id, spec.security)
+        xml = filter_xml(guest_id, spec.security, unguarded=spec.unguarded)
         await self._connection.run(
             lambda c: _define(c, xml), what="Putting the packet filter in place", deadline_s=PUT_LIMIT_S
         )

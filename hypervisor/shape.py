@@ -12,6 +12,7 @@ from xml.etree import ElementTree as ET
 from nano.domain.errors import HostError
 from nano.domain.machine import DiskLimits, NetworkLimits
 from nano.hypervisor.devices import MEDIA_TARGET
+from nano.hypervisor.guard import GUARDED
 from nano.hypervisor.pieces import Piece, pieces_of, unlike
 
 TAP_PREFIX: Final = "nt"  # of packet_filter.tap_name; libvirt's own are vnet0, vnet1 …
@@ -36,7 +37,8 @@ class NicShape(NamedTuple):
     model: str
     limits: NetworkLimits  # whole KiB
     filter: str = ""  # the libvirt filter it refers to
-    tap: str = ""  # the host's end, where its name is ours
+    tap: str = ""  # the host's end, where a policy's filter knows it by name
+    guarded: str = ""  # the host's end, where only the guard does: of no other weight, so it is no difference
 
 
 class Shape(NamedTuple):
@@ -195,6 +197,7 @@ def _nic(nic: ET.Element) -> NicShape:
         limits=limits,
         filter=_get(nic.find("filterref"), "filter"),
         tap=tap if tap.startswith(TAP_PREFIX) else "",
+        guarded=tap if tap.startswith(GUARDED) else "",
     )
 
 

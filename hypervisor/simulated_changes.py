@@ -42,10 +42,14 @@ class SimulatedChanges:
 
     async def define(self, guest_id: str, spec: MachineSpec) -> None:
         self._host.ours(guest_id)
+        await self._host.filters.guard({guest_id: spec})
         await self._host.define(guest_id, spec)
 
     async def drop_filter(self, guest_id: str) -> None:
-        await self._host.filters.drop(guest_id)
+        await self._host.filters.release(guest_id)
+
+    async def guard(self, guest_id: str, spec: MachineSpec) -> None:
+        await self._host.filters.guard({guest_id: spec})
 
     async def follow(self, guest_id: str, difference: Difference) -> None:
         await self._host.enter("follow", guest_id)

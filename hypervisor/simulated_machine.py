@@ -19,6 +19,7 @@ import msgspec
 from nano.domain.ability import Ability
 from nano.domain.errors import DiskFull, HostError, NanoError
 from nano.domain.machine import GIBI, MachineSpec
+from nano.hypervisor.guard import Claim
 from nano.hypervisor.host import (
     DOMAIN_FOREIGN,
     DOMAIN_MISSING,
@@ -104,6 +105,7 @@ class SimulatedMachine:
         self.words: dict[str, str] = {}  # guest id -> what was announced beside its files
         self.arriving: dict[str, bytes] = {}  # what there is of a volume that comes from another host
         self.in_force: dict[str, str] = {}  # guest id -> the packet filter in force
+        self.guarded: dict[str, tuple[Claim, ...]] = {}  # guest id -> what its interfaces may send as
         self.expected: dict[str, MachineSpec] = {}  # guests that may come running from another host
         self.arrived: dict[str, SimulatedDomain] = {}  # and have; they wait to be defined
         self.foreign: set[str] = set()

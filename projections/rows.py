@@ -16,49 +16,21 @@ from nano.domain.guest import Guest
 from nano.domain.image import Image
 from nano.domain.machine import DiskLimits, Hardware, NetworkLimits, Priority
 from nano.domain.security import SecurityPolicy
-from nano.domain.snapshot import SnapshotSchedule, next_at
 from nano.domain.task import Item, Problem, Step, Task
 from nano.domain.template import System, Template
+from nano.projections.snapshot_rows import SnapshotRow, SnapshotScheduleRow, schedule_row, snapshot_rows
 
 GuestState = Literal["creating", "stopped", "running", "paused", "crashed", "lost", "missing", "recycled", "deleting"]
 CellState = Literal["discovered", "online", "offline"]
 
 
-class SnapshotRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """``parent`` is the name of the one that it came after, ``current`` that the guest has last come from it; with ``memory``
-    the guest goes on where it was; without, ``frozen`` that its agent held its file systems still. ``scheduled``: its guest's
-    schedule took it, and deletes it. ``disks`` in bytes."""
-
-    id: str
-    name: str
-    description: str
-    parent: str
-    current: bool
-    memory: bool
-    frozen: bool
-    scheduled: bool
-    disks: tuple[int, ...]
-    created_at: datetime
-
-
-class SnapshotScheduleRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """``next_at``: when the next one is due, or has been since; see ``ScheduleSnapshots``."""
-
-    every_hours: int
-    keep: int
-    expire_hours: int
-    with_memory: bool
-    next_at: datetime
-
-
 class GuestRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """``state`` lost = its cell is offline, missing = its domain vanished. ``note`` says why it last changed power. A
-    ``linked`` one has a system disk that leans on its image.
-    ``pending`` names the fields that take effect at its next start; ``cores_max`` and ``memory_max`` (0 = none) how far it can
-    grow while it runs; a ``protected`` one is not deleted, nor its disks; ``media`` is the id of the image in its drive;
-    ``template`` named the hardware it was made with; ``admin`` is the account whose password Nano can tell. A recycled one
-    rests in the bin and is deleted ``recycled_until`` then.
-    Without ``security`` its packets are not filtered."""
+    ``linked`` one has a system disk that leans on its image. ``pending`` names the fields that take effect at its next start;
+    ``cores_max`` and ``memory_max`` (0 = none) how far it can grow while it runs; a ``protected`` one is not deleted, nor its
+    disks; ``media`` is the id of the image in its drive; ``template`` named its hardware; ``admin`` is the account whose password
+    Nano can tell. A recycled one rests in the bin and is deleted ``recycled_until`` then. Without ``security`` everything comes
+    through to it; unless ``unguarded`` it sends from its MACs only, and from ``own_addresses`` where it was made with some."""
 
     id: str
     name: str
@@ -81,6 +53,8 @@ class GuestRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     disk_limits: DiskLimits
     network_limits: NetworkLimits
     security: SecurityPolicy | None
+    unguarded: bool
+    own_addresses: tuple[str, ...]
     media: str
     pending: tuple[str, ...]
     cores_max: int
@@ -247,6 +221,8 @@ def guest_row(guest: Guest, version: int, cell: Cell | None) -> GuestRow:
         disk_limits=spec.disk_limits,
         network_limits=spec.network_limits,
         security=spec.security,
+        unguarded=spec.unguarded,
+        own_addresses=spec.own_addresses,
         media=spec.media,
         pending=guest.pending,
         cores_max=spec.cores_max,
@@ -258,7 +234,7 @@ def guest_row(guest: Guest, version: int, cell: Cell | None) -> GuestRow:
         admin=guest.admin,
         recycled_until=guest.recycled_until,
         snapshots=snapshot_rows(guest),
-        snapshot_schedule=_schedule_row(guest.snapshot_schedule),
+        snapshot_schedule=schedule_row(guest.snapshot_schedule),
         agent=guest.agent,
         addresses=guest.addresses,
         task=guest.task,
@@ -266,37 +242,6 @@ def guest_row(guest: Guest, version: int, cell: Cell | None) -> GuestRow:
         created_at=guest.created_at,
         changed_at=guest.changed_at,
         version=version,
-    )
-
-
-def snapshot_rows(guest: Guest) -> tuple[SnapshotRow, ...]:
-    names = {one.id: one.name for one in guest.snapshots}
-    return tuple(
-        SnapshotRow(
-            id=one.id,
-            name=one.name,
-            description=one.description,
-            parent=names.get(one.parent, ""),
-            current=one.id == guest.snapshot,
-            memory=one.memory,
-            frozen=one.frozen,
-            scheduled=one.scheduled,
-            disks=one.disks,
-            created_at=one.created_at,
-        )
-        for one in guest.snapshots
-    )
-
-
-def _schedule_row(schedule: SnapshotSchedule | None) -> SnapshotScheduleRow | None:
-    if schedule is None:
-        return None
-    return SnapshotScheduleRow(
-        every_hours=schedule.every_hours,
-        keep=schedule.keep,
-        expire_hours=schedule.expire_hours,
-        with_memory=schedule.with_memory,
-        next_at=next_at(schedule),
     )
 
 

@@ -10,6 +10,7 @@ ABILITIES: Final = {
     "disk_limits": N_("Limit disks"),
     "network_limits": N_("Limit network interfaces"),
     "packet_filter": N_("Filter packets"),
+    "anti_spoofing": N_("Keep guests from posing as others"),
     "plug": N_("Plug cores, disks and network interfaces into running guests"),
     "unplug": N_("Take disks and network interfaces out of running guests"),
     "unplug_cores": N_("Take cores out of running guests"),

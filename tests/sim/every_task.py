@@ -171,6 +171,7 @@ EVERY: Final[dict[str, Kind]] = {
     "guest.rule.remove": Kind(with_rules, lambda _: gr.RemoveRule(guest="web", rule=1)),
     "guest.rule.move": Kind(with_rules, lambda _: gr.MoveRule(guest="web", rule=2, place=1)),
     "guest.rule.default": Kind(running, lambda _: gr.SetDefaultAction(guest="web", action="drop")),
+    "guest.rule.guard": Kind(running, lambda _: gr.SetGuard(guest="web", guard="off")),
     "guest.rule.addresses": Kind(running, lambda _: gr.SetAddresses(guest="web", addresses=("10.0.0.7",))),
     "guest.reset": Kind(stopped, lambda _: gd.ResetGuest(guest="web", image="img")),
     "guest.snapshot.create": Kind(running, lambda _: gs.CreateSnapshot(guest="web", name="now")),

@@ -11,14 +11,18 @@ from nano.core.core import Core
 from nano.domain import batch as ba
 from nano.domain import guest_commands as gc
 from nano.domain import guest_rules as gp
-from nano.domain.ability import PACKET_FILTER, Ability
+from nano.domain.ability import ANTI_SPOOFING, PACKET_FILTER, Ability
+from nano.domain.cloud_init import CloudInit
 from nano.domain.errors import HostError
 from nano.domain.guest import Guest
+from nano.domain.guest_devices import AddNic
 from nano.domain.guest_repair import RepairGuest
 from nano.domain.machine import MEBI
 from nano.domain.orphan import RemoveOrphan
 from nano.domain.security import SecurityPolicy, SecurityRule
 from nano.hypervisor.filter_xml import filter_text
+from nano.hypervisor.guard import Claim
+from nano.hypervisor.packet_filter import tap_name
 from nano.tools.simulator.bed import Bed, ended, task_of
 from tests.sim.test_change import add as add_cell
 from tests.sim.test_change import as_journaled, created, do
@@ -88,6 +92,64 @@ async def test_a_cell_killed_while_a_filter_is_made_leaves_the_guest_whole(bed: 
             in_force(bed, core)
         else:
             assert (list(core.zone.guests()), host.machine, host.in_force, host.files) == ([], {}, {}, {})
+
+
+async def test_every_guest_is_guarded_from_its_start_on(bed: Bed) -> None:
+    host = bed.host("one")
+    async with bed.zone("one") as (core, _):
+        guest = await created(core, cloud_init=CloudInit(address="10.0.0.5/24"))
+        assert host.guarded == {}, "what does not run sends nothing"
+        await do(core, gc.StartGuest(guest="web"))
+        assert host.guarded == {guest.id: (Claim(tap_name(guest.spec.mac), guest.spec.mac, ("10.0.0.5",)),)}
+        assert await well(core)
+        await do(core, SSH)
+        assert len(host.guarded) == 1
+        await do(core, gp.SetGuard(guest="web", guard="off"))
+        assert host.guarded == {}
+        assert core.zone.find_guest("web").pending == ()
+        await do(core, gp.SetGuard(guest="web", guard="on"))
+        await do(core, gp.SetAddresses(guest="web"))
+        assert [claim.addresses for claims in host.guarded.values() for claim in claims] == [()]
+        await do(core, AddNic(guest="web"))
+        assert [len(claims) for claims in host.guarded.values()] == [2]
+        await do(core, gc.DeleteGuest(guest="web", force=True))
+        assert host.guarded == {}
+
+
+async def test_a_guest_that_can_not_be_guarded_is_not_started_and_tells_why(bed: Bed) -> None:
+    host = bed.host("one")
+    async with bed.zone("one") as (core, _):
+        await created(core)
+        host.fail_next("guard", HostError("nftables refused the guard.", code="filter_refused"))
+        task = await do(core, gc.StartGuest(guest="web"))
+        assert task.error is not None
+        assert (task.error.code, core.zone.find_guest("web").power) == ("filter_refused", "stopped")
+        assert (await do(core, gc.StartGuest(guest="web"))).error is None
+
+
+async def test_on_a_host_that_can_not_guard_nothing_fails(bed: Bed) -> None:
+    host = bed.host("one")
+    lacks = (Ability(ANTI_SPOOFING, False, "program", "nft"),)
+    host.capabilities = msgspec.structs.replace(host.capabilities, abilities=lacks)
+    async with bed.zone("one") as (core, _):
+        await created(core, start=True)
+        assert (core.zone.find_guest("web").power, host.guarded) == ("running", {})
+        assert (await do(core, SSH)).error is None
+        assert await well(core)
+
+
+async def test_the_guard_is_made_of_the_journal_when_a_cell_starts(bed: Bed) -> None:
+    host = bed.host("one")
+    async with bed.core() as core:
+        async with bed.cell("one") as cell, bed.link(cell, core):
+            guest = await created(core, start=True)
+            before = dict(host.guarded)
+        host.guarded = {STRANGER: (Claim("ng1", guest.spec.mac, ()),)}
+        async with bed.cell("one") as cell, bed.link(cell, core):
+            assert host.guarded == before
+        host.fail_next("guard", HostError("It failed."))
+        async with bed.cell("one") as cell, bed.link(cell, core):
+            assert (await do(core, gc.StopGuest(guest="web"))).error is None, "the cell serves all the same"
 
 
 async def test_each_change_is_in_force_and_told(bed: Bed) -> None:

@@ -38,6 +38,8 @@ ONLY_IF_SAID: Final = frozenset(
         "snapshots",
         "snapshot",
         "security",
+        "unguarded",
+        "own_addresses",
         "snapshot_schedule",
     }
 )

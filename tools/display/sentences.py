@@ -105,6 +105,7 @@ WORKS: Final = {
     "rule.move": "move a security rule of it",
     "rule.default": "change what becomes of packets that no rule is about",
     "rule.addresses": "change which addresses it may use",
+    "rule.guard": "change whether it may pose as others",
     "reset": "make its system disk anew",
     "password": "set a password in it",
     "snapshot.create": "take a snapshot of it",

@@ -104,6 +104,8 @@ HELP: Final[dict[str, str]] = {
     "hours": "how long it rests in the recycle bin before it is deleted (168)",
     "policy": "drop or accept what no rule is about; again for each rule: 'accept tcp 80-89 from 10.0.0.0/8', 'address"
     " 10.0.0.5'; @FILE reads lines of these",
+    "unguarded": "let it send as other machines, as a router does",
+    "guard": "on, or off for a router and the like",
     "no_policy": "guests made with it have only a policy of their own",
     "force": "also when it is running; to shrink: also if that loses data",
     "description": "a line that says what it is for",
@@ -163,6 +165,7 @@ BARE: Final = (
     "rule",
     "place",
     "action",
+    "guard",
 )  # what a command is about stands without an option
 
 

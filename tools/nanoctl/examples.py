@@ -62,6 +62,7 @@ EXAMPLES: Final[dict[str, tuple[str, str]]] = {
     "guest rule remove": ("guest rule remove web 2", "guest rule remove web 1 --no-wait"),
     "guest rule move": ("guest rule move web 3 1", "guest rule move web 1 2 --no-wait"),
     "guest rule default": ("guest rule default web drop", "guest rule default web accept"),
+    "guest rule guard": ("guest rule guard gateway off", "guest rule guard web on"),
     "guest rule addresses": (
         "guest rule addresses web --address 10.0.0.5 --address 2001:db8::5",
         "guest rule addresses web",

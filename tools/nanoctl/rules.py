@@ -34,8 +34,12 @@ def run(session: Session, verb: Verb, namespace: argparse.Namespace) -> int:
     if rules:
         print_table(session.terminal, RULES, rules, wide=session.wide)
     if row["security"] is None:
-        session.terminal.note("No security policy: its packets are not filtered.")
+        session.terminal.note("No security policy: everything comes through to it.")
+    else:
+        session.terminal.note(f"What no rule is about: {policy['default']}.")
+    if row["unguarded"]:
+        session.terminal.note("It may send as other machines.")
         return OK
-    session.terminal.note(f"What no rule is about: {policy['default']}.")
-    session.terminal.note(f"It may use {', '.join(policy['addresses']) or 'any address'}, with its own MAC.")
+    addresses = policy["addresses"] or row["own_addresses"]
+    session.terminal.note(f"It may use {', '.join(addresses) or 'any address'}, with its own MAC.")
     return OK

@@ -38,6 +38,9 @@ class ConnectedChanges:
     async def drop_filter(self, guest_id: str) -> None:
         await self._call(lambda: self._parts.drop_filter(guest_id))
 
+    async def guard(self, guest_id: str, spec: MachineSpec) -> None:
+        await self._call(lambda: self._parts.guard(guest_id, spec))
+
     async def follow(self, guest_id: str, difference: Difference) -> None:
         await self._call(lambda: self._parts.follow(guest_id, difference))
 

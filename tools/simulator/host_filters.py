@@ -1,6 +1,6 @@
 """``PacketFilters`` as a cell process of the simulator meets them: every call through its connection, which may fail or die."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from nano.domain.machine import MachineSpec
@@ -27,6 +27,12 @@ class ConnectedFilters:
     async def drop(self, guest_id: str) -> bool:
         dropped: bool = await self._call(lambda: self._filters.drop(guest_id))
         return dropped
+
+    async def release(self, guest_id: str) -> None:
+        await self._call(lambda: self._filters.release(guest_id))
+
+    async def guard(self, specs: Mapping[str, MachineSpec], *, only: bool = False) -> None:
+        await self._call(lambda: self._filters.guard(specs, only=only))
 
     async def guests(self) -> list[str]:
         found: list[str] = await self._call(self._filters.guests)

@@ -23,6 +23,8 @@ from nano.domain.site import Site
 from nano.domain.zone import Zone
 from nano.hypervisor.domain_xml import file_names
 from nano.hypervisor.filter_xml import filter_text
+from nano.hypervisor.guard import claims_of
+from nano.hypervisor.packet_filter import tap_name
 from nano.hypervisor.simulated import SimulatedHost
 from nano.hypervisor.simulated_machine import SimulatedDomain
 from nano.journal.ledger import Ledger
@@ -209,6 +211,12 @@ def unrest(
                 )
             if domain is not None and host.in_force.get(guest_id, "") != filter_text(guest_id, domain.spec):
                 found.append(f"{name}: the packet filter of {guest.name} {guest_id} is not its policy's")
+            if (
+                actual == "running"
+                and kept is not None
+                and host.guarded.get(guest_id, ()) != claims_of(kept.spec, tap_name)
+            ):
+                found.append(f"{name}: {guest.name} {guest_id} is not guarded as it is to be")
             if kept is not None and (guest.spec, guest.pending) != (kept.spec, kept.pending):
                 found.append(
                     f"{name}: guest {guest.name} {guest_id} is made of {guest.spec}, {guest.pending} pending, to Core, "

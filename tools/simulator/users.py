@@ -215,6 +215,7 @@ class Users:
                 ru.RemoveRule(guest=guest, rule=1),
                 ru.MoveRule(guest=guest, rule=2, place=1),
                 ru.SetDefaultAction(guest=guest, action=random.choice(("accept", "drop"))),
+                ru.SetGuard(guest=guest, guard=random.choice(("on", "off"))),
                 ru.SetAddresses(guest=guest, addresses=random.choice(((), ("10.0.0.5",)))),
             )
         )

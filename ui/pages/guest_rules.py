@@ -31,8 +31,12 @@ def _default(guest: Row, form: Form) -> Ask:  # noqa: ARG001
 
 def _addresses(guest: Row, form: Form) -> Ask | None:
     wanted = form.get("addresses", "").replace(",", " ").split()
-    held = guest["security"]["addresses"] if guest["security"] else []
+    held = (guest["security"]["addresses"] if guest["security"] else []) or guest["own_addresses"]
     return Ask("POST", "/rules/addresses", {"addresses": wanted}) if wanted != held else None
+
+
+def _guard(guest: Row, form: Form) -> Ask:  # noqa: ARG001
+    return Ask("POST", "/rules/guard", {"guard": form.get("guard", "")})
 
 
 def _rule(form: Form) -> dict[str, Any]:
@@ -51,6 +55,7 @@ RULE_PARTS: Final[dict[str, Part]] = {
     "rule-remove": Part("rules", _remove, N_("A security rule of %(name)s is being removed")),
     "rule-move": Part("rules", _move, N_("The order of the security rules of %(name)s is being changed")),
     "rule-default": Part("rules", _default, N_("The security rules of %(name)s are being changed")),
+    "rule-guard": Part("rules", _guard, N_("Whether %(name)s may pose as others is being changed")),
     "rule-addresses": Part("rules", _addresses, N_("The addresses of %(name)s are being changed")),
 }
 
@@ -58,5 +63,5 @@ RULE_PARTS: Final[dict[str, Part]] = {
 def shown(guest: Row) -> dict[str, dict[str, str]]:
     """What the panel's forms begin with."""
     empty = {"action": "accept", "protocol": "tcp", "source": "", "port": "", "last_port": ""}
-    held = guest["security"]["addresses"] if guest["security"] else []
+    held = (guest["security"]["addresses"] if guest["security"] else []) or guest["own_addresses"]
     return {"rule-add": empty, "rule-modify": {}, "rule-addresses": {"addresses": ", ".join(held)}}

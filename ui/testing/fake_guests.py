@@ -16,6 +16,8 @@ PLAN = {"start": "start", "stop": "stop", "force-stop": "force stop", "reboot": 
 
 def changed(row: Row, method: str, verb: str, body: Row, params: Mapping[str, str]) -> Row | None:
     """The row after this change; None when it is no change that Core knows."""
+    if verb == "rules/guard":
+        return {**row, "unguarded": body["guard"] == "off"}
     if verb.partition("/")[0] == "rules":
         return {**row, "security": _guarded(row["security"], method, verb, body, params)}
     return _machine(row, method, verb, body, params)
@@ -152,5 +154,6 @@ def guest_row(name: str, state: str, cell: str, **changes: Any) -> Row:
         "disk_limits": {"read_bytes": 0, "write_bytes": 0, "read_operations": 0, "write_operations": 0},
         "network_limits": {"receive_bytes": 0, "send_bytes": 0}, "tags": [], "notes": "", "protected": False,
         "recycled_until": None, "snapshots": [], "admin": "", "security": None, "snapshot_schedule": None,
+        "unguarded": False, "own_addresses": [],
         "agent": False, "addresses": [], "task": "", "note": "", "created_at": now, "changed_at": now, "version": 1,
     } | changes  # fmt: skip

@@ -66,6 +66,7 @@ USUAL: Final[dict[str, Any]] = {  # of a field, or of "command field" where one 
     "template.create operating_system": "linux",
     "template.create admin": "root",
     "action": "accept",
+    "guard": "off",
     "rule": 1,
     "every_hours": 24,
     "keep": 3,

@@ -96,6 +96,7 @@ def test_rows_of_the_fake_core_are_rows_of_core() -> None:
         ),
         ("rule-remove", {"rule": "1"}, ("DELETE", "/rules", None)),
         ("rule-move", {"rule": "1", "place": "2"}, ("POST", "/rules/move", {"rule": 1, "place": 2})),
+        ("rule-guard", {"guard": "off"}, ("POST", "/rules/guard", {"guard": "off"})),
         ("rule-default", {"action": "drop"}, ("POST", "/rules/default", {"action": "drop"})),
         (
             "rule-addresses",
@@ -183,7 +184,9 @@ async def test_what_people_wrote_is_shown_as_they_wrote_it(admin: Any, core: Fak
 async def test_rules_stand_in_their_order_with_what_becomes_of_the_rest(admin: Any, core: FakeCore) -> None:
     guest = named(core, "web-1")
     url = f"/guests/{guest['id']}?tab=settings&part=rules"
-    assert "can pose as another machine" in (await admin.get(url)).text
+    page = (await admin.get(url)).text
+    assert "Everything comes through yet" in page
+    assert "It is kept from posing as another machine." in page
     core.put("guest", {**guest, "security": POLICY}, "guest.changed")
     await admin.until(url, "192.168.7.0/24")
     page = (await admin.get(url)).text

@@ -6,10 +6,11 @@ import msgspec
 import pytest
 
 from nano.domain import guest_rules as gp
+from nano.domain.cloud_init import CloudInit
 from nano.domain.errors import NanoError
 from nano.domain.machine import MachineSpec
 from nano.domain.security import ADDRESSES_MAX, RULES_MAX, SecurityPolicy, SecurityRule, in_words
-from tests.unit.domain.test_guest_commands import Bench
+from tests.unit.domain.test_guest_commands import Bench, create
 from tests.unit.domain.test_guest_devices import code_of, wanted
 
 
@@ -149,6 +150,31 @@ def test_addresses_are_kept_once_and_taken_off_again(bench: Bench) -> None:
     given = ("10.0.0.5", "2001:DB8::5", "10.0.0.5")
     assert policy(bench, gp.SetAddresses(guest="web", addresses=given)).addresses == ("10.0.0.5", "2001:db8::5")
     assert policy(bench, gp.SetAddresses(guest="web")).addresses == ()
+
+
+def test_a_guest_is_guarded_unless_it_is_said_otherwise(bench: Bench) -> None:
+    assert not bench.zone.find_guest("web").spec.unguarded
+    assert wanted(bench, gp.SetGuard(guest="web", guard="off")).unguarded
+    off = bench.zone.find_guest("web").spec
+    assert off.unguarded
+    assert off.security is None, "that needs no filter"
+    assert not wanted(bench, gp.SetGuard(guest="web", guard="on")).unguarded
+    bench.do(create("gateway", unguarded=True))
+    assert bench.zone.find_guest("gateway").spec.unguarded
+
+
+def test_the_address_that_cloud_init_gives_is_its_own_until_others_are_given(bench: Bench) -> None:
+    guest = bench.zone.find_guest("web")
+    spec = msgspec.structs.replace(guest.spec, own_addresses=("10.0.0.5",))
+    bench.zone.states[f"guest/{guest.id}"] = msgspec.structs.replace(guest, spec=spec)
+    assert wanted(bench, gp.SetAddresses(guest="web")).own_addresses == ()
+    told = CloudInit(address="2001:DB8::5/64")
+    bench.do(create("addressed", cloud_init=told))
+    assert bench.zone.find_guest("addressed").spec.own_addresses == ("2001:db8::5",)
+    bench.do(create("free", cloud_init=CloudInit()))
+    assert bench.zone.find_guest("free").spec.own_addresses == ()
+    bench.do(create("both", cloud_init=told, policy=SecurityPolicy(addresses=("10.0.0.9",))))
+    assert bench.zone.find_guest("both").spec.own_addresses == ()
 
 
 def test_a_guest_without_a_policy_is_written_as_before() -> None:
