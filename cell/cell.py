@@ -21,6 +21,8 @@ from nano.cell.orders import OrderDesk
 from nano.cell.repair_work import RepairWork
 from nano.cell.sampler import Sampler
 from nano.cell.snapshot_work import SnapshotWork
+from nano.cell.viewers import NO_VNC, Viewers, VncOffer
+from nano.cell.vnc_work import VncWork
 from nano.cell.watch import Watch
 from nano.cell.work import Work
 from nano.domain.alarm import Finding
@@ -50,6 +52,7 @@ class CellNode:
         outgoing: Path = Path("outgoing"),
         send: SendFile = no_way,
         peers: Peers = NO_PEERS,
+        vnc: VncOffer = NO_VNC,
         upkeep: Upkeep = NO_UPKEEP,
     ) -> None:
         self.name = name
@@ -57,14 +60,17 @@ class CellNode:
         self.ledger = ledger
         self.host = host
         self._doors = Doors(host, peers)
+        self._viewers = Viewers(site, ledger, host, vnc, now)
+        vnc_work = VncWork(self._viewers)
         work = Work(site, host, images, ledger.feed, self._doors)
         families = (
             work,
-            MoveWork(site, host, self._doors, peers, work.take_away),
+            MoveWork(site, host, self._doors, peers, work.take_away, vnc_work),
             ChangeWork(site, host, images),
             RepairWork(site, host),
             AgentWork(host),
             CompactWork(host),
+            vnc_work,
             ImageWork(site, host, outgoing, send),
             SnapshotWork(site, host),
         )
@@ -81,6 +87,7 @@ class CellNode:
         await self._guard()
         async with anyio.create_task_group() as tasks:
             await tasks.start(self._doors.run)
+            await tasks.start(self._viewers.run)
             await tasks.start(self._desk.run)
             await tasks.start(self._watch.run)
             tasks.start_soon(self._sampler.run)

@@ -18,6 +18,7 @@ import msgspec
 from nano.cell.doors import Doors
 from nano.cell.handlers import Handler, Tell
 from nano.cell.sending import REPLY_S, Sending
+from nano.cell.vnc_work import VncWork
 from nano.domain.errors import HostError, NanoError, Unknown, Unreachable
 from nano.domain.facts import Event
 from nano.domain.guest import Power
@@ -68,12 +69,13 @@ Remove = Callable[[str, str], Awaitable[CloseOrder]]
 class MoveWork:
     """``remove`` takes away a guest's domain and volumes, and closes that order."""
 
-    def __init__(self, site: Site, host: Host, doors: Doors, peers: Peers, remove: Remove) -> None:
+    def __init__(self, site: Site, host: Host, doors: Doors, peers: Peers, remove: Remove, vnc: VncWork) -> None:
         self._site = site
         self._host = host
         self._doors = doors
         self._peers = peers
         self._remove = remove
+        self._vnc = vnc
 
     def handlers(self) -> Mapping[type[GuestOrder], Handler]:
         return {
@@ -85,7 +87,9 @@ class MoveWork:
             ReleaseDomain: Handler(
                 "release", self.release, take=_take_release, resume=self.resume_release, undo=self.keep_it
             ),
-            AdoptDomain: Handler("adopt", self.adopt, take=_take_adopt, resume=self.resume_adopt, undo=self.let_it_be),
+            AdoptDomain: Handler(
+                "adopt", self.adopt, take=self._take_adopt, resume=self.resume_adopt, undo=self.let_it_be
+            ),
         }
 
     # ---- destination
@@ -148,12 +152,16 @@ class MoveWork:
 
     async def adopt(self, order: AdoptDomain, tell: Tell) -> CloseOrder:  # noqa: ARG002
         await self._doors.close(order.guest_id)
-        adopt = self._take_over if order.live else self._adopt
-        return await adopt(order.command_id, order.guest_id)
+        return await self._settled(order.command_id, order.guest_id, self._take_adopt(order).arguments)
 
     async def resume_adopt(self, order: Order) -> CloseOrder:
-        adopt = self._take_over if LIVE in order.arguments else self._adopt
-        return await adopt(order.id, order.guest_id)
+        return await self._settled(order.id, order.guest_id, order.arguments)
+
+    async def _settled(self, order_id: str, guest_id: str, arguments: Mapping[str, str]) -> CloseOrder:
+        adopt = self._take_over if LIVE in arguments else self._adopt
+        closed = await adopt(order_id, guest_id)
+        access = await self._vnc.came_with(guest_id, arguments)
+        return msgspec.structs.replace(closed, events=(*closed.events, *access))
 
     async def _take_over(self, order_id: str, guest_id: str) -> CloseOrder:
         """A guest that came running is only here, so this goes on until the host has done it. Raises HostError when it has
@@ -187,6 +195,10 @@ class MoveWork:
             raise HostError(f"Volume {missing[0]} of guest {spec.name} has not arrived.", code="volumes_missing")
         await self._host.define(guest_id, spec)
         return CloseOrder(id=order_id, events=(DomainCreated(),))
+
+    def _take_adopt(self, order: AdoptDomain) -> TakeOrder:
+        arguments = _how(order.live) | self._vnc.brought(order)
+        return TakeOrder(id=order.command_id, kind="adopt", guest_id=order.guest_id, arguments=arguments)
 
     async def let_it_be(self, order: Order, failed: FailOrder) -> FailOrder:
         """Not over before the host has nothing of it: the source may define it again then."""
@@ -327,10 +339,6 @@ def _take_send(order: SendDomain) -> TakeOrder:
 def _take_release(order: ReleaseDomain) -> TakeOrder:
     arguments = {STORAGE: "yes"} if order.shared else {}
     return TakeOrder(id=order.command_id, kind="release", guest_id=order.guest_id, arguments=arguments)
-
-
-def _take_adopt(order: AdoptDomain) -> TakeOrder:
-    return TakeOrder(id=order.command_id, kind="adopt", guest_id=order.guest_id, arguments=_how(order.live))
 
 
 def _how(live: bool) -> dict[str, str]:

@@ -16,8 +16,9 @@ import nano
 from nano.cell.cell import CellNode
 from nano.cell.image_cache import Fetch, ImageCache, Progress
 from nano.cell.image_work import SendFile
-from nano.cell.settings import CellSettings
-from nano.domain.ability import KVM, Ability
+from nano.cell.settings import CellSettings, VncSettings
+from nano.cell.viewers import VncOffer
+from nano.domain.ability import KVM, VNC, Ability
 from nano.domain.naming import require_name
 from nano.domain.site import Site
 from nano.hypervisor.host_probe import host_abilities
@@ -28,6 +29,7 @@ from nano.journal.commit_log import CommitLog
 from nano.journal.feed import Feed
 from nano.journal.health import upkeep_of
 from nano.journal.ledger import Ledger
+from nano.journal.sealing import open_key
 from nano.transports import quic_link
 from nano.transports.bulk_fetch import fetch, over_https
 from nano.transports.bulk_send import send
@@ -120,6 +122,7 @@ async def open_cell(folder: Path, settings: CellSettings) -> AsyncIterator[tuple
                 outgoing=data / "outgoing",
                 send=_sending(identity),
                 peers=_peers(identity, name, settings),
+                vnc=VncOffer(settings.vnc.address, settings.vnc.ports, open_key(folder / "config" / "secrets.key")),
                 upkeep=upkeep,
             )
             async with cell.running():
@@ -142,11 +145,16 @@ async def _open_host(folder: Path, name: str, settings: CellSettings) -> Libvirt
         bridge=wanted.bridge,
         cell=name,
         zone=settings.domain.name,
-        look=lambda: host_abilities(volumes, kvm, filtered_by=wanted.packet_filter),
+        look=lambda: (*host_abilities(volumes, kvm, filtered_by=wanted.packet_filter), _viewers(settings.vnc)),
     )
     for ability in host.capabilities.abilities:
         log.info("ability name=%s can=%s reason=%s", ability.name, ability.can, ability.why_not or ability.detail)
     return host
+
+
+def _viewers(settings: VncSettings) -> Ability:
+    where = f"{settings.address}, {settings.first_port} – {settings.last_port}"
+    return Ability(VNC, True, detail=where) if settings.address else Ability(VNC, False, "setting", "[vnc] address")
 
 
 def _volumes(folder: Path, settings: CellSettings) -> Path:

@@ -21,7 +21,7 @@ from nano.domain.guest import Power
 from nano.domain.host_domain import CloseOrder, FailOrder
 from nano.domain.order import Order
 from nano.domain.site import Site
-from nano.domain.task import Problem
+from nano.domain.task import problem_of
 from nano.hypervisor.host import DOMAIN_FOREIGN, DOMAIN_MISSING
 from nano.journal.ledger import Ledger
 from nano.transports.messages import GuestOrder, Message, Ok, ProgressIs
@@ -245,4 +245,4 @@ class OrderDesk:
 
 
 def _failed(order: Order, error: NanoError) -> FailOrder:
-    return FailOrder(id=order.id, error=Problem(error.code, error.message, error.hint))
+    return FailOrder(id=order.id, error=problem_of(error))

@@ -1,14 +1,18 @@
 """A Cell's settings: ``config/cell.toml``, made with these defaults and comments when it is absent."""
 
+import ipaddress
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
+from nano.domain.errors import Invalid
 from nano.domain.settings import METRICS_DEFAULTS, DomainSettings, MetricsSettings, parse_settings
 from nano.journal.archive_schedule import ARCHIVE_DEFAULTS, ArchiveSettings
 from nano.journal.backup_schedule import BACKUP_DEFAULTS, BackupSettings
 from nano.journal.health import ALARM_DEFAULTS, AlarmSettings
+
+VNC_PORTS_MAX: Final = 1000
 
 DEFAULTS: Final = f"""\
 # Settings of nano-cell. Changes take effect at its next start.
@@ -39,6 +43,14 @@ packet_filter = "auto"
 # them mounts. Guests then move from cell to cell while their disks stay where they are.
 volumes = ""
 
+[vnc]
+# Where people's own VNC viewers reach the guests whose VNC access is enabled: one address of this host, empty = nowhere.
+# What VNC sends is not encrypted: beyond 127.0.0.1 (to be reached by an SSH tunnel) choose a network that you trust.
+address = "127.0.0.1"
+# One port for each such guest.
+first_port = 5901
+last_port = 6000
+
 {BACKUP_DEFAULTS}
 {ALARM_DEFAULTS}
 {ARCHIVE_DEFAULTS}
@@ -58,10 +70,24 @@ class HypervisorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     volumes: str = ""
 
 
+Port = Annotated[int, msgspec.Meta(ge=1024, le=65535)]
+
+
+class VncSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    address: str = "127.0.0.1"
+    first_port: Port = 5901
+    last_port: Port = 6000
+
+    @property
+    def ports(self) -> range:
+        return range(self.first_port, self.last_port + 1)
+
+
 class CellSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     domain: DomainSettings = DomainSettings()
     cell: CellIdentitySettings = CellIdentitySettings()
     hypervisor: HypervisorSettings = HypervisorSettings()
+    vnc: VncSettings = VncSettings()
     archive: ArchiveSettings = ArchiveSettings()
     metrics: MetricsSettings = MetricsSettings()
     backup: BackupSettings = BackupSettings()
@@ -73,4 +99,20 @@ def load_settings(folder: Path) -> CellSettings:
     path = folder / "cell.toml"
     if not path.exists():
         path.write_text(DEFAULTS)
-    return parse_settings(path.read_text(), CellSettings, str(path))
+    settings = parse_settings(path.read_text(), CellSettings, str(path))
+    if why := _why_wrong(settings.vnc):
+        raise Invalid(f"{path}: [vnc] {why}.", code="settings_invalid", hint="Correct the file.")
+    return settings
+
+
+def _why_wrong(vnc: VncSettings) -> str:
+    """Everywhere is no address: people are told where to connect, and nobody is let in where nobody thought of."""
+    if not 0 < len(vnc.ports) <= VNC_PORTS_MAX:
+        return f"first_port to last_port must be 1 to {VNC_PORTS_MAX} ports"
+    if not vnc.address:
+        return ""
+    try:
+        address = ipaddress.ip_address(vnc.address)
+    except ValueError:
+        return f"address {vnc.address[:40]!r} is not an IP address"
+    return f"address {address} is not one address" if address.is_unspecified or address.is_multicast else ""

@@ -10,12 +10,12 @@ import anyio
 import anyio.abc
 import anyio.lowlevel
 
-from nano.core.work import Cancelled, Run, Saga, problem_of
+from nano.core.work import Cancelled, Run, Saga
 from nano.domain.batch import ACTIONS, AbandonBatch, BeginItem, EndBatch, EndItems, makeup_of
 from nano.domain.errors import JournalError, NanoError
 from nano.domain.guest import Guest
 from nano.domain.guest_makeup import settle
-from nano.domain.task import CancelTask, Item, Problem, Task
+from nano.domain.task import CancelTask, Item, Problem, Task, problem_of
 from nano.domain.task_items import ItemEnd
 from nano.domain.zone import Zone
 from nano.journal.feed import Feed

@@ -37,10 +37,12 @@ from nano.core.snapshot_work import SnapshotWork
 from nano.core.uploads import UploadDesk
 from nano.core.usage import UsageBoard
 from nano.core.vault import Vault
+from nano.core.vnc_work import VncWork
 from nano.core.work import ACTOR, TaskRunner
 from nano.domain.facts import Change, Command, Emitted
 from nano.domain.guest_hold import require_power
 from nano.domain.guest_password import require_agent
+from nano.domain.guest_vnc import require_vnc
 from nano.domain.inside import Inside
 from nano.domain.placement import Need, Verdict
 from nano.domain.zone import FoundZone, StockTemplates, Zone
@@ -108,9 +110,10 @@ class Core:
             GuestWork(steps, source, vault),
             ChangeWork(steps, source),
             CompactWork(steps),
-            MigrateWork(steps),
+            MigrateWork(steps, vault),
             RepairWork(steps),
             PasswordWork(steps, vault),
+            VncWork(steps, vault),
             SnapshotWork(steps),
             ProbeWork(self.cells),
             BatchWork(zone, ledger.feed),
@@ -182,6 +185,11 @@ class Core:
         """Account and password that were last set in it. Raises Unknown, Failure."""
         guest = self.zone.find_guest(guest_id)
         return guest.admin, self._vault.open_password(guest.password)
+
+    def vnc(self, guest_id: str) -> tuple[str, int, str]:
+        """Address, port and secret of VNC access to it. Raises Unknown, Failure, Conflict when it has just ended."""
+        access = require_vnc(self.zone.find_guest(guest_id))
+        return access.address, access.port, self._vault.open_vnc(access.sealed)
 
     async def _take_screen(self, guest_id: str) -> bytes:
         return await self.cells.screenshot(self.zone.find_guest(guest_id).cell, guest_id)

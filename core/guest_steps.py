@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 import anyio
 
 from nano.core.cells import CellDesk
-from nano.core.work import Cancelled, Run, problem_of
+from nano.core.work import Cancelled, Run
 from nano.domain.errors import JournalError, NanoError
 from nano.domain.guest import Guest
 from nano.domain.guest_hold import AbandonWork, EndWork
+from nano.domain.task import problem_of
 from nano.domain.zone import Zone
 from nano.transports.messages import AskProgress, CancelCommand, GuestOrder, Ok, ProgressIs
 from nano.transports.unwrap import plain_errors

@@ -11,7 +11,7 @@ import anyio
 from nano.core.change_work import Serve, change_order
 from nano.core.guest_steps import GuestSteps, order_id
 from nano.core.vault import Vault
-from nano.core.work import Cancelled, Run, Saga, problem_of, resumed_undo
+from nano.core.work import Cancelled, Run, Saga, resumed_undo
 from nano.domain.cloud_init import seed_files
 from nano.domain.errors import JournalError, NanoError
 from nano.domain.guest import Guest
@@ -19,6 +19,7 @@ from nano.domain.guest_commands import MADE, STARTED, AbandonCreate, EndCreate
 from nano.domain.guest_hold import EndWork
 from nano.domain.guest_media import INSERT
 from nano.domain.image import Image
+from nano.domain.task import problem_of
 from nano.transports.messages import CreateDomain, PowerDomain, RedefineDomain, RemoveDomain
 
 log = logging.getLogger("nano.core")

@@ -15,13 +15,13 @@ import anyio
 from nano.core.image_store import ImageStore
 from nano.core.image_tools import Tell
 from nano.core.intake import Found, Intake
-from nano.core.work import Cancelled, Run, Saga, problem_of
+from nano.core.work import Cancelled, Run, Saga
 from nano.domain.batch import AbandonBatch, EndItems
 from nano.domain.errors import Conflict, Failure, JournalError, NanoError
 from nano.domain.facts import State
 from nano.domain.image import WORDS, Image
 from nano.domain.image_sync import FILE, MARK, EndSync, ListFiles, TakeFile
-from nano.domain.task import CancelTask, Item, Problem, Task
+from nano.domain.task import CancelTask, Item, Problem, Task, problem_of
 from nano.domain.task_items import ItemEnd
 from nano.domain.zone import Zone
 from nano.journal.feed import Feed

@@ -17,7 +17,7 @@ from nano.core.image_store import ImageStore, kept_ids
 from nano.core.image_sync import ImageSync
 from nano.core.image_tools import ImageTools
 from nano.core.uploads import Upload, UploadDesk
-from nano.core.work import Cancelled, Run, Saga, problem_of
+from nano.core.work import Cancelled, Run, Saga
 from nano.domain.errors import JournalError, NanoError
 from nano.domain.facts import Change
 from nano.domain.guest import Guest
@@ -32,6 +32,7 @@ from nano.domain.image_commands import (
     FinishMediaUpload,
 )
 from nano.domain.image_sync import FILE
+from nano.domain.task import problem_of
 from nano.journal.feed import Feed
 from nano.journal.workers import Workers
 from nano.transports.messages import SendDisk

@@ -10,7 +10,8 @@ from typing import Final
 import anyio
 
 from nano.core.guest_steps import GuestSteps, order_id
-from nano.core.work import Cancelled, Run, Saga, problem_of, resumed_undo
+from nano.core.vault import Vault
+from nano.core.work import Cancelled, Run, Saga, resumed_undo
 from nano.domain.cell import cell_named
 from nano.domain.errors import JournalError, NanoError
 from nano.domain.guest_migrate import (
@@ -28,6 +29,7 @@ from nano.domain.guest_migrate import (
     spec_there,
     storage_of,
 )
+from nano.domain.task import problem_of
 from nano.transports.messages import GuestOrder, Ok, RedefineDomain, RemoveDomain
 from nano.transports.move_messages import AdoptDomain, DiscardDomain, ReceiveDomain, ReleaseDomain, SendDomain
 
@@ -37,8 +39,9 @@ REMOVE_PATIENCE_S: Final = 45.0  # how long a cell that is away is waited for, b
 
 
 class MigrateWork:
-    def __init__(self, steps: GuestSteps) -> None:
+    def __init__(self, steps: GuestSteps, vault: Vault) -> None:
         self._steps = steps
+        self._vault = vault
         self._zone = steps.zone
 
     def sagas(self) -> dict[str, Saga]:
@@ -110,7 +113,7 @@ class MigrateWork:
 
     async def _switch_over(self, run: Run) -> None:
         """Raises what a cell could not do; then it has nothing of it defined."""
-        guest, source, destination = self._steps.guest(run), source_of(run.task), destination_of(run.task)
+        source, destination = source_of(run.task), destination_of(run.task)
         await run.step(SWITCH)
         live = is_live(run.task)
         if not live:  # one that ran has been let go of when it was handed over
@@ -118,7 +121,18 @@ class MigrateWork:
         if self._steps.guest(run).cell == source:
             here = await self._receive(run, SWITCH)  # done long ago: answered with where its journal is now
             await run.record(SwitchGuest(run.task.id, since=here.position), f"switch@{here.position}")
-        await self._steps.do(run, destination, SWITCH, AdoptDomain(order_id(run, "adopt"), guest.id, live))
+        await self._steps.do(run, destination, SWITCH, self._adopt(run))
+
+    def _adopt(self, run: Run) -> AdoptDomain:
+        """With its VNC access, as long as its secret can be opened."""
+        guest, secret = self._steps.guest(run), ""
+        if guest.vnc is not None:
+            try:
+                secret = self._vault.open_vnc(guest.vnc.sealed)
+            except NanoError as error:
+                log.error("VNC access not taken along guest=%s code=%s", guest.id, error.code)
+        sealed = guest.vnc.sealed if guest.vnc is not None else ""
+        return AdoptDomain(order_id(run, "adopt"), guest.id, is_live(run.task), secret, sealed)
 
     def _release(self, run: Run) -> ReleaseDomain:
         return ReleaseDomain(order_id(run, "release"), self._steps.guest(run).id, bool(storage_of(run.task)))

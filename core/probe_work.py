@@ -1,10 +1,11 @@
 """The saga of probing a cell: it is asked what its host can do, and what it answers is recorded."""
 
 from nano.core.cells import CellDesk
-from nano.core.work import Cancelled, Run, Saga, problem_of
+from nano.core.work import Cancelled, Run, Saga
 from nano.domain.cell_probe import AbandonProbe, EndProbe
 from nano.domain.errors import JournalError, NanoError
 from nano.domain.facts import id_of
+from nano.domain.task import problem_of
 from nano.transports.messages import AbilitiesAre, ProbeHost
 
 PATIENCE_S = 90.0

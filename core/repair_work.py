@@ -3,9 +3,10 @@
 import anyio
 
 from nano.core.guest_steps import ONLY, GuestSteps, order_id
-from nano.core.work import Cancelled, Run, Saga, problem_of
+from nano.core.work import Cancelled, Run, Saga
 from nano.domain.errors import JournalError, NanoError
 from nano.domain.orphan import REMOVE, AbandonOrphan, EndOrphan, leaves_files, parse_orphan
+from nano.domain.task import problem_of
 from nano.transports.messages import GuestOrder, RemoveDomain, RemoveFile, RemoveFilter, RemoveSnapshot, RepairDomain
 
 

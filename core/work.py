@@ -14,7 +14,7 @@ import anyio.abc
 
 from nano.domain.errors import DeadlineExceeded, DiskFull, JournalError, NanoError
 from nano.domain.facts import Change, Command
-from nano.domain.task import BeginUndo, Problem, StartStep, Task, TaskCancelRequested, TaskEnded, TaskStarted
+from nano.domain.task import BeginUndo, StartStep, Task, TaskCancelRequested, TaskEnded, TaskStarted, problem_of
 from nano.domain.zone import Zone
 from nano.journal.ledger import Ledger, Receipt
 
@@ -98,10 +98,6 @@ class Run:
 
 
 Saga = Callable[[Run], Awaitable[None]]
-
-
-def problem_of(error: NanoError) -> Problem:
-    return Problem(error.code, error.message, error.hint)
 
 
 def resumed_undo(run: Run) -> NanoError:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ABILITY_MISSING: Final = "ability_missing"  # code of a refusal
 NAMED_MAX: Final = 10
 
-Reason = Literal["", "kernel", "program", "qemu", "file_system", "unsafe", "not_allowed", "told"]
+Reason = Literal["", "kernel", "program", "qemu", "file_system", "unsafe", "not_allowed", "setting", "told"]
 
 
 class Ability(msgspec.Struct, frozen=True, gc=False):
@@ -44,6 +44,7 @@ REASONS: Final[dict[Reason, str]] = {
     "file_system": "the file system of its volumes is {}",
     "unsafe": "it is not safe with {}",
     "not_allowed": "it may not: {}",
+    "setting": "its settings have no {}",
     "told": "{}",
 }
 
@@ -62,6 +63,7 @@ MEMORY_SNAPSHOTS: Final = "memory_snapshots"
 LIVE_MIGRATION: Final = "live_migration"
 REFLINK: Final = "reflink"
 NFS: Final = "nfs"
+VNC: Final = "vnc"
 
 CAN: Final[dict[str, str]] = {  # in the order in which they are told; "it can â€¦"
     KVM: "run guests on the processor itself",
@@ -79,6 +81,7 @@ CAN: Final[dict[str, str]] = {  # in the order in which they are told; "it can â
     LIVE_MIGRATION: "move running guests",
     REFLINK: "copy disks without their blocks",
     NFS: "mount NFS",
+    VNC: "let VNC viewers in",
 }
 
 _NEEDS: Final[dict[str, Callable[[MachineSpec], object]]] = {

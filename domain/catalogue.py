@@ -23,6 +23,7 @@ from nano.domain import guest_password as gp
 from nano.domain import guest_repair as gr
 from nano.domain import guest_rules as ru
 from nano.domain import guest_snapshot as gs
+from nano.domain import guest_vnc as gv
 from nano.domain import image_commands as ic
 from nano.domain import image_sync as iy
 from nano.domain import orphan as orp
@@ -116,6 +117,10 @@ COMMANDS: Final[tuple[CommandEntry, ...]] = (
     CommandEntry("guest.media.eject", gm.EjectMedia, "DELETE", "/guests/{guest}/media", "operate", "guest", work=True),
     CommandEntry("guest.password", gp.SetPassword, "POST", "/guests/{guest}/password", "operate", "guest", work=True),
     CommandEntry("guest.show_password", gp.ShowPassword, "POST", "/guests/{guest}/password/show", "operate", "guest"),
+    CommandEntry("guest.vnc.enable", gv.EnableVnc, "POST", "/guests/{guest}/vnc", "operate", "guest", work=True),
+    CommandEntry("guest.vnc.reset", gv.ResetVnc, "POST", "/guests/{guest}/vnc/reset", "operate", "guest", work=True),
+    CommandEntry("guest.vnc.disable", gv.DisableVnc, "DELETE", "/guests/{guest}/vnc", "operate", "guest", work=True),
+    CommandEntry("guest.vnc.show", gv.ShowVnc, "POST", "/guests/{guest}/vnc/show", "operate", "guest"),
     CommandEntry("guest.rule.add", ru.AddRule, "POST", "/guests/{guest}/rules", "operate", "guest", work=True),
     CommandEntry("guest.rule.modify", ru.ModifyRule, "PATCH", "/guests/{guest}/rules", "operate", "guest", work=True),
     CommandEntry("guest.rule.remove", ru.RemoveRule, "DELETE", "/guests/{guest}/rules", "operate", "guest", work=True),

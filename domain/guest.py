@@ -15,6 +15,7 @@ from nano.domain.cloud_init import CloudInit
 from nano.domain.facts import Event, Rules
 from nano.domain.machine import MachineSpec
 from nano.domain.snapshot import Snapshot, SnapshotSchedule
+from nano.domain.vnc import VncAccess
 
 Power = Literal["stopped", "running", "paused", "crashed", "missing"]
 
@@ -49,6 +50,7 @@ class Guest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     recycled_until: datetime | None = None  # it rests in the recycle bin and is deleted then
     recycled_autostart: bool = False  # what its autostart becomes when it is taken out
     snapshot_schedule: SnapshotSchedule | None = None
+    vnc: VncAccess | None = None  # for people's own viewers; None = off
 
     @property
     def name(self) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
-from nano.domain.ability import ABILITY_MISSING, LIVE_MIGRATION, needed, why_unfit
+from nano.domain.ability import ABILITY_MISSING, LIVE_MIGRATION, VNC, needed, why_unfit
 from nano.domain.cell import Cell, CellDebtRecorded, cell_named, share_storage
 from nano.domain.errors import Conflict
 from nano.domain.facts import Command, Context, Emitted, Rules
@@ -138,7 +138,8 @@ def decide_migrate(zone: "Zone", command: MigrateGuest, context: Context) -> lis
         spec, moving = guest.spec, (LIVE_MIGRATION,) if running else ()
         require_able(zone, guest.cell, moving)
         more = NO_ROOM if share_storage(zone, guest.cell, command.to) else spec.disk_total
-        need = Need(cores=spec.cores, memory=spec.memory, disk=more, abilities=(*needed(spec), *moving))
+        there = (*needed(spec), *moving, *((VNC,) if guest.vnc else ()))
+        need = Need(cores=spec.cores, memory=spec.memory, disk=more, abilities=there)
         choose_cell(zone, guest.pool, need, command.to)
     plan = (PREPARE, COPY, SWITCH, CLEAR)
     before = msgspec.json.encode(guest.spec).decode()

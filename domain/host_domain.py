@@ -17,6 +17,7 @@ from nano.domain.machine import MachineSpec
 from nano.domain.order import Order, OrderDone, OrderFailed, OrderTaken
 from nano.domain.snapshot import Snapshot
 from nano.domain.task import Problem
+from nano.domain.vnc import VncEntrance
 
 
 class HostDomain(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +32,7 @@ class HostDomain(msgspec.Struct, frozen=True, kw_only=True):
     pending: tuple[str, ...] = ()  # fields of the spec that take effect at its next start
     snapshots: tuple[Snapshot, ...] = ()  # oldest first
     snapshot: str = ""  # id of the one it has last come from
+    vnc: VncEntrance | None = None
 
 
 class DomainRequested(Event, frozen=True, kw_only=True, tag="domain.requested"):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from nano.domain import domain_snapshot as ds
+from nano.domain import domain_vnc as dv
 from nano.domain import host_domain as hd
 from nano.domain.facts import Command, Context, Emitted, Event, Rules
 from nano.domain.guest import (
@@ -26,12 +27,15 @@ from nano.domain.guest import (
     GuestVanished,
 )
 from nano.domain.guest_snapshot import GuestSnapshotDeleted, GuestSnapshotMade, GuestSnapshotRestored
+from nano.domain.guest_vnc import GuestVncClosed, GuestVncOpened
 from nano.domain.image import Image
 from nano.domain.machine import MachineSpec
 
 if TYPE_CHECKING:
     from nano.domain.zone import Zone
 
+Snapshots = ds.DomainSnapshotMade | ds.DomainSnapshotRestored | ds.DomainSnapshotDeleted
+Vnc = dv.DomainVncOpened | dv.DomainVncClosed
 Reported = (
     hd.DomainCreated
     | hd.DomainRedefined
@@ -40,9 +44,8 @@ Reported = (
     | hd.DomainPowerChanged
     | hd.DomainAgentChanged
     | hd.DomainRemoved
-    | ds.DomainSnapshotMade
-    | ds.DomainSnapshotRestored
-    | ds.DomainSnapshotDeleted
+    | Snapshots
+    | Vnc
 )
 
 
@@ -95,14 +98,22 @@ def _translate(zone: "Zone", guest: Guest, event: Reported, *, fresh: bool) -> E
         return _POWER[event.power](event.reason) if event.power in _POWER else GuestVanished(event.reason)
     if isinstance(event, hd.DomainAgentChanged):
         return GuestAgentChanged(event.connected, event.addresses)
+    if isinstance(event, Snapshots | Vnc):
+        return _of_a_family(event)
+    # A removal can't be taken back, so it counts from here on, whatever becomes of the task that asked for it.
+    return GuestDeleted() if guest.phase == "deleting" else GuestVanished("its domain was removed")
+
+
+def _of_a_family(event: Snapshots | Vnc) -> Event:
     if isinstance(event, ds.DomainSnapshotMade):
         return GuestSnapshotMade(event.snapshot)
     if isinstance(event, ds.DomainSnapshotRestored):
         return GuestSnapshotRestored(event.id, event.name)
     if isinstance(event, ds.DomainSnapshotDeleted):
         return GuestSnapshotDeleted(event.id, event.name)
-    # A removal can't be taken back, so it counts from here on, whatever becomes of the task that asked for it.
-    return GuestDeleted() if guest.phase == "deleting" else GuestVanished("its domain was removed")
+    if isinstance(event, dv.DomainVncOpened):
+        return GuestVncOpened(address=event.address, port=event.port, sealed=event.sealed)
+    return GuestVncClosed(error=event.error)
 
 
 def _new_image(zone: "Zone", guest: Guest, spec: MachineSpec) -> str | None:

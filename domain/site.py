@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from nano.domain import domain_snapshot as ds
+from nano.domain import domain_vnc as dv
 from nano.domain import host_domain as hd
 from nano.domain import order as od
 from nano.domain.facts import Model, Rules, State
@@ -12,7 +13,7 @@ from nano.domain.facts import Model, Rules, State
 ORDERS_KEPT: Final = 10_000  # closed orders held in memory for answering repeats; Core stops repeating long before
 
 
-SITE_RULES: Final = Rules.joined(hd.RULES, ds.RULES, od.RULES)
+SITE_RULES: Final = Rules.joined(hd.RULES, ds.RULES, dv.RULES, od.RULES)
 
 
 class Site(Model):

@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from nano.domain.errors import Conflict, Unknown
+from nano.domain.errors import Conflict, NanoError, Unknown
 from nano.domain.facts import Command, Context, Emitted, Event, Model, Rules
 
 TaskState = Literal["running", "cancelling", "undoing", "done", "failed", "cancelled"]
@@ -26,6 +26,10 @@ class Problem(msgspec.Struct, frozen=True, gc=False):
     code: str
     message: str
     hint: str = ""
+
+
+def problem_of(error: NanoError) -> Problem:
+    return Problem(error.code, error.message, error.hint)
 
 
 class Step(msgspec.Struct, frozen=True, gc=False):

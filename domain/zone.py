@@ -29,6 +29,7 @@ from nano.domain import guest_password as gp
 from nano.domain import guest_repair as gr
 from nano.domain import guest_rules as ru
 from nano.domain import guest_snapshot as gs
+from nano.domain import guest_vnc as gv
 from nano.domain import image as im
 from nano.domain import image_commands as ic
 from nano.domain import image_sync as iy
@@ -156,6 +157,7 @@ ZONE_RULES: Final = Rules.joined(
     gp.RULES,
     orp.RULES,
     gs.RULES,
+    gv.RULES,
     ss.RULES,
     ba.RULES,
     rp.RULES,

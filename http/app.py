@@ -36,7 +36,7 @@ from nano.http.routing import PREFIX, Handler, Route, Routes
 from nano.http.screenshot import make_screenshot
 from nano.http.signing import Headers
 from nano.http.snapshots import make_snapshots
-from nano.http.telling import make_inside, make_show_password
+from nano.http.telling import make_inside, make_show_password, make_show_vnc
 from nano.http.transfers import transfer_routes
 from nano.http.verifier import Verifier
 
@@ -187,6 +187,7 @@ class Api:
             "guest.open_console": self.consoles.make_handler,
             "guest.open_serial": self.consoles.make_handler,
             "guest.show_password": partial(make_show_password, self.core),
+            "guest.vnc.show": partial(make_show_vnc, self.core),
         }
         routes = [
             Route("openapi.show", "GET", f"{PREFIX}/openapi.json", "read", openapi),

@@ -19,7 +19,7 @@ from nano.http.lists import ROWS
 from nano.http.overview import DriftList, Health, OrphanList, ZoneRow
 from nano.http.problems import CONTENT_TYPE, ProblemDocument
 from nano.http.routing import PREFIX
-from nano.http.telling import Credential
+from nano.http.telling import Credential, VncCredential
 from nano.http.transfers import UPLOADABLE, Received
 from nano.projections.snapshot_rows import SnapshotRow
 from nano.projections.table import PAGE_DEFAULT, PAGE_MAX
@@ -33,6 +33,7 @@ TOLD: Final[dict[str, type]] = {
     "guest.open_console": ConsoleToken,
     "guest.open_serial": ConsoleToken,
     "guest.show_password": Credential,
+    "guest.vnc.show": VncCredential,
 }
 _ERRORS: Final = (400, 401, 403, 404, 405, 409, 412, 413, 422, 503)
 

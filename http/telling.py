@@ -1,8 +1,9 @@
-"""What is told on demand and kept nowhere on the way: a guest's password, and what its agent says of its system.
+"""What is told on demand and kept nowhere on the way: a guest's password, the secret of its VNC access, what its agent says.
 
-Who has a password told is recorded first. Answers with a secret are never stored by anybody between (``no-store``).
+Who has a secret told is recorded first. Answers with a secret are never stored by anybody between (``no-store``).
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -27,7 +28,23 @@ class Credential(msgspec.Struct, frozen=True):
     password: str
 
 
+class VncCredential(msgspec.Struct, frozen=True):
+    """Where VNC viewers reach a guest's display, and the secret that they must show."""
+
+    address: str
+    port: int
+    secret: str
+
+
 def make_show_password(core: "Core", entry: CommandEntry) -> Handler:
+    return _make_telling(core, entry, lambda guest_id: Credential(*core.password(guest_id)))
+
+
+def make_show_vnc(core: "Core", entry: CommandEntry) -> Handler:
+    return _make_telling(core, entry, lambda guest_id: VncCredential(*core.vnc(guest_id)))
+
+
+def _make_telling(core: "Core", entry: CommandEntry, tell: Callable[[str], msgspec.Struct]) -> Handler:
     async def handle(request: Request) -> Answer:
         command, dry = read_command(entry, request)
         guest_id = find_row(core.views, "guest", request.arguments["guest"])
@@ -35,8 +52,7 @@ def make_show_password(core: "Core", entry: CommandEntry) -> Handler:
             core.dry_run(command, actor=request.principal.actor)
             return json_answer(b'{"events":[],"explanation":null}', 200, position_header(core.views.position))
         await execute(core, entry, command, request)
-        body = msgspec.json.encode(Credential(*core.password(guest_id)))
-        return json_answer(body, 200, NO_STORE, position_header(core.views.position))
+        return json_answer(msgspec.json.encode(tell(guest_id)), 200, NO_STORE, position_header(core.views.position))
 
     return handle
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from nano.hypervisor.monitor import Monitor
     from nano.hypervisor.moves import Moves
     from nano.hypervisor.packet_filter import PacketFilters
+    from nano.hypervisor.ports import Ports
     from nano.hypervisor.snapshots import Snapshots
     from nano.hypervisor.storage import Storage
 
@@ -132,6 +133,9 @@ class Host(Protocol):
 
     @property
     def monitor(self) -> "Monitor": ...
+
+    @property
+    def ports(self) -> "Ports": ...
 
     @property
     def snapshots(self) -> "Snapshots": ...

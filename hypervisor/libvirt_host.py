@@ -50,6 +50,7 @@ from nano.hypervisor.moves import VolumeMoves
 from nano.hypervisor.nftables import NftFilters
 from nano.hypervisor.own_domains import INACTIVE, OwnDomains, is_active, is_inactive, tolerating
 from nano.hypervisor.packet_filter import GuardedFilters, PacketFilters, Unable
+from nano.hypervisor.ports import TcpPorts
 from nano.hypervisor.qemu_img import QemuImg
 from nano.hypervisor.serial_port import open_serial
 from nano.hypervisor.storage import FolderStorage, storage_id
@@ -92,6 +93,7 @@ class LibvirtHost:
         self.filters: PacketFilters = GuardedFilters(Unable("it was not probed"), None)
         self._guard: NftGuard | None = None
         self.monitor = LibvirtMonitor(connection, self._own)
+        self.ports = TcpPorts()
         self.moves = VolumeMoves(volumes, calls, volumes.qemu_img)
         self.storage = FolderStorage(volumes.folder, calls)
         self._settle(place)
@@ -278,6 +280,7 @@ class LibvirtHost:
         return self._connection.listen()
 
     async def close(self) -> None:
+        await self.ports.close()
         with contextlib.suppress(HostError, DeadlineExceeded):
             await self._connection.close()
         self._calls.close()

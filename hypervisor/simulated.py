@@ -40,13 +40,18 @@ from nano.hypervisor.simulated_live_moves import SimulatedLiveMoves
 from nano.hypervisor.simulated_machine import SimulatedDomain, SimulatedMachine
 from nano.hypervisor.simulated_monitor import SimulatedMonitor
 from nano.hypervisor.simulated_moves import SimulatedMoves
+from nano.hypervisor.simulated_ports import SimulatedPorts
 from nano.hypervisor.simulated_snapshots import SimulatedSnapshots
 from nano.hypervisor.simulated_storage import SimulatedStorage
 from nano.hypervisor.volumes import require_guest_id
 
 BLANK_BYTES: Final = 196_624  # what a blank 1 GiB qcow2 of qemu-img takes
 SEED_BYTES: Final = 60 << 10
-BANNER: Final = b"RFB 003.008\n"
+DISPLAY: Final = (  # all that a display without a password says to a viewer that only listens (RFC 6143, 7.1 to 7.3)
+    b"RFB 003.008\n\1\1\0\0\0\0"
+    + struct.pack(">HHBBBBHHHBBBxxx", 320, 200, 32, 24, 0, 1, 255, 255, 255, 16, 8, 0)
+    + struct.pack(">I9s", 9, b"simulated")
+)
 PROMPT: Final = b"login: "
 
 
@@ -84,6 +89,10 @@ class SimulatedHost(SimulatedMachine):
     @property
     def moves(self) -> SimulatedMoves:
         return SimulatedMoves(self)
+
+    @property
+    def ports(self) -> SimulatedPorts:
+        return SimulatedPorts(self)
 
     @property
     def snapshots(self) -> SimulatedSnapshots:
@@ -250,7 +259,7 @@ class SimulatedHost(SimulatedMachine):
 
     async def console(self, guest_id: str) -> socket.socket:
         await self.enter("console", guest_id)
-        return self._plugged(guest_id, BANNER)
+        return self._plugged(guest_id, DISPLAY)
 
     async def serial(self, guest_id: str) -> socket.socket:
         await self.enter("serial", guest_id)
@@ -269,6 +278,10 @@ class SimulatedHost(SimulatedMachine):
     async def close(self) -> None:
         """End listeners and consoles. The machine goes on; the same object serves the next cell process."""
         self.stream.end_all()
+        for listening in list(self.open_ports.values()):
+            await listening.aclose()
+        while self.callers:
+            await self.callers.pop().aclose()
         while self.peers:
             self.peers.pop().close()
         await anyio.lowlevel.checkpoint()

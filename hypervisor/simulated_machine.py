@@ -30,6 +30,7 @@ from nano.hypervisor.host import (
     Running,
 )
 from nano.hypervisor.simulated_events import SimulatedEvents
+from nano.hypervisor.simulated_ports import MemoryChannel, SimulatedListening
 
 CALLS_KEPT: Final = 10_000
 
@@ -108,6 +109,9 @@ class SimulatedMachine:
         self.guarded: dict[str, tuple[Claim, ...]] = {}  # guest id -> what its interfaces may send as
         self.expected: dict[str, MachineSpec] = {}  # guests that may come running from another host
         self.arrived: dict[str, SimulatedDomain] = {}  # and have; they wait to be defined
+        self.open_ports: dict[tuple[str, int], SimulatedListening] = {}  # by address and port
+        self.callers: list[MemoryChannel] = []  # who has connected to them
+        self.taken_ports: set[int] = set()  # by something else on the host
         self.foreign: set[str] = set()
         self.calls: collections.deque[tuple[str, str]] = collections.deque(maxlen=CALLS_KEPT)
         self._faults: dict[str, collections.deque[NanoError | anyio.Event]] = collections.defaultdict(collections.deque)

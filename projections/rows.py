@@ -24,13 +24,21 @@ GuestState = Literal["creating", "stopped", "running", "paused", "crashed", "los
 CellState = Literal["discovered", "online", "offline"]
 
 
+class VncRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Where VNC viewers reach the guest while it runs; its secret is told on demand."""
+
+    address: str
+    port: int
+
+
 class GuestRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """``state`` lost = its cell is offline, missing = its domain vanished. ``note`` says why it last changed power. A
     ``linked`` one has a system disk that leans on its image. ``pending`` names the fields that take effect at its next start;
     ``cores_max`` and ``memory_max`` (0 = none) how far it can grow while it runs; a ``protected`` one is not deleted, nor its
     disks; ``media`` is the id of the image in its drive; ``template`` named its hardware; ``admin`` is the account whose password
     Nano can tell. A recycled one rests in the bin and is deleted ``recycled_until`` then. Without ``security`` everything comes
-    through to it; unless ``unguarded`` it sends from its MACs only, and from ``own_addresses`` where it was made with some."""
+    through to it; unless ``unguarded`` it sends from its MACs only, and from ``own_addresses`` where it was made with some.
+    Without ``vnc`` no VNC viewer is let in."""
 
     id: str
     name: str
@@ -67,6 +75,7 @@ class GuestRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     recycled_until: datetime | None
     snapshots: tuple[SnapshotRow, ...]
     snapshot_schedule: SnapshotScheduleRow | None
+    vnc: VncRow | None
     agent: bool
     addresses: tuple[str, ...]
     task: str
@@ -235,6 +244,7 @@ def guest_row(guest: Guest, version: int, cell: Cell | None) -> GuestRow:
         recycled_until=guest.recycled_until,
         snapshots=snapshot_rows(guest),
         snapshot_schedule=schedule_row(guest.snapshot_schedule),
+        vnc=VncRow(address=guest.vnc.address, port=guest.vnc.port) if guest.vnc else None,
         agent=guest.agent,
         addresses=guest.addresses,
         task=guest.task,

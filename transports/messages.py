@@ -134,6 +134,18 @@ class CompactVolume(GuestOrder, frozen=True, tag="domain.compact"):
     number: int
 
 
+class OpenVnc(GuestOrder, frozen=True, tag="domain.open_vnc"):
+    """Let VNC viewers in with this secret, and with no other, while the guest runs. It is in clear here and nowhere else: what
+    is journaled is ``sealed``, which only Core opens, and what the cell itself seals."""
+
+    secret: str
+    sealed: str
+
+
+class CloseVnc(GuestOrder, frozen=True, tag="domain.close_vnc"):
+    """Let no VNC viewer in any more."""
+
+
 class SendDisk(GuestOrder, frozen=True, tag="domain.send_disk"):
     """Send the system disk of a guest that is off, as one whole qcow2 file, to this address of Core's image service.
     Answered with its SHA-256 for detail."""

@@ -40,9 +40,12 @@ class ReleaseDomain(GuestOrder, frozen=True, tag="domain.release"):
 
 
 class AdoptDomain(GuestOrder, frozen=True, tag="domain.adopt"):
-    """Define a guest whose files have arrived here: it is yours from now on. With ``live`` it waits here, and is to go on."""
+    """Define a guest whose files have arrived here: it is yours from now on. With ``live`` it waits here, and is to go on.
+    ``secret`` and ``sealed``: of its VNC access, as in ``OpenVnc``; empty when it has none."""
 
     live: bool = False
+    secret: str = ""
+    sealed: str = ""
 
 
 class PutPiece(Message, frozen=True, tag="move.piece"):

@@ -21,6 +21,7 @@ ABILITIES: Final = {
     "live_migration": N_("Move running guests"),
     "reflink": N_("Copy disks without their blocks"),
     "nfs": N_("Mount NFS"),
+    "vnc": N_("Let VNC viewers in"),
 }
 REASONS: Final = {
     "kernel": N_("The kernel lacks %(what)s."),
@@ -29,6 +30,7 @@ REASONS: Final = {
     "file_system": N_("The file system of the volumes is %(what)s."),
     "unsafe": N_("Not safe with %(what)s."),
     "not_allowed": N_("It is not allowed: %(what)s."),
+    "setting": N_("Its settings have no %(what)s."),
     "told": N_("%(what)s"),
 }
 

@@ -31,9 +31,9 @@ from nano.domain.session import (
     Session,
     why_over,
 )
+from nano.domain.throttle import Throttle
 from nano.journal.ledger import Ledger
 from nano.journal.workers import THREADS, Workers
-from nano.ui.throttle import Throttle
 
 log = logging.getLogger("nano.ui")
 

@@ -13,6 +13,7 @@ import anyio
 
 from nano.domain.office import Office
 from nano.domain.session import Lifetimes
+from nano.domain.throttle import Throttle
 from nano.journal.health import NO_UPKEEP, NodeHealth, Upkeep
 from nano.journal.ledger import Ledger
 from nano.journal.workers import THREADS, Workers
@@ -27,7 +28,6 @@ from nano.ui.relay import Consoles
 from nano.ui.render import Renderer
 from nano.ui.settings import Settings
 from nano.ui.statics import Statics
-from nano.ui.throttle import Throttle
 from nano.ui.usage_ring import UsageRing
 from nano.ui.words import Words, load_words
 

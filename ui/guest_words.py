@@ -1,5 +1,6 @@
 """What a guest is made of in words: its fields by name, its priority, its limits."""
 
+import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -58,3 +59,17 @@ def limits(guest: Mapping[str, Any], words: Words, formats: Formats) -> list[str
         else:
             told.append(words._(RATES[name], rate=formats.rate(value)))
     return told
+
+
+def vnc_place(vnc: Mapping[str, Any]) -> str:
+    """As viewers take it."""
+    address = str(vnc["address"])
+    return f"[{address}]:{vnc['port']}" if ":" in address else f"{address}:{vnc['port']}"
+
+
+def vnc_tunnel(vnc: Mapping[str, Any], cell: Mapping[str, Any] | None) -> str:
+    """How to come there from elsewhere, where the address is the host's own; else empty."""
+    host = str(cell["address"] if cell else "").rpartition(":")[0].strip("[]") or "HOST"
+    if not ipaddress.ip_address(vnc["address"]).is_loopback:
+        return ""
+    return f"ssh -L {vnc['port']}:{vnc_place(vnc)} {host}"

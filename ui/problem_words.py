@@ -79,6 +79,21 @@ PROBLEMS: Final = {
         N_("The guest agent did not set the password."),
         N_("See that the account exists, and that the guest's rules for passwords allow this one."),
     ),
+    "vnc_off": (N_("VNC access to this guest is off."), N_("Enable it first.")),
+    "no_vnc_address": (
+        N_("Its cell lets no VNC viewers in."),
+        N_("Give it an address for them ([vnc] in its cell.toml) and restart it."),
+    ),
+    "guest_without_display": (N_("This guest has no display."), N_("Use its serial console.")),
+    "no_free_port": (
+        N_("No port for VNC viewers is free on its cell."),
+        N_("Disable the VNC access of another guest there, or widen [vnc] in the cell's cell.toml."),
+    ),
+    "port_taken": (N_("The port is taken on its cell."), N_("Free it, and try again.")),
+    "address_missing": (
+        N_("The cell's host does not have the address that is set for VNC viewers."),
+        N_("Set [vnc] address in the cell's cell.toml to one that it has."),
+    ),
     "password_unknown": (N_("No password of this guest is known."), N_("Set one first.")),
     "invalid_password": (N_("This password can't be used."), N_("Use up to 128 letters of one line.")),
     "guest_running": (N_("The guest is running."), N_("Stop it first.")),

@@ -62,6 +62,8 @@ class Renderer:
             "limit_words": lambda guest: guest_words.limits(guest, words, formats),
             "drift_words": drift_words,
             "mendable": drift_words.MENDABLE,
+            "vnc_place": guest_words.vnc_place,
+            "vnc_tunnel": guest_words.vnc_tunnel,
             "abilities_told": lambda cell: ability_words.tell(cell.get("abilities", ()), words),
             "ability_missing": lambda cell, name: ability_words.missing(cell, name, words),
             "score_reason": lambda score: sentences.score_reason(score, words),

@@ -226,6 +226,13 @@ TELLERS: Final[dict[str, tuple[str, str, Teller]]] = {
     "guest.password_set": ("agent", "", _plain(N_("The password of %(user)s was set"), "user")),
     "guest.disk_compacted": ("disk", "ok", _compacted),
     "guest.password_told": ("agent", "", _plain(N_("%(by)s had its password shown"), "by")),
+    "guest.vnc_opened": (
+        "console",
+        "ok",
+        _plain(N_("VNC viewers reach it at %(address)s, port %(port)s"), "address", "port"),
+    ),
+    "guest.vnc_closed": ("console", "", _reason(N_("VNC access has ended"))),
+    "guest.vnc_told": ("console", "", _plain(N_("%(by)s had its VNC secret shown"), "by")),
     "guest.serial_opened": ("console", "", _plain(N_("%(by)s opened its serial console"), "by")),
     "guest.console_opened": ("console", "", _plain(N_("%(by)s opened its console"), "by")),
     "compute_pool.created": ("plus", "ok", _plain(N_("Created"))),

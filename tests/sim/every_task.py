@@ -21,6 +21,7 @@ from nano.domain import guest_devices as gd
 from nano.domain import guest_media as gm
 from nano.domain import guest_rules as gr
 from nano.domain import guest_snapshot as gs
+from nano.domain import guest_vnc as gv
 from nano.domain.cell_probe import ProbeCell
 from nano.domain.cloud_init import CloudInit
 from nano.domain.facts import Command
@@ -110,6 +111,11 @@ async def with_rules(stage: Stage) -> None:
     await stage.must(SSH, gr.AddRule(guest="web", action="drop"))
 
 
+async def with_vnc(stage: Stage) -> None:
+    await running(stage)
+    await stage.must(gv.EnableVnc(guest="web"))
+
+
 async def recycled(stage: Stage) -> None:
     await stopped(stage)
     await stage.must(gb.RecycleGuest(guest="web"))
@@ -166,6 +172,9 @@ EVERY: Final[dict[str, Kind]] = {
     "guest.media.insert": Kind(running, lambda _: gm.InsertMedia(guest="web", media="cd")),
     "guest.media.eject": Kind(with_media, lambda _: gm.EjectMedia(guest="web")),
     "guest.password": Kind(listening, lambda _: SetPassword(guest="web", password="Secret1")),
+    "guest.vnc.enable": Kind(running, lambda _: gv.EnableVnc(guest="web")),
+    "guest.vnc.reset": Kind(with_vnc, lambda _: gv.ResetVnc(guest="web")),
+    "guest.vnc.disable": Kind(with_vnc, lambda _: gv.DisableVnc(guest="web")),
     "guest.rule.add": Kind(running, lambda _: SSH),
     "guest.rule.modify": Kind(with_rules, lambda _: gr.ModifyRule(guest="web", rule=1, port=443)),
     "guest.rule.remove": Kind(with_rules, lambda _: gr.RemoveRule(guest="web", rule=1)),

@@ -99,6 +99,7 @@ async def sweep(stage: Stage, cell: CellNode, *, drift: bool) -> None:
     assert core.zone.macs == {mac for guest in guests.values() for mac in guest.spec.macs}
     assert core.zone.guest_ids == {guest.name: guest.id for guest in guests.values()}
     assert host.in_force.keys() <= guests.keys()
+    assert {one.guest_id for one in host.open_ports.values()} <= {guest.id for guest in guests.values() if guest.vnc}
     assert not list((stage.bed.folder / "one" / "outgoing").glob("*"))
 
 

@@ -41,6 +41,7 @@ ONLY_IF_SAID: Final = frozenset(
         "unguarded",
         "own_addresses",
         "snapshot_schedule",
+        "vnc",
     }
 )
 TITLES: Final = {
@@ -53,6 +54,7 @@ TITLES: Final = {
     "image_id": "image id",
     "virtual_size": "disk size",
     "resource_name": "name",
+    "vnc": "VNC",
 }
 
 
@@ -132,6 +134,8 @@ def _value(terminal: Terminal, name: str, value: Any) -> str:
         return ", ".join(f"{one['name']} (here)" if one["current"] else str(one["name"]) for one in value)
     if name == "progress":
         return words.percent(value)
+    if name == "vnc" and isinstance(value, dict):
+        return f"{value['address']}, port {value['port']}"
     if name in ("security", "policy") and isinstance(value, dict):
         return words.policy(value)
     if isinstance(value, dict):

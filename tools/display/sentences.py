@@ -99,6 +99,9 @@ WORKS: Final = {
     "media.eject": "empty its drive",
     "nic.add": "give it a network interface",
     "nic.remove": "take a network interface from it",
+    "vnc.enable": "let VNC viewers in",
+    "vnc.reset": "give its VNC access another secret",
+    "vnc.disable": "end its VNC access",
     "rule.add": "give it a security rule",
     "rule.modify": "change a security rule of it",
     "rule.remove": "take a security rule from it",
@@ -115,6 +118,14 @@ WORKS: Final = {
     "recycle": "put it into the recycle bin",
     "restore": "take it out of the recycle bin",
 }
+
+
+def _vnc_opened(event: Event) -> str:
+    return f"its VNC access is at {event['address']}, port {event['port']}"
+
+
+def _vnc_closed(event: Event) -> str:
+    return f"its VNC access has ended{': ' + _problem(event) if event.get('error') else ''}"
 
 
 def _snapshot_made(event: Event) -> str:
@@ -270,6 +281,9 @@ PHRASES: Final[dict[str, Phrase]] = {
         f"disk {event['number']} was compacted: {format_size(event['freed'])} given back"
     ),
     "guest.password_told": lambda event: f"its password was told to {event['by']}",
+    "guest.vnc_opened": _vnc_opened,
+    "guest.vnc_closed": _vnc_closed,
+    "guest.vnc_told": lambda event: f"its VNC secret was told to {event['by']}",
     "guest.serial_opened": lambda event: f"its serial console was opened by {event['by']}",
     "guest.console_opened": lambda event: f"its console was opened by {event['by']}",
     "image.requested": _image_requested,
@@ -308,6 +322,8 @@ PHRASES: Final[dict[str, Phrase]] = {
     "domain.snapshot_restored": lambda event: f"is back at snapshot {event['name']}",
     "domain.snapshot_deleted": lambda event: f"snapshot {event['name']} was deleted",
     "domain.agent_changed": _agent,
+    "domain.vnc_opened": _vnc_opened,
+    "domain.vnc_closed": _vnc_closed,
     "order.taken": _order_taken,
     "order.done": lambda event: f"is done: {event['detail']}" if event.get("detail") else "is done",
     "order.failed": _order_failed,

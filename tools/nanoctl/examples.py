@@ -49,6 +49,10 @@ EXAMPLES: Final[dict[str, tuple[str, str]]] = {
     "guest media eject": ("guest media eject web", "guest media eject web -o json"),
     "guest password": ("guest password web", "guest password web --user ann --password @secret.txt"),
     "guest show-password": ("guest show-password web", "guest show-password web -o json"),
+    "guest vnc enable": ("guest vnc enable web", "guest vnc enable web -o json"),
+    "guest vnc show": ("guest vnc show web", "guest vnc show web -o json"),
+    "guest vnc reset": ("guest vnc reset web", "guest vnc reset web --no-wait"),
+    "guest vnc disable": ("guest vnc disable web", "guest vnc disable web -o json"),
     "guest inside": ("guest inside web", "guest inside web -o json"),
     "guest rule list": ("guest rule list web", "guest rule list web -o json"),
     "guest rule add": (

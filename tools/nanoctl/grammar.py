@@ -48,7 +48,10 @@ _RUNS: Final = {  # what carries a command out that is more than one request
     "guest.open_console": "display:run",
     "guest.open_serial": "console:run",
     "guest.password": "inside:set_password",
-    "guest.show_password": "inside:show_password",
+    "guest.show_password": "inside:show",
+    "guest.vnc.enable": "inside:enable_vnc",
+    "guest.vnc.reset": "inside:enable_vnc",
+    "guest.vnc.show": "inside:show",
     "image.upload": "uploads:upload",
     "media.upload": "uploads:upload",
 }

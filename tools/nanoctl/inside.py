@@ -1,4 +1,5 @@
-"""What is inside a guest: its password set (and told, once it is set) or told again, and what its agent says of its system."""
+"""What is told of a guest on demand: its password and the secret of its VNC access, once they are set or again, and what its
+agent says of its system."""
 
 import argparse
 import sys
@@ -18,9 +19,18 @@ from nano.tools.nanoctl.session import Row, Session, path_of
 
 
 def set_password(session: Session, verb: Verb, namespace: argparse.Namespace) -> int:
-    assert isinstance(verb.entry, CommandEntry)
     if given := getattr(namespace, "password", None):
         namespace.password = _read(given)
+    return _done_and_told(session, verb, namespace, "guest.show_password")
+
+
+def enable_vnc(session: Session, verb: Verb, namespace: argparse.Namespace) -> int:
+    """Or its secret reset."""
+    return _done_and_told(session, verb, namespace, "guest.vnc.show")
+
+
+def _done_and_told(session: Session, verb: Verb, namespace: argparse.Namespace, told_by: str) -> int:
+    assert isinstance(verb.entry, CommandEntry)
     if getattr(namespace, "dry_run", False):
         return run_command(session, verb, namespace)
     answer = send(session, verb.entry, fields_in(namespace, verb.arguments), namespace)
@@ -32,10 +42,10 @@ def set_password(session: Session, verb: Verb, namespace: argparse.Namespace) ->
         say_it_goes_on(session, answer["task"])
         return INTERRUPTED
     namespace.idempotency_key = namespace.if_version = None
-    return _tell(session, send(session, BY_NAME["guest.show_password"], {"guest": namespace.guest}, namespace))
+    return _tell(session, send(session, BY_NAME[told_by], {"guest": namespace.guest}, namespace))
 
 
-def show_password(session: Session, verb: Verb, namespace: argparse.Namespace) -> int:
+def show(session: Session, verb: Verb, namespace: argparse.Namespace) -> int:
     if getattr(namespace, "dry_run", False):
         return run_command(session, verb, namespace)
     assert isinstance(verb.entry, CommandEntry)
@@ -44,7 +54,7 @@ def show_password(session: Session, verb: Verb, namespace: argparse.Namespace) -
 
 def _tell(session: Session, told: Row) -> int:
     if session.for_people:
-        print_fields(session.terminal, [("user", str(told["user"])), ("password", str(told["password"]))])
+        print_fields(session.terminal, [(name, str(value)) for name, value in told.items()])
     else:
         session.print_data(told)
     return OK

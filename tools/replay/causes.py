@@ -27,6 +27,8 @@ _FROM_DOMAIN: Final = {
     "guest.snapshot_made": ("domain.snapshot_made", ""),
     "guest.snapshot_restored": ("domain.snapshot_restored", ""),
     "guest.snapshot_deleted": ("domain.snapshot_deleted", ""),
+    "guest.vnc_opened": ("domain.vnc_opened", ""),
+    "guest.vnc_closed": ("domain.vnc_closed", ""),
     "guest.deleted": ("domain.removed", ""),
     "guest.started": ("domain.power_changed", "running"),
     "guest.stopped": ("domain.power_changed", "stopped"),

@@ -17,6 +17,7 @@ import anyio.abc
 from nano.cell.cell import CellNode
 from nano.cell.image_cache import ImageCache
 from nano.cell.image_work import SendFile, no_way
+from nano.cell.viewers import VncOffer
 from nano.core.core import Core
 from nano.core.image_store import ImageStore
 from nano.core.intake import Intake
@@ -34,6 +35,7 @@ from nano.journal.engines.settings import EngineSettings
 from nano.journal.feed import Feed
 from nano.journal.health import NO_UPKEEP
 from nano.journal.ledger import Ledger
+from nano.journal.sealing import SealingKey
 from nano.tools.simulator.doors import MemoryDoors
 from nano.transports.link import Link, Pipe
 from nano.transports.memory_link import FAIR, MemoryNode, Weather, memory_pair
@@ -41,7 +43,8 @@ from nano.transports.messages import Hello, ImageSource, Message, Welcome
 from nano.transports.trust import MemoryPinStore, PinnedCore
 
 DOMAIN = "bed"
-VAULT = Vault(bytes(32))  # a key that everybody knows: nothing here is secret
+KEY = SealingKey(bytes(32))  # that everybody knows: nothing here is secret
+VAULT = Vault(KEY)
 
 
 def numbered_ids(seed: int) -> Callable[[], str]:
@@ -87,6 +90,7 @@ class Bed:
         self.upkeep = NO_UPKEEP  # of Core
         self.send: SendFile = no_way  # how cells send images to Core
         self.doors = MemoryDoors()
+        self.vnc = VncOffer("192.0.2.1", range(5901, 5905), KEY)  # of every cell
         self._starts = 0
 
     def host(self, name: str, **options: float) -> SimulatedHost:
@@ -137,6 +141,7 @@ class Bed:
                 outgoing=self.folder / name / "outgoing",
                 send=self.send,
                 peers=self.doors.of(name),
+                vnc=self.vnc,
             )
             async with cell.running():
                 yield cell

@@ -41,6 +41,7 @@ from nano.tools.simulator.host_insider import ConnectedInsider
 from nano.tools.simulator.host_live_moves import ConnectedLiveMoves
 from nano.tools.simulator.host_monitor import ConnectedMonitor
 from nano.tools.simulator.host_moves import ConnectedMoves, ConnectedStorage
+from nano.tools.simulator.host_ports import ConnectedPorts
 from nano.tools.simulator.host_snapshots import ConnectedSnapshots
 
 T = TypeVar("T")
@@ -112,6 +113,10 @@ class HostConnection:
     @property
     def moves(self) -> ConnectedMoves:
         return ConnectedMoves(self._machine.moves, self._call)
+
+    @property
+    def ports(self) -> ConnectedPorts:
+        return ConnectedPorts(self._machine.ports, self._call)
 
     @property
     def snapshots(self) -> ConnectedSnapshots:

@@ -15,6 +15,7 @@ from argon2 import PasswordHasher
 
 from nano.cell.cell import CellNode
 from nano.cell.image_cache import ImageCache
+from nano.cell.viewers import VncOffer
 from nano.core.core import Core
 from nano.core.image_store import ImageStore
 from nano.core.vault import Vault
@@ -25,6 +26,7 @@ from nano.domain.zone import Zone
 from nano.http.app import make_app
 from nano.http.credentials import FRONTEND, Credential, Credentials
 from nano.journal.ledger import Ledger
+from nano.journal.sealing import SealingKey
 from nano.tools.simulator.images import IMAGES, ImageFiles, fetching, files_of
 from nano.transports.bulk_fetch import Carry
 from nano.transports.messages import ImageSource
@@ -89,6 +91,7 @@ async def open_cell(
         now=now,
         outgoing=machine.folder / "out",
         peers=doors.of(process),
+        vnc=VncOffer("192.0.2.1", range(5901, 6001), SealingKey(bytes(32)), machine.random.randbytes),
     )
     async with cell.running():
         yield cell

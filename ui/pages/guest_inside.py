@@ -1,4 +1,4 @@
-"""What is inside a guest, had when somebody looks: what its agent says, and the password that was last set in it.
+"""What is told of a guest when somebody looks: what its agent says, the password last set in it, its VNC access's secret.
 
 None of it is kept by the portal. Who looks at a secret is recorded by Core.
 """
@@ -16,6 +16,7 @@ from nano.ui.words import N_
 NO_STORE: Final = {"cache-control": "no-store"}
 TOLD: Final = {  # what can be told, where Core tells it, and the fields that are shown
     "password": ("password/show", (("user", N_("Account")), ("password", N_("Password")))),
+    "vnc": ("vnc/show", (("secret", N_("Secret")),)),
 }
 
 

@@ -25,7 +25,20 @@ from nano.ui.words import N_
 DISK_RATES: Final = ("read_bytes", "write_bytes")
 DISK_OPERATIONS: Final = ("read_operations", "write_operations")
 NETWORK_RATES: Final = ("receive_bytes", "send_bytes")
-PANELS: Final = ("about", "size", "limits", "disks", "nics", "media", "rules", "password", "reset", "cell", "delete")
+PANELS: Final = (
+    "about",
+    "size",
+    "limits",
+    "disks",
+    "nics",
+    "media",
+    "rules",
+    "password",
+    "vnc",
+    "reset",
+    "cell",
+    "delete",
+)
 
 
 def _about(guest: Row, form: Form) -> Ask | None:
@@ -122,6 +135,9 @@ PARTS: Final[dict[str, Part]] = {
     "media-insert": Part("media", _insert, N_("Media is being put into the drive of %(name)s")),
     "media-eject": Part("media", lambda *_: Ask("DELETE", "/media"), N_("The drive of %(name)s is being emptied")),
     "password": Part("password", _password, N_("The password of %(name)s is being set")),
+    "vnc-enable": Part("vnc", lambda *_: Ask("POST", "/vnc"), N_("VNC access to %(name)s is being opened")),
+    "vnc-reset": Part("vnc", lambda *_: Ask("POST", "/vnc/reset"), N_("%(name)s is being given another VNC secret")),
+    "vnc-disable": Part("vnc", lambda *_: Ask("DELETE", "/vnc"), N_("VNC access to %(name)s is being closed")),
     **RULE_PARTS,
     "reset": Part("reset", _reset, N_("%(name)s is being given a new system disk")),
     "migrate": Part("cell", _migrate, N_("%(name)s is being moved")),

@@ -20,6 +20,8 @@ def changed(row: Row, method: str, verb: str, body: Row, params: Mapping[str, st
         return {**row, "unguarded": body["guard"] == "off"}
     if verb.partition("/")[0] == "rules":
         return {**row, "security": _guarded(row["security"], method, verb, body, params)}
+    if verb.partition("/")[0] == "vnc":
+        return {**row, "vnc": {"address": "127.0.0.1", "port": 5901} if method == "POST" else None}
     return _machine(row, method, verb, body, params)
 
 
@@ -100,6 +102,10 @@ def work(method: str, verb: str) -> str:
         return "guest.snapshot.restore" if method == "POST" else "guest.snapshot.delete"
     if verb == "media":
         return {"POST": "guest.media.insert", "DELETE": "guest.media.eject"}[method]
+    if verb.partition("/")[0] == "vnc":
+        return {"POST vnc": "guest.vnc.enable", "DELETE vnc": "guest.vnc.disable"}.get(
+            f"{method} {verb}", "guest.vnc.reset"
+        )
     noun, _, act = verb.partition("/")
     does = act or {"POST": "add", "DELETE": "remove", "PATCH": "modify"}[method]
     return f"guest.{noun.removesuffix('s')}.{does}" if noun in ("disks", "nics", "rules") else f"guest.{noun}"
@@ -154,6 +160,6 @@ def guest_row(name: str, state: str, cell: str, **changes: Any) -> Row:
         "disk_limits": {"read_bytes": 0, "write_bytes": 0, "read_operations": 0, "write_operations": 0},
         "network_limits": {"receive_bytes": 0, "send_bytes": 0}, "tags": [], "notes": "", "protected": False,
         "recycled_until": None, "snapshots": [], "admin": "", "security": None, "snapshot_schedule": None,
-        "unguarded": False, "own_addresses": [],
+        "vnc": None, "unguarded": False, "own_addresses": [],
         "agent": False, "addresses": [], "task": "", "note": "", "created_at": now, "changed_at": now, "version": 1,
     } | changes  # fmt: skip

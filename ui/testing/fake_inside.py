@@ -24,6 +24,7 @@ INSIDE: dict[str, Any] = {
     ],
 }
 PASSWORD = "Kx7-not-secret"  # noqa: S105  of a guest that is not there
+VNC_SECRET = "hT7kWq3m"  # noqa: S105  the same
 
 
 async def serve_inside(request: Request) -> Response:  # noqa: ARG001
@@ -34,9 +35,14 @@ async def serve_password(request: Request) -> Response:  # noqa: ARG001
     return JSONResponse({"user": "root", "password": PASSWORD})
 
 
+async def serve_vnc(request: Request) -> Response:  # noqa: ARG001
+    return JSONResponse({"address": "127.0.0.1", "port": 5901, "secret": VNC_SECRET})
+
+
 def inside_routes(guest: str) -> list[Route]:
     return [
         Route(guest + "/screenshot", serve_screen),
         Route(guest + "/inside", serve_inside),
         Route(guest + "/password/show", serve_password, methods=["POST"]),
+        Route(guest + "/vnc/show", serve_vnc, methods=["POST"]),
     ]

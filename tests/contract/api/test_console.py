@@ -11,7 +11,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from nano.http.console import TOKEN_S
-from nano.hypervisor.simulated import BANNER, PROMPT
+from nano.hypervisor.simulated import DISPLAY, PROMPT
 
 pytestmark = pytest.mark.anyio
 
@@ -35,7 +35,7 @@ async def test_bytes_both_ways(serve: Any) -> None:
         with anyio.fail_after(10):
             async with opened(served, ticket["path"], subprotocols=["binary"]) as websocket:
                 assert websocket.subprotocol == "binary"
-                assert await websocket.recv() == BANNER
+                assert await websocket.recv() == DISPLAY
                 await websocket.send("text is passed over")
                 await websocket.send(b"RFB 003.008\n")
                 (peer,) = served.bed.host("one").peers

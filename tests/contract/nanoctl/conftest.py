@@ -47,7 +47,7 @@ def guest(key: str, name: str, state: str, **changed: Any) -> GuestRow:
         more_macs=(), priority="high", disk_limits=DiskLimits(), network_limits=NetworkLimits(), media="", pending=(),
         cores_max=0, memory_max=0,
         description="", tags=(), notes="", protected=False, admin="",
-        recycled_until=None, security=None, unguarded=False, own_addresses=(), snapshots=(), snapshot_schedule=None,
+        recycled_until=None, security=None, unguarded=False, own_addresses=(), snapshots=(), snapshot_schedule=None, vnc=None,
         template="", hardware=Hardware(), agent=state == "running", addresses=("10.90.0.12",) if state == "running" else (),
         task="", note="", created_at=before(86_400 * 3), changed_at=before(200), version=5,
     )  # type: ignore[arg-type]  # fmt: skip

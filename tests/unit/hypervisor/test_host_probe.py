@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nano.domain.ability import CAN, KVM, Ability
+from nano.domain.ability import CAN, KVM, VNC, Ability
 from nano.hypervisor import host_probe as hp
 from nano.hypervisor.qemu_probe import NEEDS, qemu_abilities
 
@@ -106,5 +106,5 @@ def test_a_kind_of_file_system_that_the_kernel_has_not_is_told() -> None:
 def test_this_host_tells_every_ability_once_in_order(tmp_path: Path) -> None:
     """Whatever it can: each is there, and what can't has a reason."""
     found = hp.host_abilities(tmp_path, Ability(KVM, True, detail="seen"))
-    assert [one.name for one in found] == list(CAN)
+    assert [*(one.name for one in found), VNC] == list(CAN), "that one is a setting of its cell"
     assert all(one.can != bool(one.why_not) for one in found)

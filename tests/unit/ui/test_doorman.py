@@ -13,11 +13,11 @@ from argon2 import PasswordHasher
 from nano.domain.errors import Conflict, Invalid, Unauthenticated
 from nano.domain.office import Office
 from nano.domain.session import Lifetimes
+from nano.domain.throttle import Throttle
 from nano.journal.commit_log import CommitLog
 from nano.journal.feed import Feed
 from nano.journal.ledger import Ledger
 from nano.ui.doorman import Doorman, TooManyAttempts
-from nano.ui.throttle import Throttle
 
 pytestmark = pytest.mark.anyio
 QUICK = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)

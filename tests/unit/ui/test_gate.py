@@ -8,12 +8,12 @@ import pytest
 from starlette.datastructures import Headers
 
 from nano.domain.errors import Failure, Invalid
+from nano.domain.throttle import KEYS_MAX, Throttle
 from nano.ui.doorman import digest_of, form_token
 from nano.ui.gate import cookie, local_path, read_cookies, same_origin
 from nano.ui.render import TEMPLATES
 from nano.ui.settings import Settings, load_settings
 from nano.ui.statics import ROOT, Statics
-from nano.ui.throttle import KEYS_MAX, Throttle
 
 
 @pytest.mark.parametrize(

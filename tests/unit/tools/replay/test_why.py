@@ -13,6 +13,7 @@ import pytest
 from nano.domain import account as ac
 from nano.domain import cell as ce
 from nano.domain import domain_snapshot as ds
+from nano.domain import domain_vnc as dv
 from nano.domain import guest_commands as gc
 from nano.domain import host_domain as hd
 from nano.domain import session as se
@@ -233,6 +234,8 @@ REPORTED = [
     ds.DomainSnapshotMade(SNAPSHOT),
     ds.DomainSnapshotRestored(SNAPSHOT.id, SNAPSHOT.name),
     ds.DomainSnapshotDeleted(SNAPSHOT.id, SNAPSHOT.name),
+    dv.DomainVncOpened(address="192.0.2.1", port=5901, sealed="s", kept="k"),
+    dv.DomainVncClosed(),
     *(hd.DomainPowerChanged(power, "so") for power in get_args(Power)),
 ]
 
