@@ -22,6 +22,27 @@ PROBLEMS: Final = {
     "file_changing": (N_("The file is still being written."), N_("Sync again when it is whole.")),
     "file_changed": (N_("The file has changed since it was looked at."), N_("Sync again when it is whole.")),
     "image_file_missing": (N_("The file of the image is gone."), N_("Put it back, or delete the image.")),
+    "image_not_qcow2": (
+        N_("The file is not a whole qcow2 image."),
+        N_("Convert it to qcow2 first, or fetch it again."),
+    ),
+    "image_not_raw": (
+        N_("The file begins as another format, it is no raw disk."),
+        N_("Convert it to qcow2 first: qemu-img convert -O qcow2 OLD NEW."),
+    ),
+    "image_not_self_contained": (
+        N_("The file leans on another one."),
+        N_("Convert it to one whole qcow2 file first."),
+    ),
+    "image_not_a_file": (N_("It is not a plain file."), N_("Give the file itself, not a link or a device.")),
+    "image_unreadable": (N_("The file can't be read."), N_("See that it is there, and whose it is.")),
+    "image_size_absurd": (N_("The size of the disk can't be right."), N_("Convert it anew, or fetch it again.")),
+    "image_encrypted": (N_("The image is encrypted."), N_("Convert it to a plain qcow2 file first.")),
+    "media_not_iso": (N_("The file is no ISO 9660 or UDF disc."), N_("Upload disks of guests as disk images.")),
+    "volume_has_snapshots": (
+        N_("The disk has snapshots inside it, which would be lost."),
+        N_("Delete the snapshots first, or compact it while the guest runs."),
+    ),
     "invalid_count": (N_("So many guests are not made at once."), N_("Use 1 to 500.")),
     "unknown_template": (N_("There is no such template."), N_("Load the page again.")),
     "cloud_init_unsupported": (

@@ -115,7 +115,7 @@ TASKS: Final = {
     "image.register": N_("Register image"),
     "image.upload": N_("Upload disk image"),
     "image.build": N_("Make image of a guest"),
-    "image.sync": N_("Take in image files"),
+    "image.sync": N_("Sync images"),
     "media.upload": N_("Upload media image"),
 }
 STEPS: Final = {

@@ -186,6 +186,24 @@ def test_a_stopped_guest_gives_back_what_its_disk_does_not_use(zone: Zone) -> No
     assert (code, "agent_silent" in said) == (3, True)
 
 
+def test_a_guest_comes_back_from_the_recycle_bin_and_is_gone_when_it_is_purged(zone: Zone) -> None:
+    zone.ctl("guest", "create", "web", *BLANK, "--disk", "8MiB", "--wait")
+    row = zone.ctl("guest", "recycle", "web", "--wait")
+    assert (row["state"], bool(row["recycled_until"]), len(virtual_sizes(zone))) == ("recycled", True, 2)
+    code, said = refused(zone, "guest", "start", "web", "--wait")
+    assert (code, "guest_recycled" in said) == (3, True)
+    assert zone.ctl("guest", "restore", "web", "--wait")["state"] == "stopped"
+    zone.ctl("guest", "start", "web", "--wait")
+    with real(zone) as seen:
+        assert seen.disks() == ["0.qcow2", "1.qcow2"]
+    zone.ctl("guest", "force-stop", "web", "--wait")
+    guest_id = zone.guest("web")["id"]
+    zone.ctl("guest", "recycle", "web", "--wait")
+    zone.ctl("guest", "delete", "web", "--wait")
+    assert list(zone.volumes.glob(f"{guest_id}*")) == []
+    assert zone.ctl("orphans") == []
+
+
 def test_network_interfaces_come_and_a_limit_that_the_kernel_lacks_is_refused_by_name(zone: Zone) -> None:
     zone.ctl("guest", "create", "web", *BLANK, "--start", "--wait")
     row = zone.ctl("guest", "nic", "add", "web", "--wait")

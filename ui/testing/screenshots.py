@@ -5,7 +5,7 @@ Both themes, both languages, wide and narrow; the same every time but for the cl
 
 import sys
 import tempfile
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -15,6 +15,7 @@ from playwright.async_api import Browser
 from nano.ui.testing.browser import chromium, first_visit, picture, window
 from nano.ui.testing.demo import demo_core
 from nano.ui.testing.fake_core import FakeCore
+from nano.ui.testing.fake_guests import snapshot_row, text_of
 from nano.ui.testing.stage import measured_hour, stage
 
 WIDE, NARROW = (1440, 900), (390, 844)
@@ -42,6 +43,11 @@ SHOTS: Final = (
     Shot("guest-dark", f"/guests/{GUEST}", theme="dark"),
     Shot("guest-narrow-zh", f"/guests/{GUEST}", NARROW, language="zh-CN"),
     Shot("history", f"/guests/{GUEST}?tab=history"),
+    Shot("snapshots", f"/guests/{GUEST}?tab=snapshots"),
+    Shot("snapshots-narrow-dark-zh", f"/guests/{GUEST}?tab=snapshots", NARROW, "dark", "zh-CN"),
+    Shot("recycle-bin", "/guests?state=recycled"),
+    Shot("recycle-bin-narrow-dark-zh", "/guests?state=recycled", NARROW, "dark", "zh-CN"),
+    Shot("images", "/images"),
     Shot("create", "/guests/new?name=web-3&image=debian-12"),
     Shot("create-narrow-dark-zh", "/guests/new?name=web-3", NARROW, "dark", "zh-CN"),
     Shot("cells", "/cells"),
@@ -57,11 +63,29 @@ SHOTS: Final = (
 async def take(folder: Path) -> None:
     now = datetime.now(UTC)
     core = demo_core(now=now)
+    _fill(core, now)
     with tempfile.TemporaryDirectory() as state:
         async with stage(Path(state), core, usage=measured_hour(core, now)) as running, chromium() as browser:
             await _welcome(browser, running.portal, folder)
             for shot in SHOTS:
                 await _take(browser, running.portal, shot, core, folder)
+
+
+def _fill(core: FakeCore, now: datetime) -> None:
+    """What pages need that the demo is silent about: a tree of snapshots, a guest in the recycle bin."""
+    guests = {row["name"]: row for row in core.rows["guest"].values()}
+    tree = [
+        snapshot_row("installed", created_at=text_of(now - timedelta(days=9)), description="all packages, no data"),
+        snapshot_row("before-upgrade", "installed", memory=True, created_at=text_of(now - timedelta(days=2))),
+        snapshot_row("nightly-1", "before-upgrade", scheduled=True, frozen=True, created_at=text_of(now)),
+    ]
+    for one in tree:
+        one["current"] = one is tree[-1]
+    core.put("guest", {**guests["web-1"], "snapshots": tree}, "guest.changed")
+    until = text_of(now + timedelta(days=6, hours=4))
+    core.put(
+        "guest", {**guests["lab-debian"], "state": "recycled", "recycled_until": until}, "guest.recycled", until=until
+    )
 
 
 async def _welcome(browser: Browser, portal: str, folder: Path) -> None:
