@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 import zstandard
 
 from nano.domain.errors import JournalDamaged
-from nano.journal.disk import Disk
+from nano.journal.disk import Disk, is_file
 
 SUFFIX: Final = ".zst"
 FRAME_BYTES: Final = 256 << 10
@@ -57,7 +57,7 @@ def read_text(disk: Disk, path: Path, offset: int = 0, size: int = -1) -> bytes:
         try:
             return disk.read(path, offset, size)
         except FileNotFoundError:
-            if not _has_archive(disk, path):
+            if not is_file(disk, archive_path(path)):
                 raise
             path = archive_path(path)
     return _read_frames(disk, path, offset, size)
@@ -69,7 +69,7 @@ def text_size(disk: Disk, path: Path) -> int:
         try:
             return disk.size(path)
         except FileNotFoundError:
-            if not _has_archive(disk, path):
+            if not is_file(disk, archive_path(path)):
                 raise
             path = archive_path(path)
     frames = read_table(disk, path)
@@ -158,13 +158,6 @@ def _text_of(path: Path, frame: Frame, data: bytes) -> bytes:
         return zstandard.ZstdDecompressor().decompress(data, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise _damaged(path, frame.at, f"the frame that begins here can't be decompressed ({error})") from error
-
-
-def _has_archive(disk: Disk, path: Path) -> bool:
-    try:
-        return disk.size(archive_path(path)) >= 0
-    except FileNotFoundError:
-        return False
 
 
 def _damaged(path: Path, offset: int, why: str) -> JournalDamaged:

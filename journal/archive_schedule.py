@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Final
 
-import anyio.to_thread
+import anyio
 import msgspec
 
 from nano.domain.errors import NanoError
@@ -82,7 +82,7 @@ class ArchiveSchedule:
 
     async def once(self) -> None:
         try:
-            await anyio.to_thread.run_sync(self._do, self._clock())
+            await self._ledger.workers.run(self._do, self._clock())
         except (NanoError, OSError) as error:
             self.trouble = str(error)
             log.warning("journal.archive_failed reason=%s", error)

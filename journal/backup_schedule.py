@@ -1,24 +1,23 @@
 """When a running node backs itself up, and which backups it keeps.
 
 A backup is due an hour after the last, and after so many events; never when nothing happened since. Invariant: what the
-schedule removes are backups in its own folder that the retention does not keep, and only after a newer one was made.
+schedule removes are backups in its own folder that the retention does not keep, and only after another one was made, which stays
+whatever the clock says.
 Trouble is logged, kept in ``state`` and tried again at the next time; it never ends the node.
 """
 
 import logging
-import shutil
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import anyio
-import anyio.to_thread
 import msgspec
 
 from nano.domain.backup_state import BackupState
 from nano.domain.errors import NanoError
-from nano.journal.backup import DISK, backup, list_backups, read_manifest
+from nano.journal.backup import Manifest, backup, list_backups, newest_backup, read_manifest
 from nano.journal.ledger import Ledger
 
 log = logging.getLogger("nano.journal")
@@ -90,10 +89,11 @@ class BackupSchedule:
         """Back up when it is due, until cancelled. Without a folder there is nothing to do."""
         if not self.state.folder:
             return
-        last = await anyio.to_thread.run_sync(self._last)
-        if last is not None:
-            self._tell(last_at=last[0], position=last[1])
-        wait = self._every if last is None else last[0] + self._every - self._clock()
+        last = await self._ledger.workers.run(self._last)
+        wait = self._every
+        if last is not None and last.position <= self._ledger.position:  # else the node has been put back before it
+            self._tell(last_at=last.taken_at, position=last.position)
+            wait = min(wait, last.taken_at + wait - self._clock())  # the clock may have gone back
         while True:
             self._tell(next_at=self._clock() + max(wait, timedelta()))
             with anyio.move_on_after(max(0.0, wait.total_seconds())):
@@ -111,7 +111,7 @@ class BackupSchedule:
         """Back up now, and forget what is not kept. Does not raise for trouble with folders and disks."""
         position, now = self._ledger.position, self._clock()
         try:
-            done = await anyio.to_thread.run_sync(self._do, position, now)
+            done = await self._ledger.workers.run(self._do, position, now)
         except (NanoError, OSError) as error:
             self._tell(trouble=str(error))
             log.warning("journal.backup_failed position=%d reason=%s", position, error)
@@ -124,19 +124,28 @@ class BackupSchedule:
         self.changed()
 
     def _do(self, position: int, now: datetime) -> Path:
-        for name in DISK.list(self._target):
+        disk = self._ledger.log.disk
+        for name in disk.list(self._target):
             if name.endswith(".part"):  # of a try that a crash cut short; the folder is this node's own
-                shutil.rmtree(self._target / name)
-        done = backup(self._node, self._target, now=now, position=position)
-        backups = {read_manifest(path).taken_at: path for path in list_backups(self._target)}
-        for at in backups.keys() - kept(list(backups), self._settings):
-            shutil.rmtree(backups[at])
+                disk.remove_folder(self._target / name)
+        done = backup(self._node, self._target, now=now, position=position, disk=disk)
+        backups = {read_manifest(path, disk).taken_at: path for path in list_backups(self._target, disk)}
+        for at in sorted(backups.keys() - kept(list(backups), self._settings) - {now}):
+            self._remove(backups[at])
         return done
 
-    def _last(self) -> tuple[datetime, int] | None:
+    def _remove(self, backup: Path) -> None:
+        """First its name, durably: cut short, this leaves nothing that seems to be a backup."""
+        disk, going = self._ledger.log.disk, backup.with_name(f".{backup.name}.part")
+        disk.rename(backup, going)
+        disk.sync_folder(self._target)
+        disk.remove_folder(going)
+
+    def _last(self) -> Manifest | None:
         try:
-            manifests = [read_manifest(path) for path in list_backups(self._target)]
+            disk = self._ledger.log.disk
+            newest = newest_backup(self._target, disk)
+            return read_manifest(newest, disk) if newest is not None else None
         except (NanoError, OSError) as error:
             log.warning("journal.backups_unreadable folder=%s reason=%s", self._target, error)
             return None
-        return max(((manifest.taken_at, manifest.position) for manifest in manifests), default=None)

@@ -6,9 +6,11 @@ that gave them. Errors are plain ``OSError``; what they mean for a journal is de
 It does not buffer, retry or interpret.
 """
 
+import contextlib
 import fcntl
 import os
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from threading import Thread
@@ -62,7 +64,21 @@ class Disk(Protocol):
         """Names in the folder, sorted; an absent folder is empty."""
         ...
 
-    def rename(self, source: Path, target: Path) -> None: ...
+    def walk(self, folder: Path) -> Sequence[Path]:
+        """Every file in the folder and the folders in it, sorted; an absent folder is empty."""
+        ...
+
+    def rename(self, source: Path, target: Path) -> None:
+        """A file, or a folder with all that is in it; then ``target`` is not there yet."""
+        ...
+
+    def link(self, source: Path, target: Path) -> None:
+        """Give a file that never changes a second name. Raises OSError where that can't be."""
+        ...
+
+    def remove_folder(self, path: Path) -> None:
+        """With all that is in it, if it is there; cut short, some of it may be left."""
+        ...
 
     def remove(self, path: Path) -> None: ...
 
@@ -142,8 +158,18 @@ class RealDisk:
         except FileNotFoundError:
             return []
 
+    def walk(self, folder: Path) -> Sequence[Path]:
+        return sorted(path for path in folder.rglob("*") if path.is_file())
+
     def rename(self, source: Path, target: Path) -> None:
         source.rename(target)
+
+    def link(self, source: Path, target: Path) -> None:
+        os.link(source, target)
+
+    def remove_folder(self, path: Path) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(path)
 
     def remove(self, path: Path) -> None:
         path.unlink()
@@ -178,6 +204,13 @@ class RealDisk:
 
         Thread(target=read, name="journal-ahead", daemon=True).start()
         return begun.result
+
+
+def is_file(disk: Disk, path: Path) -> bool:
+    try:
+        return disk.size(path) >= 0
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def append_all(disk: Disk, handle: int, data: bytes) -> None:

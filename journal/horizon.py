@@ -24,7 +24,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from nano.domain.errors import Invalid, JournalDamaged
-from nano.journal.disk import Disk, RealDisk, replace_file
+from nano.journal.disk import Disk, replace_file
 from nano.journal.line import BEGINNING, NO_HASH, format_time
 from nano.journal.segments import HORIZON, Seal, damaged
 from nano.journal.small_files import UNREADABLE, checked
@@ -145,12 +145,12 @@ def read_base(disk: Disk, commits: Path, horizon: Horizon) -> bytes:
     )
 
 
-def copy_horizon(source: Disk, commits: Path, into: Path) -> Beginning:
-    """Anchor and base of a journal for a copy of it, whose ``commits`` are ``into``. Raises JournalDamaged, OSError."""
+def copy_horizon(source: Disk, commits: Path, disk: Disk, into: Path) -> Beginning:
+    """Anchor and base of a journal for a copy of it with ``commits`` in ``into`` on ``disk``. Raises JournalDamaged, OSError."""
     horizon = read_horizon(source, commits)
     if horizon is None:
         return THE_BEGINNING
-    disk, base = RealDisk(), read_base(source, commits, horizon)
+    base = read_base(source, commits, horizon)
     disk.make_folder(into.parent / BASE)
     for path in horizon.base_paths(into.parent):
         replace_file(disk, path, base)

@@ -18,6 +18,7 @@ that made it, so another version of that code folds from the beginning once. It 
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
+from functools import cache
 from hashlib import sha256
 from io import BytesIO
 from itertools import islice
@@ -71,11 +72,12 @@ class _Format(msgspec.Struct, frozen=True):
     snapshot: int
 
 
-def code_of(model: Model) -> str:
-    """A digest of whatever decides what events fold into: 64 hex digits."""
+@cache
+def code_of(model: type[Model]) -> str:
+    """A digest of whatever decides what events fold into: 64 hex digits. Read once: the files may be replaced meanwhile."""
     rules = model.rules
     parts = [nano.__version__, repr(msgspec.json.schema_components(rules.states.values()))]
-    names = {evolve.__module__ for evolve in rules.evolve.values()} | {type(model).__module__}
+    names = {evolve.__module__ for evolve in rules.evolve.values()} | {model.__module__}
     folders = {Path(str(sys.modules[name].__file__)).parent for name in names}
     digest = sha256("\n".join(parts).encode())
     for path in sorted(path for folder in folders for path in folder.glob("*.py")):
@@ -90,7 +92,7 @@ class SnapshotText:
     def __init__(self, model: Model, *, any_code: bool = False) -> None:
         """``any_code`` also reads what another version of the code has made."""
         self._any_code = any_code
-        self.code = code_of(model)
+        self.code = code_of(type(model))  # type: ignore[arg-type] # mypy takes no class for Hashable
         kinds = model.rules.states
         runs: Any = msgspec.defstruct(
             "Run",

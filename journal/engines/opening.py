@@ -69,10 +69,10 @@ def database_of(settings: EngineSettings, folder: Path, disk: Disk) -> "Database
 
 
 @contextmanager
-def journal_disk(journal: Path, *, seals: bool = False) -> Iterator[Disk]:
+def journal_disk(journal: Path, *, seals: bool = False, disk: Disk | None = None) -> Iterator[Disk]:
     """The disk by which the files of a journal are read, for reading only: where a database has the log, it seems to be
     files (``view``). Raises JournalDamaged, Invalid(engine_not_installed)."""
-    disk = RealDisk()
+    disk = disk or RealDisk()
     mark = read_mark(disk, journal)
     if mark is None:
         yield disk

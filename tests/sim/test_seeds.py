@@ -7,13 +7,17 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from nano.cell.image_cache import ImageCache
 from nano.http import commands
 from nano.http.events import EventStreams
+from nano.journal import archiving
+from nano.journal.disk import Disk
 from nano.journal.engine import Batch, GroupCommit
+from nano.journal.folded import Capture, Folded
 from nano.tools.simulator import images, seeds
 from nano.tools.simulator.__main__ import main
 from nano.tools.simulator.disk import DiskSession
@@ -31,6 +35,11 @@ KINDS = (
     *("http request lost", "http request duplicated", "http answer cut", "event stream broken"),
     *("image transfer broken", "image byte wrong", "image file damaged"),
     *("host.error", "host.timeout", "hypervisor away", "domain vanished", "domain behind"),
+)
+
+UPKEEP = (
+    *("segment archived", "horizon moved", "snapshot", "snapshot failed", "backup", "backup failed"),
+    *("start from a snapshot", "start behind a horizon"),
 )
 
 
@@ -70,7 +79,7 @@ def test_a_host_that_leaks_a_volume_is_caught(tmp_path: Path) -> None:
 
     outcome = run_seed(1, minutes=4, keep=tmp_path, prepare=leak)
     assert any("volume of no guest" in text for text in outcome.violations)
-    assert (tmp_path / "seed-1" / "core" / "journal" / "commits").is_dir()
+    assert (tmp_path / "seed-1" / "core" / "data" / "journal" / "commits").is_dir()
     assert "volume of no guest" in (tmp_path / "seed-1" / "violations.txt").read_text()
 
 
@@ -153,10 +162,46 @@ def test_a_cell_that_keeps_forgotten_images_is_caught(monkeypatch: pytest.Monkey
     assert any("image file of no image" in text for outcome in outcomes for text in outcome.violations)
 
 
-def test_every_kind_of_fault_is_inflicted_and_counted() -> None:
+def test_every_kind_of_fault_is_inflicted_and_counted_and_journals_are_kept_meanwhile() -> None:
     counted: Counter[str] = Counter()
     for seed in range(1, 21):  # the rarest is met in one zone of some five
-        counted.update(run_seed(seed, minutes=15).faults)
-        if all(counted[kind] for kind in KINDS):
+        outcome = run_seed(seed, minutes=15)
+        counted.update(outcome.faults)
+        counted.update(outcome.upkeep)
+        if all(counted[kind] for kind in (*KINDS, *UPKEEP)):
             break
-    assert [kind for kind in KINDS if not counted[kind]] == []
+    assert [kind for kind in (*KINDS, *UPKEEP) if not counted[kind]] == []
+
+
+def test_a_start_from_a_snapshot_that_forgets_something_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Folded.restore
+
+    def forgetful(folded: Folded, capture: Capture) -> None:
+        real(folded, capture)
+        folded.versions.popitem()
+
+    monkeypatch.setattr(Folded, "restore", forgetful)
+    outcomes = (run_seed(seed, minutes=8) for seed in range(1, 9))
+    assert any("what it starts with" in text for outcome in outcomes for text in outcome.violations)
+
+
+def test_an_archive_that_takes_the_place_of_a_segment_before_it_is_durable_is_caught(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = archiving._write
+
+    class Hasty:
+        """Says that it has synced."""
+
+        def __init__(self, disk: Disk) -> None:
+            self.disk = disk
+
+        def fdatasync(self, _: int) -> None:
+            return
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.disk, name)
+
+    monkeypatch.setattr(archiving, "_write", lambda disk, *words: real(cast(Disk, Hasty(disk)), *words))
+    outcomes = (run_seed(seed, minutes=15) for seed in range(1, 20))
+    assert any("damaged" in text for outcome in outcomes for text in outcome.violations)

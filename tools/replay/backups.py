@@ -5,6 +5,8 @@ backup, or the folder that holds several: then the newest is meant.
 """
 
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -33,7 +35,7 @@ def open_backup(folder: Path, terminal: Terminal) -> Node:
             hint="Name a backup's folder, or the folder that holds several.",
         )
     with bar(terminal) as moved:
-        check_backup(found, moved)
+        check_backup(found, progress=moved)
     node = Node(found)
     node.is_copy = True
     return node
@@ -57,7 +59,7 @@ def _backup(terminal: Terminal, node: Node, options: Namespace) -> int:
             code="folder_inside_source",
             hint="Name a folder somewhere else, best on another disk.",
         )
-    with bar(terminal) as moved:
+    with _leaving_nothing(target), bar(terminal) as moved:
         made = backup(node.folder, target, now=terminal.now(), progress=moved)
     manifest = read_manifest(made)
     size = sum(file.size for file in manifest.files)
@@ -81,7 +83,7 @@ def _restore(terminal: Terminal, node: Node, options: Namespace) -> int:
     at = parse_moment(options.at, terminal.now(), terminal.zone) if options.at else None
     settings = read_engine_settings(options.settings) if options.settings else EngineSettings()
     until = None if at is None else _position(node, at)
-    with bar(terminal) as moved:
+    with _leaving_nothing(into / "data"), bar(terminal) as moved:
         position = restore(node.folder, into, at=until, progress=moved)
     if settings.engine != "json":
         move_in(into / JOURNAL, settings, owner=node.name)
@@ -97,6 +99,19 @@ def _restore(terminal: Terminal, node: Node, options: Namespace) -> int:
     ]
     print_fields(terminal, [*fields, ("position", str(position))])
     return 0
+
+
+@contextmanager
+def _leaving_nothing(folder: Path) -> Iterator[None]:
+    """Folders that were made for what did not come about go again."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    try:
+        yield
+    except BaseException:
+        for one in missing:
+            with suppress(OSError):
+                one.rmdir()
+        raise
 
 
 def _position(node: Node, moment: Moment) -> int:

@@ -106,7 +106,7 @@ def copy_log(origin: Disk, source: Path, target: Path, progress: Progress = no_p
     """Copy every whole line, checking the chain; a line that is still being written is left out. ``origin`` has the source."""
     disk = RealDisk()
     disk.make_folder(target)
-    previous = copy_horizon(origin, source, target).hash
+    previous = copy_horizon(origin, source, disk, target).hash
     segments = list_segments(origin, source)
     total, done = sum(text_size(origin, segment.path) for segment in segments), 0
     for number, segment in enumerate(segments):

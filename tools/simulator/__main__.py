@@ -49,8 +49,10 @@ def main(argv: list[str] | None = None) -> int:
     outcomes = _run_all(options, keep, console)
     failed = [outcome for outcome in outcomes if outcome.violations]
     faults: Counter[str] = Counter()
+    upkeep: Counter[str] = Counter()  # of journals
     for outcome in outcomes:
         faults.update(outcome.faults)
+        upkeep.update(outcome.upkeep)
     hours = sum(outcome.virtual_s for outcome in outcomes) / 3600
     cpu_s = sum(outcome.cpu_s for outcome in outcomes)
     console.print(
@@ -67,6 +69,7 @@ def main(argv: list[str] | None = None) -> int:
             "virtual_hours": round(hours, 3),
             "cpu_seconds": round(cpu_s, 3),
             "faults": dict(sorted(faults.items())),
+            "upkeep": dict(sorted(upkeep.items())),
             "failing": [outcome.seed for outcome in failed],
         }
         print(json.dumps(report))

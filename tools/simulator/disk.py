@@ -13,29 +13,43 @@ import errno
 import itertools
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Literal, TypeVar
+from typing import Final, Literal, TypeVar
 
 from nano.tools.simulator.inode import Inode
 
 T = TypeVar("T")
 
+DEAD: Final = "this process is dead"
+DIED: Final = "the process died in this operation"
+
 Operation = Literal[
-    "open", "append", "fdatasync", "overwrite", "truncate", "read", "rename", "remove", "sync_folder", "lock"
+    "open", "append", "fdatasync", "overwrite", "truncate", "read", "rename", "link", "remove", "sync_folder", "lock"
 ]
-Naming = tuple[Path, Inode | None, Path | None]  # name, its file (None = the name goes), the name it had before
+Naming = Callable[[dict[Path, Inode]], None]  # a change of the names in one folder
 
 
-def _name(names: dict[Path, Inode], naming: Naming) -> None:
-    path, inode, former = naming
+def _name(path: Path, inode: Inode | None, former: Path | None, names: dict[Path, Inode]) -> None:
+    """``inode`` None = the name goes; ``former`` is the name that the file had before."""
     if former is not None:
         names.pop(former, None)
     if inode is None:
         names.pop(path, None)
     else:
         names[path] = inode
+
+
+def _inside(folder: Path, names: Iterable[Path]) -> list[Path]:
+    start = f"{folder}/"
+    return [path for path in names if str(path).startswith(start)]
+
+
+def _move(source: Path, target: Path, names: dict[Path, Inode]) -> None:
+    for path in _inside(source, names):
+        names[target / path.relative_to(source)] = names.pop(path)
 
 
 class SimulatedDisk:
@@ -71,7 +85,7 @@ class SimulatedDisk:
         for folder in sorted(self._pending_names):
             changes = self._pending_names[folder]
             for naming in changes[: self.random.randint(0, len(changes))]:
-                _name(self._durable_names, naming)
+                naming(self._durable_names)
         self._pending_names.clear()
         self.names = dict(self._durable_names)
         for path in sorted(self.names):
@@ -110,13 +124,23 @@ class SimulatedDisk:
         raise OSError(error, os.strerror(error))
 
     def rename_to(self, path: Path, inode: Inode | None, former: Path | None = None) -> None:
-        naming = (path, inode, former)
-        _name(self.names, naming)
-        self._pending_names.setdefault(path.parent, []).append(naming)
+        self._change(path.parent, partial(_name, path, inode, former))
+
+    def rename_folder(self, source: Path, target: Path) -> None:
+        """All of it or nothing. Of names in it that are not durable, some stay so for ever: nobody syncs them later."""
+        for folder in sorted({source, *_inside(source, self._pending_names)} & self._pending_names.keys()):
+            changes = self._pending_names.pop(folder)
+            for naming in changes[: self.random.randint(0, len(changes))]:
+                naming(self._durable_names)
+        self._change(target.parent, partial(_move, source, target))
+
+    def _change(self, folder: Path, naming: Naming) -> None:
+        naming(self.names)
+        self._pending_names.setdefault(folder, []).append(naming)
 
     def sync_folder(self, folder: Path) -> None:
         for naming in self._pending_names.pop(folder, ()):
-            _name(self._durable_names, naming)
+            naming(self._durable_names)
 
     def lock(self, path: Path, session: "DiskSession") -> None:
         holder = self._locks.get(path)
@@ -144,7 +168,7 @@ class DiskSession:
     def crash(self) -> None:
         self.end()
         self._on_crash()
-        raise OSError(errno.EIO, "the process died in this operation")
+        raise OSError(errno.EIO, DIED)
 
     def make_folder(self, path: Path) -> None:  # noqa: ARG002 - folders are always there
         self._begin("make_folder")
@@ -232,14 +256,29 @@ class DiskSession:
 
     def list(self, folder: Path) -> list[str]:
         self._begin("list")
-        depth = len(folder.parts)
-        inside = (path.parts[depth] for path in self._disk.names if path.parts[:depth] == folder.parts)
-        return sorted(set(inside))
+        start = len(f"{folder}/")
+        return sorted({str(path)[start:].partition("/")[0] for path in _inside(folder, self._disk.names)})
+
+    def walk(self, folder: Path) -> Sequence[Path]:
+        self._begin("walk")
+        return sorted(_inside(folder, self._disk.names))
 
     def rename(self, source: Path, target: Path) -> None:
         self._begin("rename")
-        self._disk.rename_to(target, self._named(source), source)
+        if source not in self._disk.names and _inside(source, self._disk.names):
+            self._disk.rename_folder(source, target)
+        else:
+            self._disk.rename_to(target, self._named(source), source)
         self._disk.after(self)
+
+    def link(self, source: Path, target: Path) -> None:
+        self._begin("link")
+        self._disk.rename_to(target, self._named(source))
+        self._disk.after(self)
+
+    def remove_folder(self, path: Path) -> None:
+        for inside in self.walk(path):
+            self.remove(inside)
 
     def remove(self, path: Path) -> None:
         self._begin("remove")
@@ -268,7 +307,7 @@ class DiskSession:
 
     def _begin(self, operation: str) -> None:
         if not self.alive:
-            raise OSError(errno.EIO, "this process is dead")
+            raise OSError(errno.EIO, DEAD)
         self._disk.before(self, operation)
 
     def _named(self, path: Path) -> Inode:

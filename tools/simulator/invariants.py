@@ -27,8 +27,11 @@ from nano.hypervisor.guard import claims_of
 from nano.hypervisor.packet_filter import tap_name
 from nano.hypervisor.simulated import SimulatedHost
 from nano.hypervisor.simulated_machine import SimulatedDomain
+from nano.journal.backup import JOURNAL
+from nano.journal.horizon import read_base, read_horizon
 from nano.journal.ledger import Ledger
 from nano.journal.reader import JournalReader
+from nano.journal.snapshot_text import SnapshotText
 from nano.journal.verify import verify
 from nano.projections.table import PAGE_MAX, Table
 from nano.projections.zone_views import SHOWN, ZoneViews
@@ -47,28 +50,36 @@ class _Look(DiskSession):
 
 
 class Audit:
-    def __init__(self, disk: SimulatedDisk, folder: Path, name: str, report: Report) -> None:
+    def __init__(
+        self, disk: SimulatedDisk, folder: Path, name: str, model: Callable[[], Model], report: Report
+    ) -> None:
         self.published = 0
         self.facts: list[bytes] = []
         self.receipts: dict[str, int] = {}  # command id -> position it was answered with
-        self._disk = disk
-        self._folder = folder / "journal"
+        self.disk = _Look(disk, lambda: None)
+        self._folder = folder / JOURNAL
+        self._model = model
         self._name = name
         self._report = report
 
     def opened(self, ledger: Ledger) -> None:
-        """A node has replayed its journal: all that was published must be in it."""
-        found = [_told(fact) for fact in self._read(ledger.model)]
-        for position, (told, kept) in enumerate(zip(self.facts, found, strict=False), start=1):
+        """A node has replayed its journal: all that was published must be in it, but for what it was allowed to drop."""
+        begins, facts = self._read(self._folder)
+        found = [_told(fact) for fact in facts]
+        end = begins + len(found)
+        for position, (told, kept) in enumerate(zip(self.facts[begins:], found, strict=False), start=begins + 1):
             if told != kept:
                 self._report(f"{self._name}: position {position} was published as {told!r} and is now {kept!r}")
                 break
-        if len(found) < len(self.facts):
-            lost = self.facts[len(found)]
-            self._report(f"{self._name}: published up to {len(self.facts)}, the journal ends at {len(found)}: {lost!r}")
-        self.facts = found
+        if end < len(self.facts):
+            lost = self.facts[end]
+            self._report(f"{self._name}: published up to {len(self.facts)}, the journal ends at {end}: {lost!r}")
+        if begins > len(self.facts):
+            self._report(f"{self._name}: {begins} were dropped, and only {len(self.facts)} published")
+        self.facts[begins:] = found
         ledger.feed.add_listener(self._on_changes)
-        self.compare(ledger)
+        if not self._folds_to(facts, ledger):
+            self._report(f"{self._name}: what it starts with is not what its journal says")
 
     def _on_changes(self, changes: list[Change]) -> None:
         for change in changes:
@@ -85,22 +96,43 @@ class Audit:
 
     def compare(self, ledger: Ledger) -> bool:
         """Whether the journal folded anew gives the live states (not while a batch is under way)."""
-        model = type(ledger.model)()
-        versions: Counter[str] = Counter()
-        for fact in self._read(model):
+        return self._folds_to(self._read(self._folder)[1], ledger)
+
+    def _folds_to(self, facts: list[Fact], ledger: Ledger) -> bool:
+        model = self._model()
+        versions: Counter[str] = Counter(self._base(model))
+        for fact in facts:
             model.apply(fact.resource, fact.event, fact.at)
             versions[fact.resource] += 1
         same = encoded(model) == encoded(ledger.model)
         return same and all(ledger.version(resource) == version for resource, version in versions.items())
 
     def damage(self) -> str:
-        """What ``nano-replay verify`` would say of the journal and its resource journals; "" when all is whole."""
-        found = verify(self._folder, disk=_Look(self._disk, lambda: None)).damage
+        """What ``nano-replay verify`` would say of the journal, its resource journals and snapshots; "" when all is whole."""
+        found = verify(self._folder, disk=self.disk, model=self._model()).damage
         return found.message if found is not None else ""
 
-    def _read(self, model: Model) -> list[Fact]:
-        reader = JournalReader(self._folder, type(model).rules.event_types(), disk=_Look(self._disk, lambda: None))
-        return list(reader.facts())
+    def restored(self, journal: Path, position: int) -> None:
+        """A backup came back up to a position, or the transaction before it: as it was published."""
+        begins, facts = self._read(journal)
+        end = begins + len(facts)
+        if end > position or [_told(fact) for fact in facts] != self.facts[begins:end]:
+            self._report(f"{self._name}: a backup that was restored up to {position} is not what was published")
+
+    def _base(self, model: Model) -> dict[str, int]:
+        """Make of the model what was dropped came to; the versions then."""
+        horizon = read_horizon(self.disk, self._folder / "commits")
+        if horizon is None:
+            return {}
+        base = SnapshotText(model, any_code=True).read(read_base(self.disk, self._folder / "commits", horizon))
+        model.restore(base.states, base.memory)
+        return base.versions
+
+    def _read(self, folder: Path) -> tuple[int, list[Fact]]:
+        """Where a journal begins, and its facts from there on."""
+        reader = JournalReader(folder, self._model().rules.event_types(), disk=self.disk)
+        facts = list(reader.facts())
+        return reader.position - len(facts), facts
 
 
 def _told(fact: Fact) -> bytes:

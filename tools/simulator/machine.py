@@ -7,6 +7,7 @@ while it unwinds has no effect, because every port of a dead process is void.
 
 import asyncio
 import hashlib
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime, timedelta
@@ -20,6 +21,7 @@ import anyio.abc
 from nano.domain.errors import JournalDamaged, NanoError
 from nano.domain.facts import Model
 from nano.hypervisor.simulated import SimulatedHost
+from nano.journal.backup import JOURNAL
 from nano.journal.commit_log import CommitLog
 from nano.journal.feed import Feed
 from nano.journal.ledger import Ledger
@@ -30,6 +32,7 @@ from nano.tools.simulator.disk import DiskSession, SimulatedDisk
 from nano.tools.simulator.host import HostConnection, Trouble
 from nano.tools.simulator.invariants import Audit
 from nano.tools.simulator.nodes import EPOCH, Node
+from nano.tools.simulator.upkeep import SEGMENT_BYTES, SNAPSHOTS, limits_of
 from nano.tools.simulator.workers import VirtualJournals, VirtualWorkers
 from nano.transports.trust import MemoryPinStore
 
@@ -73,9 +76,10 @@ class Machine:
         self.host = SimulatedHost(cell=name, seed=self.random.getrandbits(32))
         self.pins = MemoryPinStore()
         self.folder = Path("/") / name
-        self.audit = Audit(self.disk, self.folder, name, report)
+        self.kept: Counter[str] = Counter()  # what it did to its journal, beside writing it
+        self.audit = Audit(self.disk, self.folder, name, model, report)
         self.process: Process | None = None
-        self.disk.install(self.folder / KEY_FILE, self.random.randbytes(32))  # a node draws it from the system
+        self.disk.install(self.folder / "data" / KEY_FILE, self.random.randbytes(32))  # a node draws it from the system
         self.report = report
         self.starts = 0
         self.tasks = tasks
@@ -87,6 +91,11 @@ class Machine:
     def node(self) -> Node | None:
         process = self.process
         return process.node if process is not None and process.alive else None
+
+    def note_start(self, ledger: Ledger) -> None:
+        begins = ledger.log.begins.position
+        self.kept["start from a snapshot"] += ledger.snapshots.position > begins
+        self.kept["start behind a horizon"] += begins > 0
 
     def check_image(self, path: Path) -> None:
         """Disks are cloned from it: it must be there, and what its name says."""
@@ -203,7 +212,13 @@ class Process:
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[Node]:
         machine = self.machine
-        log = CommitLog(machine.folder / "journal", clock=machine.clock, disk=self.session, segment_bytes_max=256 << 10)
+        log = CommitLog(
+            machine.folder / JOURNAL,
+            clock=machine.clock,
+            disk=self.session,
+            limits=limits_of(machine.name),
+            segment_bytes_max=SEGMENT_BYTES,
+        )
         async with Ledger.open(
             log,
             machine.model(),
@@ -212,7 +227,9 @@ class Process:
             feed=Feed(),
             workers=self.workers,
             journals=VirtualJournals,
+            snapshots=SNAPSHOTS,
         ) as ledger:
+            machine.note_start(ledger)
             machine.audit.opened(ledger)
             async with machine.open_node(self, ledger) as node:
                 yield node

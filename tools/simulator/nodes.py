@@ -28,6 +28,7 @@ from nano.http.credentials import FRONTEND, Credential, Credentials
 from nano.journal.ledger import Ledger
 from nano.journal.sealing import SealingKey
 from nano.tools.simulator.images import IMAGES, ImageFiles, fetching, files_of
+from nano.tools.simulator.upkeep import upkeep_of
 from nano.transports.bulk_fetch import Carry
 from nano.transports.messages import ImageSource
 from nano.ui.core_api import CoreClient
@@ -62,6 +63,7 @@ async def open_core(process: "Process", ledger: Ledger) -> AsyncIterator[Node]:
         files=files.files,
         tools=files,
         generation=str(machine.starts),
+        upkeep=upkeep_of(machine, ledger),
     )
     api = make_app(core, CREDENTIALS, clock=machine.clock)
     async with core.running():
@@ -92,6 +94,7 @@ async def open_cell(
         outgoing=machine.folder / "out",
         peers=doors.of(process),
         vnc=VncOffer("192.0.2.1", range(5901, 6001), SealingKey(bytes(32)), machine.random.randbytes),
+        upkeep=upkeep_of(machine, ledger),
     )
     async with cell.running():
         yield cell
@@ -118,6 +121,7 @@ async def open_frontend(
         hasher=CheapHasher(machine.random),
         token=lambda: machine.random.randbytes(32).hex(),
         workers=process.workers,
+        upkeep=upkeep_of(machine, ledger),
     )
     async with frontend.running():
         process.apps["portal"] = frontend.app

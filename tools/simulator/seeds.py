@@ -11,7 +11,9 @@ import anyio
 
 from nano.core.core import Core
 from nano.tools.simulator.chaos import Chaos
+from nano.tools.simulator.disk import DEAD, DIED
 from nano.tools.simulator.invariants import digest_of, look, mirror_differs, unrest, views_differ
+from nano.tools.simulator.upkeep import drill
 from nano.tools.simulator.users import Users
 from nano.tools.simulator.virtual_time import run_virtual
 from nano.tools.simulator.world import World
@@ -22,6 +24,16 @@ CALM_STEP_S: Final = 20.0
 CALM_STEPS: Final = 4  # so many looks in a row must find nothing
 LOG_KEPT: Final = 20_000
 
+KEPT: Final = {  # what nodes tell of the upkeep of their journals
+    "journal.segment_archived": "segment archived",
+    "journal.archive_failed": "archiving failed",
+    "journal.horizon_moved": "horizon moved",
+    "journal.snapshot_written": "snapshot",
+    "journal.snapshot_failed": "snapshot failed",
+    "journal.backup_made": "backup",
+    "journal.backup_failed": "backup failed",
+}
+
 Prepare = Callable[[World], None]
 
 
@@ -29,6 +41,7 @@ class Outcome(NamedTuple):
     seed: int
     violations: list[str]
     faults: Counter[str]
+    upkeep: Counter[str]
     commands: Counter[str]
     refusals: Counter[str]
     positions: dict[str, int]
@@ -43,6 +56,7 @@ class _Story(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self.lines: deque[tuple[float, logging.LogRecord]] = deque(maxlen=LOG_KEPT)
+        self.kept: Counter[str] = Counter()
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -50,6 +64,9 @@ class _Story(logging.Handler):
         except RuntimeError:
             at = -1.0
         self.lines.append((at, record))
+        deed = KEPT.get(record.msg.partition(" ")[0])
+        if deed is not None and not record.getMessage().endswith((DEAD, DIED)):  # what a dead process does is void
+            self.kept[deed] += 1
 
     def text(self) -> str:
         return "".join(f"{at:.6f} {record.levelname} {record.getMessage()}\n" for at, record in self.lines)
@@ -82,6 +99,7 @@ def run_seed(
         seed=seed,
         violations=world.violations,
         faults=faults,
+        upkeep=story.kept + sum((machine.kept for machine in world.machines.values()), Counter()),
         commands=users.sent + users.browsers.answers,
         refusals=users.refused,
         positions={name: len(machine.audit.facts) for name, machine in world.machines.items()},
@@ -146,6 +164,7 @@ async def _calm_down(world: World, users: Users) -> None:
             world.report(f"{name}: at rest, replay is not the live state")
         if damage := machine.audit.damage():
             world.report(f"{name}: at rest, {damage}")
+        drill(machine, world.random)
         if isinstance(node, FrontEnd):
             for kind in mirror_differs(node.mirror, world.core.node):
                 world.report(f"frontend: at rest, its rows of {kind} are not Core's")

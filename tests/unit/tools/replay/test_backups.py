@@ -107,6 +107,19 @@ def later(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backups, "backup", a_minute_later)
 
 
+def test_what_is_refused_leaves_no_folder(replay: Any, many_segments: Path, target: Path, tmp_path: Path) -> None:
+    (path, *_) = sorted(many_segments.rglob("*.jsonl"))
+    path.write_bytes(path.read_bytes().replace(b"admin", b"nimda", 1))
+    before = sorted(tmp_path.iterdir())
+    assert replay("backup", str(tmp_path / "new" / "b"), folder=many_segments).code == exits.DAMAGED
+    words = ("restore", str(tmp_path / "into" / "core"), "--at", "39")
+    assert replay("--backup", str(target), *words, folder=None).code == exits.REFUSED
+    assert sorted(tmp_path.iterdir()) == before
+    (tmp_path / "mine").mkdir()
+    assert replay("backup", str(tmp_path / "mine"), folder=many_segments).code == exits.DAMAGED
+    assert list((tmp_path / "mine").iterdir()) == []
+
+
 def test_wrong_words(replay: Any, node: Path, target: Path, tmp_path: Path) -> None:
     assert replay("restore", str(tmp_path / "x")).code == exits.REFUSED
     assert replay("backup", str(node / "backups")).code == exits.REFUSED
