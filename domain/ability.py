@@ -99,6 +99,11 @@ def needed(spec: MachineSpec, before: MachineSpec | None = None) -> tuple[str, .
     )
 
 
+def lacking(known: Iterable[Ability], names: Collection[str]) -> tuple[str, ...]:
+    """Those of the names that are known not to be there."""
+    return tuple(one.name for one in known if one.name in names and not one.can)
+
+
 def why_unfit(known: Iterable[Ability], names: Collection[str]) -> str:
     """ "it can't limit network interfaces (its kernel lacks sfq)"; empty when nothing that is known is missing."""
     lacks = [one for one in known if one.name in names and not one.can]

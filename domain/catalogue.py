@@ -277,7 +277,7 @@ QUERIES: Final[tuple[QueryEntry, ...]] = (
         "/placement",
         "",
         "Say which cell would take a guest of this size, and why each other would not.",
-        parameters=("pool", "cores", "memory", "disk", AT),
+        parameters=("pool", "cores", "memory", "disk", "needs", AT),
     ),
     QueryEntry("zone.show", "/zone", "", "Show the zone: counts, capacity, time.", parameters=(AT,)),
     QueryEntry("usage.show", "/usage", "", "Show the last measured load of every cell and running guest."),

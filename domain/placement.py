@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from nano.domain.ability import ABILITY_MISSING, Ability, in_words, why_unfit
+from nano.domain.ability import ABILITY_MISSING, Ability, in_words, lacking, why_unfit
 from nano.domain.limits import Limits
 from nano.domain.naming import format_size
 
@@ -52,12 +52,13 @@ class Candidate(NamedTuple):
 
 class Score(msgspec.Struct, frozen=True):
     """``code`` is empty for a cell that fits, else: cell_offline, cell_disabled, ability_missing,
-    cell_full, cell_busy, no_memory, no_disk."""
+    cell_full, cell_busy, no_memory, no_disk. ``lacks``: abilities that are needed and not there, whatever the code."""
 
     cell: str
     score: float
     code: str = ""
     reason: str = ""
+    lacks: tuple[str, ...] = ()
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -87,7 +88,7 @@ def grow(cell: str, load: Load | None, more: Need, abilities: tuple[Ability, ...
 def _score(cell: Candidate, need: Need, limits: Limits) -> Score:
     refusal = _refusal(cell, need, limits)
     if refusal:
-        return Score(cell.name, 0.0, *refusal)
+        return Score(cell.name, 0.0, *refusal, lacks=lacking(cell.abilities, need.abilities))
     configured = _configured(cell, need, limits)
     if cell.load is None:
         return Score(cell.name, round(configured, 3))
@@ -153,7 +154,9 @@ def _sum_up(scores: tuple[Score, ...], need: Need, limits: Limits) -> tuple[str,
         return "all_cells_unavailable", "Every cell of the pool is disabled or offline."
     usable = codes - {"cell_offline", "cell_disabled"}
     if usable == {ABILITY_MISSING}:
-        return ABILITY_MISSING, f"No cell of the pool can {in_words(need.abilities)}."
+        unfit = [score.lacks for score in scores if score.code == ABILITY_MISSING]
+        nowhere = [name for name in need.abilities if all(name in lacks for lacks in unfit)]
+        return ABILITY_MISSING, f"No cell of the pool can {in_words(nowhere or need.abilities)}."
     if usable == {"no_disk"}:
         return "no_disk", f"No cell has enough disk: {format_size(need.disk)}."
     if usable == {"no_memory"}:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from nano.domain.ability import CAN
 from nano.domain.catalogue import AT
-from nano.domain.errors import JournalError
+from nano.domain.errors import Invalid, JournalError
 from nano.domain.inspection import DriftRow, OrphanRow, Unasked
 from nano.domain.machine import CORES_MAX, DISK_MAX, MEMORY_MAX
 from nano.domain.naming import parse_size
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from nano.core.core import Core
     from nano.core.inspector import Findings
 
-PLACEMENT_PARAMETERS = ("pool", "cores", "memory", "disk")
+PLACEMENT_PARAMETERS = ("pool", "cores", "memory", "disk", "needs")
 
 
 class ZoneRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,6 +101,19 @@ def zone_row(core: "Core", views: ZoneViews, at: datetime, alarms: dict[str, int
     )
 
 
+def _abilities(text: str) -> tuple[str, ...]:
+    """Names with commas between them. Raises Invalid(invalid_needs)."""
+    names = tuple(name for name in text.split(",") if name)
+    if unknown := [name for name in names if name not in CAN]:
+        raise Invalid(
+            f"There is no ability {unknown[0][:40]!r}.",
+            code="invalid_needs",
+            hint=f"Use names with commas between them, of: {', '.join(CAN)}.",
+            field="needs",
+        )
+    return names
+
+
 class Overview:
     def __init__(self, core: "Core") -> None:
         self._core = core
@@ -138,6 +152,7 @@ class Overview:
             cores=whole_number(values.get("cores", "1"), "cores", 1, CORES_MAX),
             memory=size("memory", "128MiB", MEMORY_MAX),
             disk=size("disk", "1GiB", DISK_MAX),
+            abilities=_abilities(values.get("needs", "")),
         )
         core, wanted = self._core, values.get("pool", "default")
         if AT not in values:

@@ -1,8 +1,10 @@
 """What a cell's host can do, in words: each ability, and why one is missing."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
+from nano.domain.ability import DISK_LIMITS, NETWORK_LIMITS, PACKET_FILTER
+from nano.domain.machine import DiskLimits, NetworkLimits
 from nano.ui.words import N_, Words
 
 ABILITIES: Final = {
@@ -53,6 +55,26 @@ def tell(abilities: Iterable[Mapping[str, Any]], words: Words) -> list[Told]:
             note = words._(REASONS.get(one["reason"], REASONS["told"]), what=note)
         told.append(Told(title, bool(one["can"]), note))
     return sorted(told, key=lambda item: item.can)
+
+
+def needs_of(limits: Mapping[str, int], *, policy: bool) -> tuple[str, ...]:
+    """Abilities that a guest with these limits, and with a security policy or without, asks of its host."""
+    disk, network = (any(limits.get(name) for name in kind.__struct_fields__) for kind in (DiskLimits, NetworkLimits))
+    asked = ((DISK_LIMITS, disk), (NETWORK_LIMITS, network), (PACKET_FILTER, policy))
+    return tuple(name for name, wanted in asked if wanted)
+
+
+def unfit(cell: Mapping[str, Any] | None, names: Collection[str], words: Words) -> list[Told]:
+    """Those of the abilities that the cell's host is known to lack."""
+    return tell([one for one in (cell or {}).get("abilities", ()) if one["name"] in names and not one["can"]], words)
+
+
+def nowhere(cells: Iterable[Mapping[str, Any]], words: Words) -> dict[str, str]:
+    """What no cell of these can do, with the reason of one of them; nothing while one has told nothing."""
+    told = list(cells)
+    lacks = [{one["name"] for one in cell.get("abilities", ()) if not one["can"]} for cell in told]
+    names = set.intersection(*lacks) if lacks else set()
+    return {name: missing(told[0], name, words) for name in sorted(names)}
 
 
 def missing(cell: Mapping[str, Any] | None, name: str, words: Words) -> str:

@@ -66,6 +66,7 @@ class Renderer:
             "vnc_tunnel": guest_words.vnc_tunnel,
             "abilities_told": lambda cell: ability_words.tell(cell.get("abilities", ()), words),
             "ability_missing": lambda cell, name: ability_words.missing(cell, name, words),
+            "unfit": lambda cell, names: ability_words.unfit(cell, names, words),
             "score_reason": lambda score: sentences.score_reason(score, words),
             "now": clock,
         }

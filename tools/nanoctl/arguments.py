@@ -104,6 +104,7 @@ HELP: Final[dict[str, str]] = {
     "hours": "how long it rests in the recycle bin before it is deleted (168)",
     "policy": "drop or accept what no rule is about; again for each rule: 'accept tcp 80-89 from 10.0.0.0/8', 'address"
     " 10.0.0.5'; @FILE reads lines of these",
+    "needs": "what its host must be able to do, such as network_limits,packet_filter; see cell show",
     "unguarded": "let it send as other machines, as a router does",
     "guard": "on, or off for a router and the like",
     "no_policy": "guests made with it have only a policy of their own",

@@ -170,7 +170,7 @@ EXAMPLES: Final[dict[str, tuple[str, str]]] = {
     "task history": ("task history 3f0c9d2e", "task history 3f0c9d2e -o json"),
     "placement explain": (
         "placement explain --cores 2 --memory 2GiB --disk 10GiB",
-        "placement explain --pool fast --cores 1 --memory 512MiB --disk 1GiB -o json",
+        "placement explain --pool fast --cores 1 --memory 512MiB --disk 1GiB --needs network_limits,packet_filter",
     ),
     "alarm list": ("alarm list", "alarm list --severity critical -o json"),
     "drift list": ("drift list", "drift list -o json"),

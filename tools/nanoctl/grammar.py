@@ -116,7 +116,7 @@ def _query(entry: QueryEntry) -> Verb:
         field = entry.path.partition("{")[2].partition("}")[0]
         asked = (_subject(field), *asked)
     if name == "explain":
-        asked = tuple(argument._replace(required=argument.field not in ("pool", AT)) for argument in asked)
+        asked = tuple(argument._replace(required=argument.field not in ("pool", "needs", AT)) for argument in asked)
     limit = (
         (query_argument("limit")._replace(help="at most so many, 0 for all"),) if "limit" in entry.parameters else ()
     )

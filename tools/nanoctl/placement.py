@@ -36,5 +36,6 @@ COLUMNS: Final = (
     Column("CELL", lambda row, _: str(row["cell"])),
     Column("FITS", _fits),
     Column("SCORE", lambda row, _: f"{row['score']:.1f}" if not row.get("code") else "-", 1, justify="right"),
+    Column("LACKS", lambda row, _: ", ".join(row.get("lacks") or ()), if_said=True),
     Column("WHY", lambda row, _: str(row.get("reason") or ""), if_said=True, fold=True),
 )

@@ -11,10 +11,12 @@ from nano.domain.errors import NanoError, Unknown
 from nano.domain.limits import LIMITS
 from nano.domain.machine import CORES_MAX
 from nano.domain.security import read_policy
+from nano.ui.ability_words import needs_of, nowhere
 from nano.ui.mirror import Mirror
-from nano.ui.pages.forms import size_in, whole_in
+from nano.ui.pages.forms import LIMITS as RATES
+from nano.ui.pages.forms import limits_in, size_in, whole_in
 from nano.ui.portal import explain, portal_of
-from nano.ui.words import N_
+from nano.ui.words import N_, Words
 
 CLOUD_INIT: Final = ("user", "password", "host_name", "address", "gateway", "data_path", "user_data")
 DEFAULTS: Final = {
@@ -39,11 +41,17 @@ DEFAULTS: Final = {
     "ssh_keys": "",
     "policy": "",
     "rules": "",
+    "unguarded": "",
+    "linked": "",
+    **dict.fromkeys(RATES, ""),
 }
 
 
 OFFERED: Final = (*(name for name in DEFAULTS if name not in ("password", "user_data")),)  # what an address may fill in
-PLACING: Final = ("pool", "cores", "memory", "memory_unit", "disk", "disk_unit", "data", "data_unit")
+PLACING: Final = (
+    *("pool", "cores", "memory", "memory_unit", "disk", "disk_unit", "data", "data_unit"),
+    *("image", "template", "linked", "policy", "rules", *RATES),
+)
 
 
 PICK: Final = "guest_"  # and the guest's id: a box that is ticked
@@ -94,6 +102,7 @@ async def estimate(request: Request) -> Response:
     """Which cell would take it, and why each other would not."""
     portal, visit = portal_of(request)
     form = {**DEFAULTS, **{name: value for name, value in request.query_params.items() if name in PLACING}}
+    shown: dict[str, Any]
     try:
         wanted = command(form)
         params = {
@@ -102,11 +111,31 @@ async def estimate(request: Request) -> Response:
             "memory": wanted["memory"],
             "disk": sum(wanted["disks"]),
         }
+        needs = needs_of(wanted, policy=_has_policy(portal.mirror, wanted))
+        if needs:
+            params["needs"] = ",".join(needs)
         verdict = await portal.core.get("/placement", visit.caller, params)
     except NanoError as error:
-        context = {"verdict": None, "problem": explain(error, visit.words), "wanted": None}
-        return portal.page(visit, "create/estimate.html", context)
-    return portal.page(visit, "create/estimate.html", {"verdict": verdict, "problem": None, "wanted": wanted})
+        shown = {"verdict": None, "problem": explain(error, visit.words), "wanted": None}
+    else:
+        shown = {"verdict": verdict, "problem": None, "wanted": wanted}
+    return portal.page(visit, "create/estimate.html", shown | _cells_of(portal.mirror, form["pool"], visit.words))
+
+
+def _has_policy(mirror: Mirror, wanted: Mapping[str, Any]) -> bool:
+    template = mirror.get("template", wanted["template"]) if wanted["template"] else None
+    return "policy" in wanted or bool(template and template["policy"])
+
+
+def _cells_of(mirror: Mirror, pool: str, words: Words) -> dict[str, Any]:
+    """What they can't do: each of them, and all of the pool's."""
+    cells = sorted((cell for cell in mirror.all("cell") if cell["pool"] == pool), key=lambda cell: str(cell["name"]))
+    full_copies = not (mirror.get("compute_pool", pool) or {}).get("linked_clones", True)
+    return {
+        "by_name": {cell["name"]: cell for cell in cells},
+        "nowhere": nowhere(cells, words),
+        "full_copies": full_copies,
+    }
 
 
 def command(form: Mapping[str, str]) -> dict[str, Any]:
@@ -114,23 +143,22 @@ def command(form: Mapping[str, str]) -> dict[str, Any]:
     disks = [size_in(form, "disk")]
     if form["data"].strip() not in ("", "0"):
         disks.append(size_in(form, "data"))
-    return (
-        _cloud_init(form)
-        | _policy(form)
-        | {
-            "name": form["name"].strip(),
-            "cores": whole_in(form["cores"], "cores", CORES_MAX),
-            "memory": size_in(form, "memory"),
-            "disks": disks,
-            "pool": form["pool"],
-            "cell": form["cell"],
-            "image": form["image"],
-            "autostart": form["autostart"] == "on",
-            "start": form["start"] == "on",
-            "template": form["template"],
-            "priority": form["priority"],
-        }
-    )
+    body = {
+        "name": form["name"].strip(),
+        "cores": whole_in(form["cores"], "cores", CORES_MAX),
+        "memory": size_in(form, "memory"),
+        "disks": disks,
+        "pool": form["pool"],
+        "cell": form["cell"],
+        "image": form["image"],
+        "autostart": form["autostart"] == "on",
+        "start": form["start"] == "on",
+        "template": form["template"],
+        "priority": form["priority"],
+    }
+    body |= {name: True for name in ("unguarded", "linked") if form[name] == "on"}
+    body |= {name: value for name, value in limits_in(form).items() if value}
+    return body | _policy(form) | _cloud_init(form)
 
 
 def _policy(form: Mapping[str, str]) -> dict[str, Any]:

@@ -4,10 +4,15 @@ from collections.abc import Mapping
 from typing import Final
 
 from nano.domain.errors import Invalid
+from nano.domain.machine import OPERATIONS_MAX
 
 UNITS: Final = {"MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 MEBI: Final = 1 << 20
 MBIT: Final = 125_000  # bytes of a megabit
+DISK_RATES: Final = ("read_bytes", "write_bytes")
+DISK_OPERATIONS: Final = ("read_operations", "write_operations")
+NETWORK_RATES: Final = ("receive_bytes", "send_bytes")
+LIMITS: Final = (*DISK_RATES, *DISK_OPERATIONS, *NETWORK_RATES)
 
 
 def size_in(form: Mapping[str, str], field: str) -> int:
@@ -20,6 +25,15 @@ def size_in(form: Mapping[str, str], field: str) -> int:
 def rate_in(form: Mapping[str, str], field: str, unit: int) -> int:
     """Bytes a second of ``field`` in ``unit`` bytes; nothing typed is 0, no limit. Raises Invalid(invalid_number)."""
     return round(_amount(form[field], field) * unit) if form.get(field, "").strip() not in ("", "0") else 0
+
+
+def limits_in(form: Mapping[str, str]) -> dict[str, int]:
+    """Every limit of disks and network interfaces, 0 for none. Raises Invalid(invalid_number) naming the field."""
+    return {
+        **{field: rate_in(form, field, MEBI) for field in DISK_RATES},
+        **{field: whole_in(form.get(field, "") or "0", field, OPERATIONS_MAX, 0) for field in DISK_OPERATIONS},
+        **{field: rate_in(form, field, MBIT) for field in NETWORK_RATES},
+    }
 
 
 def whole_in(text: str, field: str, most: int, least: int = 1) -> int:

@@ -10,11 +10,24 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from nano.domain.ability import LIVE_MIGRATION
 from nano.domain.errors import Invalid, NanoError, Unknown
-from nano.domain.machine import CORES_MAX, OPERATIONS_MAX
+from nano.domain.machine import CORES_MAX
+from nano.ui.ability_words import needs_of
 from nano.ui.mirror import Row
 from nano.ui.pages.cells import sharing_storage
-from nano.ui.pages.forms import MBIT, MEBI, plain, rate_in, size_in, whole_in, with_unit
+from nano.ui.pages.forms import (
+    DISK_OPERATIONS,
+    DISK_RATES,
+    MBIT,
+    MEBI,
+    NETWORK_RATES,
+    limits_in,
+    plain,
+    size_in,
+    whole_in,
+    with_unit,
+)
 from nano.ui.pages.guest_parts import Ask, Form, Part
 from nano.ui.pages.guest_rules import RULE_PARTS
 from nano.ui.pages.guest_rules import shown as shown_rules
@@ -22,9 +35,6 @@ from nano.ui.portal import Explained, Portal, explain, portal_of
 from nano.ui.visit import Visit
 from nano.ui.words import N_
 
-DISK_RATES: Final = ("read_bytes", "write_bytes")
-DISK_OPERATIONS: Final = ("read_operations", "write_operations")
-NETWORK_RATES: Final = ("receive_bytes", "send_bytes")
 PANELS: Final = (
     "about",
     "size",
@@ -64,10 +74,7 @@ def _size(guest: Row, form: Form) -> Ask | None:
 
 
 def _limits(guest: Row, form: Form) -> Ask | None:
-    wanted: dict[str, Any] = {field: rate_in(form, field, MEBI) for field in DISK_RATES}
-    wanted |= {field: whole_in(form.get(field, "") or "0", field, OPERATIONS_MAX, 0) for field in DISK_OPERATIONS}
-    wanted |= {field: rate_in(form, field, MBIT) for field in NETWORK_RATES}
-    return _differing({**guest["disk_limits"], **guest["network_limits"]}, wanted, "PATCH", "")
+    return _differing({**guest["disk_limits"], **guest["network_limits"]}, limits_in(form), "PATCH", "")
 
 
 def _differing(now: Row, wanted: dict[str, Any], method: str, path: str) -> Ask | None:
@@ -190,10 +197,17 @@ def settings(portal: Portal, guest: Row) -> dict[str, Any]:
         "media": ready(portal, "media"),
         "cell": cell,
         "cells": _others(portal, guest),
+        "moving_needs": _moving_needs(guest),
         "same_storage": sharing_storage(portal.mirror.all("cell"), cell) if cell else [],
         "problem": problem,
         "problem_in": "",
     }
+
+
+def _moving_needs(guest: Row) -> tuple[str, ...]:
+    """Abilities that a cell must have which it moves to."""
+    needs = needs_of({**guest["disk_limits"], **guest["network_limits"]}, policy=guest["security"] is not None)
+    return (*needs, LIVE_MIGRATION) if guest["state"] == "running" else needs
 
 
 def _others(portal: Portal, guest: Row) -> list[Row]:

@@ -50,6 +50,7 @@ def demo_batches(core: "FakeCore", begin: datetime, now: datetime) -> None:
             "operating_system": system,
             "admin": admin,
             "hardware": msgspec.to_builtins(hardware),
+            "policy": None,
             "created_at": text_of(begin),
             "modified_at": text_of(begin),
             "version": 1,

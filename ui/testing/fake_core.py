@@ -349,19 +349,23 @@ class FakeCore:
             if cell["pool"] != request.query_params.get("pool"):
                 continue
             free = self.usage["cells"].get(name, {}).get("memory_available", cell["memory"])
+            needs = request.query_params.get("needs", "").split(",")
+            lacks = [one["name"] for one in cell["abilities"] if one["name"] in needs and not one["can"]]
             why = (
                 ("cell_offline", "it is offline") if cell["state"] == "offline"
+                else ("ability_missing", "it can't do what is asked for") if lacks
                 else ("no_memory", f"{free / 2**30:.1f} GiB of memory is free") if free < need else ("", "")
             )  # fmt: skip
-            scores.append(
-                {"cell": name, "score": 0.0 if why[0] else round(free / need, 1), "code": why[0], "reason": why[1]}
-            )
+            points = 0.0 if why[0] else round(free / need, 1)
+            scores.append({"cell": name, "score": points, "code": why[0], "reason": why[1], "lacks": lacks})
         best = max(
             (score for score in scores if not score["code"]), key=lambda score: float(score["score"]), default=None
         )
         verdict = {"cell": best["cell"] if best else "", "scores": scores, "code": "", "message": ""}
         if best is None:
             verdict |= {"code": "no_memory", "message": "No cell has enough memory."}
+        if best is None and any(score["lacks"] for score in scores):
+            verdict |= {"code": "ability_missing", "message": "No cell of the pool can do that."}
         return JSONResponse(verdict)
 
     async def _console(self, request: Request) -> Response:

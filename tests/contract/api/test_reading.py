@@ -5,6 +5,9 @@ from typing import Any
 import anyio
 import pytest
 
+from nano.domain.ability import Ability
+from nano.domain.cell import DescribeCell
+
 pytestmark = pytest.mark.anyio
 
 
@@ -186,6 +189,18 @@ async def test_placement_explains(serve: Any) -> None:
         assert other["cell"] == "two"
         assert other["scores"][0]["code"] == "cell_disabled"
         assert (await served.refused("GET", "/api/v2/placement?pool=none")).code == "unknown_compute_pool"
+        cell = served.core.zone.get("cell/two")
+        told = {
+            field: getattr(cell, field) for field in ("cores", "memory", "disk", "virt_type", "virt_note", "hypervisor")
+        }
+        lacks = (Ability("network_limits", False, "kernel", "sch_sfq"),)
+        described = DescribeCell(name="two", **told, abilities=lacks)
+        await served.core.ledger.execute(described, actor="core", command_id="")
+        needy = (await get("GET", "/api/v2/placement?needs=network_limits,packet_filter")).json()
+        assert needy["code"] == "ability_missing"
+        assert "limit network interfaces" in needy["message"]
+        assert [score["lacks"] for score in needy["scores"]] == [[], ["network_limits"]]
+        assert (await served.refused("GET", "/api/v2/placement?needs=flying")).code == "invalid_needs"
         for query in ("cores=0", "memory=0", "disk=-1", "cores=1.5", "memory=much"):
             assert (await served.refused("GET", f"/api/v2/placement?{query}")).status == 422
 

@@ -252,3 +252,17 @@ async def test_there_are_no_other_settings(admin: Any, core: FakeCore) -> None:
     guest = named(core, "web-1")
     for address in (f"/guests/{guest['id']}/settings/explode", "/guests/none/settings/size"):
         assert (await admin.post(address)).status_code == 404
+
+
+@pytest.mark.parametrize(("language", "words"), [("en", "lacks what the guest needs"), ("zh", "缺少云主机所需的能力")])
+async def test_a_cell_that_can_not_take_a_guest_is_not_offered_and_says_why(
+    admin: Any, core: FakeCore, language: str, words: str
+) -> None:
+    guest = named(core, "web-1")
+    url = f"/guests/{guest['id']}?tab=settings&part=cell"
+    admin.http.headers["accept-language"] = language
+    assert words not in (await admin.get(url)).text
+    core.put("guest", {**guest, "network_limits": {"receive_bytes": 1 << 20, "send_bytes": 0}}, "guest.changed")
+    page = (await admin.until(url, words)).text
+    assert "sch_sfq" in page
+    assert " disabled>Cell_" in page

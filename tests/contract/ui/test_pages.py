@@ -154,6 +154,49 @@ async def test_placement_is_explained_before_anything_is_made(admin, core: FakeC
     assert "not a number" in (await admin.get("/guests/new/estimate?memory=much")).text
 
 
+@pytest.mark.parametrize(
+    ("language", "told"),
+    [
+        (
+            "en",
+            ("No cell of the pool can limit network interfaces", "The kernel lacks sch_sfq", "It lacks what the guest"),
+        ),
+        ("zh", ("资源池中没有资源节点能限制网卡", "内核缺少 sch_sfq", "缺少云主机所需的能力")),
+    ],
+)
+async def test_what_cells_can_not_do_is_shown_while_choosing(  # type: ignore[no-untyped-def]
+    admin, core: FakeCore, language: str, told: tuple[str, ...]
+) -> None:
+    admin.http.headers["accept-language"] = language
+    plain = (await admin.get("/guests/new/estimate?memory=1&disk=1&read_bytes=5&policy=drop&rules=accept+tcp+22")).text
+    assert told[0] in plain, "told whatever is chosen, beside the field"
+    assert told[2] not in plain
+    limited = (await admin.get("/guests/new/estimate?memory=1&disk=1&receive_bytes=10")).text
+    assert all(text in limited for text in told)
+    cell = core.rows["cell"]["Cell_0a1b2c3d4e5f"]
+    abilities = [{**one, "can": True} for one in cell["abilities"]]
+    core.put("cell", {**cell, "abilities": abilities}, "cell.described")
+    await admin.until("/guests/new/estimate?memory=1&disk=1&receive_bytes=10", "Cell_0a1b2c3d4e5f</strong>")
+    await admin.until("/guests/new", "read_bytes")
+    assert told[0] not in (await admin.get("/guests/new/estimate?memory=1&disk=1")).text
+
+
+async def test_a_templates_policy_counts_and_a_slow_cell_is_told(admin, core: FakeCore) -> None:  # type: ignore[no-untyped-def]
+    lacks = {"packet_filter": ("program", "nft"), "kvm": ("told", "no guest runs")}
+    for name, cell in list(core.rows["cell"].items()):
+        abilities = [
+            {**one, "can": one["name"] not in lacks, "reason": lacks.get(one["name"], ("",))[0], "detail": "nft"}
+            for one in cell["abilities"]
+        ]
+        core.put("cell", {**cell, "abilities": abilities, "name": name}, "cell.described")
+    page = await admin.until("/guests/new/estimate?memory=1&disk=1", "Its processor is emulated there")
+    assert "It lacks what" not in page.text
+    template = next(row for row in core.rows["template"].values() if row["name"] == "General")
+    policy = {"default": "drop", "rules": [], "addresses": []}
+    core.put("template", {**template, "policy": policy}, "template.modified")
+    await admin.until(f"/guests/new/estimate?memory=1&disk=1&template={template['id']}", "nft is not installed")
+
+
 async def test_a_cancelled_task_says_so(admin, core: FakeCore) -> None:  # type: ignore[no-untyped-def]
     core.pace_s = 0.3
     guest = named(core, "web-2")

@@ -1,9 +1,11 @@
 """Placement: the score, the refusals and their order."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nano.domain.ability import DISK_LIMITS, NETWORK_LIMITS, PACKET_FILTER, REFLINK, Ability
 from nano.domain.limits import Limits
 from nano.domain.machine import GIBI
 from nano.domain.placement import Candidate, Load, Need, place
@@ -58,6 +60,24 @@ def test_each_refusal_names_its_cause(cell: Candidate, code: str, summary: str) 
     assert (verdict.cell, verdict.code, verdict.scores[0].code) == ("", summary, code)
     assert verdict.message
     assert verdict.scores[0].reason
+
+
+def test_what_is_missing_everywhere_is_named() -> None:
+    def lacking(name: str, *abilities: str, **changes: object) -> Candidate:
+        return candidate(name, abilities=tuple(Ability(one, False, "kernel", "x") for one in abilities), **changes)
+
+    need = msgspec.structs.replace(NEED, abilities=(DISK_LIMITS, NETWORK_LIMITS, PACKET_FILTER))
+    cells = [
+        lacking("a", NETWORK_LIMITS, PACKET_FILTER),
+        lacking("b", PACKET_FILTER),
+        lacking("c", REFLINK, online=False),
+    ]
+    verdict = place(cells, need, LIMITS)
+    assert [score.lacks for score in verdict.scores] == [(NETWORK_LIMITS, PACKET_FILTER), (PACKET_FILTER,), ()]
+    assert (verdict.code, verdict.message) == ("ability_missing", "No cell of the pool can filter packets.")
+    each = place([lacking("a", NETWORK_LIMITS), lacking("b", PACKET_FILTER)], need, LIMITS)
+    assert "limit disks and limit network interfaces and filter packets" in each.message, "none is missing everywhere"
+    assert place([*cells, candidate("d")], need, LIMITS).cell == "d"
 
 
 def test_an_empty_pool_and_a_mixed_one() -> None:
