@@ -1,6 +1,7 @@
 """AlarmDesk: the alarms and backups of the whole zone, put together from Core's own health and what its cells report.
 
-A cell tells its alarms over its link; Core adds what only it can see: a cell that is silent, at fault, or in debt. What a
+A cell tells its alarms over its link; Core adds what only it can see: a cell that is silent, at fault, or in debt, and guests
+whose scheduled snapshots keep failing. What a
 cell told is dropped when it counts as offline: then that is the alarm. Nothing here is journaled (see ``domain.alarm``).
 """
 
@@ -16,6 +17,7 @@ from nano.domain.alarm import Alarm, Finding, alarm_id, moment
 from nano.domain.backup_state import BackupState
 from nano.domain.cell import Cell
 from nano.domain.facts import Change
+from nano.domain.guest import Guest
 from nano.domain.inspection import DriftRow, OrphanRow
 from nano.domain.zone import Zone
 from nano.journal.health import NodeHealth, Upkeep
@@ -28,6 +30,7 @@ ALARMS_OF_CELL_MAX: Final = 50
 NAME_MAX: Final = 64
 TEXT_MAX: Final = 1_000
 DETAILS_MAX: Final = 10
+FAILED_IN_A_ROW: Final = 3
 
 
 class AlarmDesk:
@@ -36,13 +39,14 @@ class AlarmDesk:
     def __init__(
         self, name: str, ledger: Ledger, zone: Zone, views: ZoneViews, clock: Callable[[], datetime], upkeep: Upkeep
     ) -> None:
-        self.health = NodeHealth("core", name, ledger, clock=clock, upkeep=upkeep, more=self._cells_in_trouble)
+        self.health = NodeHealth("core", name, ledger, clock=clock, upkeep=upkeep, more=self._in_trouble)
         self._name = name
         self._zone = zone
         self._views = views
         self._told: dict[str, HealthIs] = {}
         self._drifted: Counter[str] = Counter()  # by cell: guests that differ, at the last look
         self._orphans: Counter[str] = Counter()
+        self._failing = {f"guest/{guest.id}": None for guest in zone.guests() if _failing(guest)}
         self.health.listen(self._show)
 
     def current(self) -> list[Alarm]:
@@ -59,7 +63,15 @@ class AlarmDesk:
             self._show()
 
     def on_changes(self, changes: list[Change]) -> None:
-        if any(isinstance(change.before, Cell) or isinstance(change.after, Cell) for change in changes):
+        look = False
+        for change in changes:
+            before, after = _failing(change.before), _failing(change.after)
+            if after:
+                self._failing[change.fact.resource] = None
+            elif before:
+                self._failing.pop(change.fact.resource, None)
+            look |= before != after or isinstance(change.before, Cell) or isinstance(change.after, Cell)
+        if look:
             self.health.look()
 
     def inspected(self, drift: Iterable[DriftRow], orphans: Iterable[OrphanRow]) -> None:
@@ -78,6 +90,14 @@ class AlarmDesk:
         self._views.show("alarm", alarms | self.health.alarms)
         self._views.show("backup", backups)
 
+    def _in_trouble(self) -> Iterator[Finding]:
+        yield from self._cells_in_trouble()
+        for resource in self._failing:
+            guest = self._zone.get(resource)
+            if isinstance(guest, Guest):
+                details = {"guest": guest.name, "count": str(guest.snapshots_failed), "reason": guest.snapshot_error}
+                yield Finding("snapshots_failing", details, resource)
+
     def _cells_in_trouble(self) -> Iterator[Finding]:
         for cell in self._zone.of_kind("cell"):
             if not isinstance(cell, Cell) or not cell.pool:
@@ -92,6 +112,13 @@ class AlarmDesk:
                     yield Finding(code, named | {"count": str(found[cell.name])}, resource)
             if cell.debts:
                 yield Finding("cell_debts", named | {"count": str(len(cell.debts))}, resource)
+
+
+def _failing(state: object) -> tuple[int, str] | None:
+    """How many snapshots of its schedule have failed in a row, when that is to be told."""
+    if not isinstance(state, Guest) or state.snapshots_failed < FAILED_IN_A_ROW or state.phase != "ready":
+        return None
+    return state.snapshots_failed, state.name
 
 
 def _of_cell(cell: str, alarm: Alarm) -> Alarm:

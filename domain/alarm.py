@@ -136,6 +136,11 @@ KINDS: Final[Mapping[str, Kind]] = {
         "On cell %(cell)s there are domains or files that nobody owns: %(count)s.",
         "nanoctl orphans, or the page Drift under Cells, lists them and removes them one by one.",
     ),
+    "snapshots_failing": Kind(
+        "warning",
+        "The last %(count)s snapshots of guest %(guest)s that were due by its schedule failed: %(reason)s",
+        "The guest's tasks say what happened. Mend that, or take its schedule off; the next one that succeeds ends the alarm.",
+    ),
     "cell_debts": Kind(
         "warning",
         "Cell %(cell)s may still have parts of guests whose creation was given up: %(count)s.",

@@ -50,6 +50,9 @@ class Guest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     recycled_until: datetime | None = None  # it rests in the recycle bin and is deleted then
     recycled_autostart: bool = False  # what its autostart becomes when it is taken out
     snapshot_schedule: SnapshotSchedule | None = None
+    snapshot_due: bool = False  # the schedule's is being taken
+    snapshots_failed: int = 0  # of the schedule, in a row
+    snapshot_error: str = ""  # why the last of these failed
     vnc: VncAccess | None = None  # for people's own viewers; None = off
 
     @property
@@ -187,7 +190,11 @@ def evolve_work_started(state: Guest, event: GuestWorkStarted, at: datetime) -> 
 def evolve_work_ended(state: Guest, event: GuestWorkEnded, at: datetime) -> Guest:
     resting: Literal["recycled", "ready"] = "recycled" if state.recycled_until else "ready"
     phase = resting if state.phase == "deleting" else state.phase
-    return msgspec.structs.replace(state, task="", phase=phase, changed_at=at)
+    ended = msgspec.structs.replace(state, task="", phase=phase, changed_at=at)
+    if not state.snapshot_due:
+        return ended
+    failed = state.snapshots_failed + 1 if event.error else 0
+    return msgspec.structs.replace(ended, snapshot_due=False, snapshots_failed=failed, snapshot_error=event.error)
 
 
 def evolve_deleted(state: Guest, event: GuestDeleted, at: datetime) -> None:

@@ -139,14 +139,15 @@ def evolve_scheduled(state: Guest, event: GuestSnapshotsScheduled, at: datetime)
 
 
 def evolve_unscheduled(state: Guest, event: GuestSnapshotsUnscheduled, at: datetime) -> Guest:
-    return msgspec.structs.replace(state, snapshot_schedule=None, changed_at=at)
+    free = {"snapshot_schedule": None, "snapshot_due": False, "snapshots_failed": 0, "snapshot_error": ""}
+    return msgspec.structs.replace(state, **free, changed_at=at)
 
 
 def evolve_due(state: Guest, event: GuestSnapshotDue, at: datetime) -> Guest:
     if state.snapshot_schedule is None:
         return state
     begun = msgspec.structs.replace(state.snapshot_schedule, begun=event.due)
-    return msgspec.structs.replace(state, snapshot_schedule=begun)
+    return msgspec.structs.replace(state, snapshot_schedule=begun, snapshot_due=True)
 
 
 RULES: Final = Rules(

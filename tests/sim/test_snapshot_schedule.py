@@ -156,6 +156,56 @@ async def test_one_that_fails_is_not_tried_again_before_the_next_is_due(bed: Bed
         await until(core, lambda: len(taken(core)) == 1)
 
 
+async def test_three_that_fail_in_a_row_are_an_alarm_that_goes_with_the_next_success(bed: Bed, clock: Clock) -> None:
+    def alarms(core: Core) -> list[Any]:
+        return [alarm for alarm in core.alarms.current() if alarm.code == "snapshots_failing"]
+
+    host = bed.host("one")
+    async with bed.core() as core, bed.cell("one") as cell, bed.link(cell, core):
+        await created(core)
+        host.fail_next("snapshot_make", HostError("The disk is broken.", code="hypervisor_error"), times=3)
+        await do(core, ss.ScheduleSnapshots(guest="web", every_hours=1, keep=5))
+        for number in (1, 2):
+            await until(core, lambda number=number: sum(task.ended for task in tasks(core)) == number)
+            await quiet(core)
+            assert alarms(core) == []
+            await pass_time(core, clock, hours=1)
+        await until(core, lambda: sum(task.ended for task in tasks(core)) == 3)
+        await quiet(core)
+        (alarm,) = alarms(core)
+        guest = core.zone.find_guest("web")
+        assert (alarm.resource, alarm.details["count"]) == (f"guest/{guest.id}", "3")
+        assert "web" in alarm.message
+        assert "The disk is broken." in alarm.message
+    async with bed.core() as core:
+        await anyio.wait_all_tasks_blocked()
+        assert [one.id for one in alarms(core)] == [alarm.id], "also after a restart"
+        async with bed.cell("one") as cell, bed.link(cell, core):
+            await until(core, lambda: online(core))
+            await pass_time(core, clock, hours=1)
+            await until(core, lambda: len(taken(core)) == 1)
+            await quiet(core)
+            assert alarms(core) == []
+            assert core.zone.find_guest("web").snapshots_failed == 0
+
+
+async def test_an_alarm_of_failed_snapshots_goes_with_the_schedule(bed: Bed, clock: Clock) -> None:
+    async with bed.zone("one") as (core, _):
+        await created(core)
+        error = HostError("The disk is broken.", code="hypervisor_error")
+        bed.host("one").fail_next("snapshot_make", error, times=3)
+        await do(core, ss.ScheduleSnapshots(guest="web", every_hours=1, keep=5))
+        for number in (1, 2, 3):
+            await until(core, lambda number=number: sum(task.ended for task in tasks(core)) == number)
+            await quiet(core)
+            if number < 3:
+                await pass_time(core, clock, hours=1)
+        assert "snapshots_failing" in {alarm.code for alarm in core.alarms.current()}
+        await do(core, ss.UnscheduleSnapshots(guest="web"))
+        await anyio.wait_all_tasks_blocked()
+        assert "snapshots_failing" not in {alarm.code for alarm in core.alarms.current()}
+
+
 async def test_a_busy_guest_is_taken_when_it_is_free(bed: Bed, clock: Clock) -> None:
     async with bed.zone("one") as (core, _):
         await created(core)

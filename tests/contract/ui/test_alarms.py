@@ -75,7 +75,9 @@ async def test_in_chinese_nothing_is_left_in_english(admin: Browser, portal: Sta
 
 @pytest.mark.parametrize("code", KINDS)
 def test_every_alarm_there_is_can_be_told(code: str) -> None:
-    details = dict.fromkeys(("folder", "reason", "last", "behind", "free", "percent", "cell", "since", "count"), "x")
+    details = dict.fromkeys(
+        ("folder", "reason", "last", "behind", "free", "percent", "cell", "since", "count", "guest"), "x"
+    )
     row = alarm_row(code, "cell/one", NOW, "journal", **details)
     for words in load_words().values():
         told, hint = alarm_words(row, words)
