@@ -118,6 +118,14 @@ async def test_images_whose_files_are_gone_are_named(bed: Bed) -> None:
         assert (await sync(core)).error is None
 
 
+async def test_a_folder_that_is_not_there_is_told(bed: Bed) -> None:
+    (bed.folder / "intake").rmdir()
+    async with bed.core() as core:
+        task = await sync(core)
+        assert task.error is not None
+        assert (task.state, task.error.code, task.items) == ("failed", "intake_unreadable", ())
+
+
 async def test_one_sync_at_a_time(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
     qcow2(bed.folder / "intake" / "web.qcow2")
     checked = Held()

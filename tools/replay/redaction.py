@@ -18,7 +18,7 @@ from nano.tools.replay.facts import HIDDEN
 
 NAMES: Final = frozenset(
     {"name", "names", "image_name", "template", "target_name", "resource_name", "owner", "pool", "cell", "account", "by", "actor",
-     "storage", "network"}
+     "storage", "network", "file"}
 )  # fmt: skip
 WORDS: Final = frozenset(
     {"type", "state", "phase", "power", "kind", "action", "outcome", "role", "format", "virt_type", "code", "plan"}
