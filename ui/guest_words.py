@@ -1,5 +1,6 @@
 """What a guest is made of in words: its fields by name, its priority, its limits."""
 
+import contextlib
 import ipaddress
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -69,7 +70,9 @@ def vnc_place(vnc: Mapping[str, Any]) -> str:
 
 def vnc_tunnel(vnc: Mapping[str, Any], cell: Mapping[str, Any] | None) -> str:
     """How to come there from elsewhere, where the address is the host's own; else empty."""
-    host = str(cell["address"] if cell else "").rpartition(":")[0].strip("[]") or "HOST"
     if not ipaddress.ip_address(vnc["address"]).is_loopback:
         return ""
+    host = str(cell["address"]) if cell else "HOST"
+    with contextlib.suppress(ValueError):
+        host = str(ipaddress.ip_address(host.rpartition(":")[0].strip("[]") or host))
     return f"ssh -L {vnc['port']}:{vnc_place(vnc)} {host}"

@@ -7,6 +7,7 @@ from playwright.async_api import Browser, Page, expect
 
 from nano.ui.testing.browser import first_visit, window
 from nano.ui.testing.fake_core import FakeCore
+from nano.ui.testing.fake_inside import VNC_SECRET
 from nano.ui.testing.stage import Stage
 
 pytestmark = pytest.mark.anyio
@@ -50,6 +51,28 @@ async def test_a_disk_is_grown_added_and_removed(page: Page, core: FakeCore) -> 
         ("POST", "/disks", {"size": 7 * gib}),
         ("DELETE", "/disks", None),
     ]
+
+
+async def test_a_vnc_secret_is_shown_until_there_is_another(page: Page, core: FakeCore) -> None:
+    guest = named(core, "web-1")
+    await page.goto(f"/guests/{guest['id']}?tab=settings")
+    panel = page.locator("#vnc")
+    await panel.locator("text=Enable").click()
+    await expect(panel).to_contain_text("127.0.0.1:5901")
+    await page.wait_for_function("() => !document.querySelector('#guest-head .progress-card')")
+    await panel.locator("text=Show").click()
+    await expect(panel).to_contain_text(VNC_SECRET)
+    core.put("guest", {**named(core, "web-1"), "cores": 3, "version": 99}, "guest.vnc_told", by="ada")
+    await expect(page.locator("#cores")).to_have_value("3")
+    await expect(panel).to_contain_text(VNC_SECRET)
+    await panel.locator("text=New secret").click()
+    await page.locator("dialog[open] button.danger").click()
+    await expect(panel).not_to_contain_text(VNC_SECRET)
+    await expect(panel.locator("text=Show")).to_be_visible()
+    await page.wait_for_function("() => !document.querySelector('#guest-head .progress-card')")
+    await panel.locator("text=Disable").click()
+    await page.locator("dialog[open] button.danger").click()
+    await expect(panel.locator("text=Enable")).to_be_visible()
 
 
 @pytest.mark.parametrize("width", [360, 768, 1440])

@@ -76,6 +76,9 @@ def test_rows_of_the_fake_core_are_rows_of_core() -> None:
         ("media-insert", {"media": "disc"}, ("POST", "/media", {"media": "disc"})),
         ("media-eject", {}, ("DELETE", "/media", None)),
         ("password", {"user": "ann", "password": ""}, ("POST", "/password", {"user": "ann"})),
+        ("vnc-enable", {}, ("POST", "/vnc", None)),
+        ("vnc-reset", {}, ("POST", "/vnc/reset", None)),
+        ("vnc-disable", {}, ("DELETE", "/vnc", None)),
         (
             "rule-add",
             {"action": "drop", "protocol": "tcp", "source": " 10.0.0.0/8 ", "port": "80", "last_port": ""},

@@ -81,11 +81,14 @@ function screens() {
 }
 
 function isUsed(element) {
-  return element.querySelector("details.menu[open], form[data-typed], [data-asking], input:not([type=checkbox]):focus, select:focus, textarea:focus");
+  return element.querySelector("details.menu[open], form[data-typed], [data-asking], [data-told], input:not([type=checkbox]):focus, select:focus, textarea:focus");
 }
 
 // A form of a panel that somebody has begun to fill in is theirs until it is sent.
 document.addEventListener("input", (event) => event.target.closest("[data-live] form")?.setAttribute("data-typed", ""));
+
+// A secret that somebody had shown stays until they ask for something else there: having it told is a change, too.
+document.addEventListener("submit", (event) => event.target.closest("[data-live]")?.querySelector("[data-told]")?.removeAttribute("data-told"));
 
 // Elements a person is using right now (open menu, focused field) wait until they are done.
 const held = new Set();
