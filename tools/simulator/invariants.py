@@ -231,6 +231,7 @@ def unrest(
         ]
         found += [f"{name}: journaled domain of no guest: {guest_id}" for guest_id in known if guest_id not in intended]
         found += _image_unrest(name, zone, disks[name])
+        found += _entrances_differ(name, site, host)
         for guest_id, guest in intended.items():
             domain = host.machine.get(guest_id)
             actual = domain.state if domain is not None else "missing"
@@ -254,10 +255,24 @@ def unrest(
                     f"{name}: guest {guest.name} {guest_id} is made of {guest.spec}, {guest.pending} pending, to Core, "
                     f"of {kept.spec}, {kept.pending} pending, to its cell"
                 )
+            there = guest.vnc and (guest.vnc.address, guest.vnc.port, guest.vnc.sealed)
+            if kept is not None and there != (kept.vnc and (kept.vnc.address, kept.vnc.port, kept.vnc.sealed)):
+                found.append(f"{name}: {guest.name} {guest_id} has other VNC access to Core than to its cell")
             found += [
                 f"{name}: guest {guest.name} {guest_id} {text}" for text in _snapshots_differ(guest, site, domain)
             ]
     return found
+
+
+def _entrances_differ(cell: str, site: Site, host: SimulatedHost) -> list[str]:
+    """Ports that are open for nobody, or not for whom they should be."""
+    wanted = {
+        (domain.vnc.address, domain.vnc.port): domain.guest_id
+        for domain in site.domains()
+        if domain.vnc is not None and domain.ready and domain.power in ("running", "paused")
+    }
+    found = {place: listening.guest_id for place, listening in host.open_ports.items()}
+    return [] if found == wanted else [f"{cell}: ports are open for {found}, and should be for {wanted}"]
 
 
 def _snapshots_differ(guest: Guest, site: Site, domain: SimulatedDomain | None) -> list[str]:

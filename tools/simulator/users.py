@@ -22,6 +22,7 @@ from nano.domain import guest_devices as gd
 from nano.domain import guest_migrate as mi
 from nano.domain import guest_rules as ru
 from nano.domain import guest_snapshot as gs
+from nano.domain import guest_vnc as gv
 from nano.domain import snapshot_schedule as ss
 from nano.domain.catalogue import BY_COMMAND, COLLECTIONS
 from nano.domain.cell import AddCell, Cell, DisableCell, EnableCell, RemoveCell
@@ -198,6 +199,7 @@ class Users:
                 gd.AddNic(guest=guest),
                 mi.MigrateGuest(guest=guest, to=random.choice(sorted(self._world.cells)), live=random.random() < 0.5),
                 self._guard(guest),
+                random.choice((gv.EnableVnc, gv.EnableVnc, gv.ResetVnc, gv.ShowVnc, gv.DisableVnc))(guest=guest),
                 ga.DescribeGuest(guest=guest, tags=random.choice(((), ("a",), ("a", "b")))),
                 random.choice((ga.ProtectGuest, ga.UnprotectGuest, ga.UnprotectGuest))(guest=guest),
             )
