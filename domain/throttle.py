@@ -1,4 +1,4 @@
-"""The throttle: how many wrong passwords an account and an address get before they must wait.
+"""The throttle: how many wrong secrets an account or an address gets before it must wait.
 
 Bounded memory: past KEYS_MAX the longest untouched keys are forgotten. Nothing is journaled; a restart forgives.
 """

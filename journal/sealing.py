@@ -33,10 +33,10 @@ class SealingKey:
 
     def open(self, sealed: str, purpose: bytes) -> bytes:
         """Raises Failure when it was sealed with another key, or for another purpose."""
-        raw = base64.b64decode(sealed.removeprefix(FORM))
         try:
+            raw = base64.b64decode(sealed.removeprefix(FORM))
             return AESGCM(self._key).decrypt(raw[:NONCE_BYTES], raw[NONCE_BYTES:], purpose)
-        except InvalidTag:
+        except (InvalidTag, ValueError):
             raise Failure(
                 "The guest's secrets were encrypted with another key.",
                 code="secrets_key_changed",

@@ -177,6 +177,34 @@ async def test_it_goes_along_to_another_cell(bed: Bed) -> None:
         assert await viewer(bed, "one").enter(told[2]) == ""
 
 
+async def test_it_ends_where_a_new_cell_lets_nobody_in(bed: Bed) -> None:
+    async with bed.core() as core, bed.cell("one") as one, bed.link(one, core):
+        bed.vnc = VncOffer()
+        async with bed.cell("two") as two, bed.link(two, core):
+            await enabled(core, "one", "two", start=False)
+            assert (await do(core, mi.MigrateGuest(guest="web", to="two"))).error is None
+            assert core.zone.find_guest("web").vnc is None
+            events = [fact.event for fact in await core.ledger.facts(0, 1000)]
+            (ended_by,) = [event for event in events if isinstance(event, gv.GuestVncClosed)]
+            assert ended_by.error is not None
+            assert ended_by.error.code == "no_vnc_address"
+            refused = await do(core, gv.EnableVnc(guest="web"), "there")
+            assert refused.error is not None
+            assert refused.error.code == "no_vnc_address"
+
+
+async def test_a_domain_that_was_defined_again_has_it_still(bed: Bed) -> None:
+    async with bed.zone("one") as (core, _):
+        guest = await enabled(core, "one")
+        told = core.vnc("web")
+        bed.host("one").vanish(guest.id)
+        await open_at(bed, "one")
+        assert (await do(core, gc.RedefineGuest(guest="web"))).error is None
+        assert (await do(core, gc.StartGuest(guest="web"))).error is None
+        await open_at(bed, "one", 5901)
+        assert core.vnc("web") == told
+
+
 async def test_a_cell_killed_while_it_adopts_takes_access_over(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nano.cell.move_work.TRY_AGAIN_S", 0.01)
     async with bed.core() as core, bed.cell("one") as one, bed.link(one, core):
@@ -233,6 +261,37 @@ async def test_those_who_say_nothing_do_not_keep_others_out(bed: Bed) -> None:
         with pytest.raises(NotRfb):
             await VncViewer(door.connect("192.0.2.66")).enter(secret)
         assert await VncViewer(door.connect("192.0.2.7")).enter(secret) == ""
+
+
+async def test_one_who_is_slow_or_says_nonsense_is_hung_up_on(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with bed.zone("one") as (core, _):
+        await enabled(core, "one")
+        secret = core.vnc("web")[2]
+        door = bed.host("one").open_ports[ADDRESS, 5901]
+        there = VncViewer(door.connect())
+        assert await there.enter(secret) == ""
+        monkeypatch.setattr("nano.cell.viewers.PATIENCE_S", 0.05)
+        for said in (b"", b"RFB 003.008\n", b"RFB 003.008\n\2" + bytes(8), b"GET / HTTP/1.1\r\n\r\n", bytes(70_000)):
+            channel = door.connect("192.0.2.66")
+            await channel.send(said)
+            await VncViewer(channel).ended()
+        monkeypatch.undo()
+        assert await VncViewer(door.connect("192.0.2.66")).enter(secret) == "", "nonsense is no guess"
+        await there.key(0xFF0D)
+
+
+async def test_a_display_has_so_many_viewers_and_an_entrance_so_many_that_wait(bed: Bed) -> None:
+    async with bed.zone("one") as (core, _):
+        await enabled(core, "one")
+        secret = core.vnc("web")[2]
+        door = bed.host("one").open_ports[ADDRESS, 5901]
+        for number in range(8):
+            assert await VncViewer(door.connect(f"192.0.2.{number}")).enter(secret) == ""
+        assert await VncViewer(door.connect()).enter(secret) == "8 viewers are connected already."
+        for number in range(16):
+            await door.connect(f"198.51.100.{number}").receive()
+        with pytest.raises(NotRfb):
+            await VncViewer(door.connect()).enter(secret)
 
 
 async def test_a_display_that_can_not_be_had_is_said(bed: Bed) -> None:

@@ -14,6 +14,7 @@ from nano.domain.cloud_init import CloudInit
 from nano.domain.errors import Failure, Invalid, JournalError
 from nano.domain.guest_commands import CreateGuest, StartGuest
 from nano.domain.guest_password import SetPassword
+from nano.domain.guest_vnc import EnableVnc, ResetVnc
 from nano.domain.machine import MEBI
 
 VAULT = Vault(bytes(range(32)))
@@ -135,3 +136,27 @@ def test_a_sealed_password_opens_with_its_key_and_for_its_purpose_alone() -> Non
         Vault(bytes(32)).open_password(command.sealed)
     with pytest.raises(Failure):
         VAULT.open(CloudInit(sealed=command.sealed))
+
+
+def test_a_vnc_secret_is_made_up_for_each_request_and_opens_as_nothing_else() -> None:
+    def sealed(command: EnableVnc | ResetVnc, command_id: str) -> str:
+        made = VAULT.seal(command, command_id)
+        assert isinstance(made, type(command))
+        return made.sealed
+
+    texts = [
+        sealed(EnableVnc(guest="web"), "k"),
+        sealed(ResetVnc(guest="web"), "l"),
+        sealed(EnableVnc(guest="db"), "k"),
+    ]
+    assert sealed(EnableVnc(guest="web"), "k") == texts[0]
+    secrets = [VAULT.open_vnc(text) for text in texts]
+    assert len(set(secrets)) == 3
+    for secret in secrets:
+        assert len(secret) == 8
+        assert all(any(map(kind, secret)) for kind in (str.isdigit, str.isupper, str.islower))
+    with pytest.raises(Failure):
+        VAULT.open_password(texts[0])
+    with pytest.raises(Invalid) as refused:
+        VAULT.seal(EnableVnc(guest="web", sealed="v1:AAAA"), "k")
+    assert refused.value.code == "invalid_sealed"

@@ -1,4 +1,4 @@
-"""Small parts of the gate, the throttle, and the files behind the pages."""
+"""Small parts of the gate, and the files behind the pages."""
 
 import hashlib
 import json
@@ -8,7 +8,6 @@ import pytest
 from starlette.datastructures import Headers
 
 from nano.domain.errors import Failure, Invalid
-from nano.domain.throttle import KEYS_MAX, Throttle
 from nano.ui.doorman import digest_of, form_token
 from nano.ui.gate import cookie, local_path, read_cookies, same_origin
 from nano.ui.render import TEMPLATES
@@ -52,26 +51,6 @@ def test_a_form_token_is_made_from_the_secret_and_tells_nothing_of_it() -> None:
     assert form_token("one") != form_token("two")
     assert "one" not in form_token("one")
     assert digest_of("one") != form_token("one")
-
-
-def test_the_throttle_counts_within_its_window_and_forgives() -> None:
-    throttle = Throttle({"account": 3, "address": 5}, 60)
-    for second in range(3):
-        assert throttle.wait_s(second, account="ada", address="::1") == 0
-        throttle.failed(second, account="ada", address="::1")
-    assert throttle.wait_s(3, account="ada") == 57
-    assert throttle.wait_s(3, account="bob", address="::1") == 0
-    assert throttle.wait_s(61, account="ada") == 0
-    throttle.forgive("account", "ada")
-    assert throttle.wait_s(3, account="ada") == 0
-
-
-def test_the_throttle_does_not_grow_for_ever() -> None:
-    throttle = Throttle({"account": 1}, 60)
-    for number in range(KEYS_MAX + 10):
-        throttle.failed(0, account=str(number))
-    assert throttle.wait_s(1, account="0") == 0
-    assert throttle.wait_s(1, account=str(KEYS_MAX)) == 59
 
 
 def test_vendored_files_are_what_the_manifest_says() -> None:
