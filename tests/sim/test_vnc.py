@@ -199,6 +199,9 @@ async def test_a_domain_that_was_defined_again_has_it_still(bed: Bed) -> None:
         told = core.vnc("web")
         bed.host("one").vanish(guest.id)
         await open_at(bed, "one")
+        with anyio.fail_after(10):
+            while core.zone.find_guest("web").power != "missing":
+                await core.feed.wait_for(core.feed.position + 1)
         assert (await do(core, gc.RedefineGuest(guest="web"))).error is None
         assert (await do(core, gc.StartGuest(guest="web"))).error is None
         await open_at(bed, "one", 5901)
