@@ -204,10 +204,15 @@ def _remove_old(disk: Disk, commits: Path, horizon: Horizon, names: list[str]) -
         disk.remove(commits / name)
     if old:
         disk.sync_folder(commits)
-    kept = {path.name for path in horizon.base_paths(commits.parent)}
-    for name in disk.list(commits.parent / BASE):
+    drop_bases(disk, commits.parent, horizon)
+
+
+def drop_bases(disk: Disk, journal: Path, *horizons: Horizon) -> None:
+    """Remove the bases of others than these. Raises OSError."""
+    kept = {path.name for horizon in horizons for path in horizon.base_paths(journal)}
+    for name in disk.list(journal / BASE):
         if name not in kept:
-            disk.remove(commits.parent / BASE / name)
+            disk.remove(journal / BASE / name)
 
 
 def _odd(horizon: Horizon) -> str:

@@ -2,7 +2,8 @@
 
 What they fold to is made by folding them, from the base before or from the first line, with the chain checked; so what is dropped
 was whole, and the new base owes nothing to a snapshot. Anchor and base are written, synced and read back, and count from
-the next opening of the log. Invariant: this removes nothing, and what it writes is either whole or not looked at.
+the next opening of the log. Invariant: this removes nothing but bases that were prepared before and never begun with, and what it writes is
+either whole or not looked at.
 
 It does not know when (``archive_schedule``). A segment that is not archived yet is never dropped.
 """
@@ -21,7 +22,7 @@ from nano.journal.anchor import NoAnchor, find_anchor
 from nano.journal.archive import is_archive
 from nano.journal.disk import Disk, replace_file
 from nano.journal.folded import Capture, Folded
-from nano.journal.horizon import NEXT, Horizon, Limits, base_paths, read_base, read_horizon
+from nano.journal.horizon import NEXT, Horizon, Limits, base_paths, drop_bases, read_base, read_horizon
 from nano.journal.owner import journal_id
 from nano.journal.reader import JournalReader
 from nano.journal.receipts import Receipts
@@ -110,6 +111,7 @@ class Retention:
             signature = self._signer.sign(horizon.signed_bytes()).hex()
             horizon = msgspec.structs.replace(horizon, key=self._signer.key_id, signature=signature)
         replace_file(self._disk, self._commits / NEXT, with_check(msgspec.json.encode(horizon)))
+        drop_bases(self._disk, self._journal, *[known for known in (before, horizon) if known is not None])
 
     def _fold(self, due: list[Seal]) -> Capture:
         folded = Folded(self._model())

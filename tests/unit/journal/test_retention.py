@@ -115,6 +115,25 @@ def first(node: Path) -> int:
 Short = tuple[Path, Horizon, dict[str, Any]]
 
 
+async def test_a_node_that_runs_for_long_keeps_no_more_than_two_bases(short: Short) -> None:
+    """The one it begins with, and the one it will; each twice."""
+    node, horizon, _ = short
+    ledger = ledger_on(node)
+    await ledger.start()
+    prepared = set()
+    for _ in range(3):
+        await do(ledger)
+        archive_segments(DISK, node / "data/journal/commits", 2)
+        prepared.add(retention(node).prepare(START))
+    bases = {name.partition(".")[0] for name in DISK.list(node / "data/journal/base")}
+    assert len(prepared) == 3
+    assert bases == {f"{horizon.position:016d}", f"{max(prepared):016d}"}
+    before = everything(ledger)
+    await ledger.aclose()
+    assert await state_of(node) == before
+    assert check(node).damage is None
+
+
 async def test_nothing_is_due(node: Path) -> None:
     names = sorted(path.name for path in (node / "data/journal/commits").iterdir())
     for limits in (Limits(0, 0), Limits(days=30, size=0), Limits(days=0, size=1 << 30)):
