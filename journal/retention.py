@@ -2,8 +2,8 @@
 
 What they fold to is made by folding them, from the base before or from the first line, with the chain checked; so what is dropped
 was whole, and the new base owes nothing to a snapshot. Anchor and base are written, synced and read back, and count from
-the next opening of the log. Invariant: this removes nothing but bases that were prepared before and never begun with, and what it writes is
-either whole or not looked at.
+the next opening of the log. Invariant: this removes nothing but bases that were prepared before and never begun with, and
+what it writes is either whole or not looked at.
 
 It does not know when (``archive_schedule``). A segment that is not archived yet is never dropped.
 """

@@ -23,7 +23,7 @@ from nano.tools.display.text import Text
 from nano.tools.replay.facts import HIDDEN, hide
 from nano.tools.replay.fold import Fold, fold_to
 from nano.tools.replay.folding import is_meant, name_of
-from nano.tools.replay.moments import parse_moment
+from nano.tools.replay.moments import SHOWN, parse_moment, tell_end
 from nano.tools.replay.node import Node
 
 FORGOTTEN: Final = frozenset({"task", "order"})
@@ -42,6 +42,7 @@ def run(terminal: Terminal, node: Node, options: Namespace) -> int:
     moments = [parse_moment(text, terminal.now(), terminal.zone) for text in texts]
     folds, touched = fold_to(node, [*moments, None] if len(moments) == 1 else moments)
     before, after = folds
+    tell_end(terminal, moments, max(before.position, after.position))
     if options.resource:
         touched = _only(touched, before, after, options.resource)
     found = differences(before, after, touched)
@@ -63,9 +64,9 @@ def _only(touched: set[str], before: Fold, after: Fold, wanted: str) -> set[str]
     ]
     if not there:
         raise Unknown(
-            f"{wanted} exists neither at position {before.position} nor at {after.position}.",
+            f"{wanted[:SHOWN]} exists neither at position {before.position} nor at {after.position}.",
             code="not_there",
-            hint=f"See its whole life: nano-replay show {wanted}",
+            hint=f"See its whole life: nano-replay show {wanted[:SHOWN]}",
         )
     return touched.intersection(there)
 

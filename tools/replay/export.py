@@ -59,6 +59,8 @@ def run(terminal: Terminal, node: Node, options: Namespace) -> int:
     target: Path = options.file.absolute()
     if target.exists():
         raise Invalid(f"{target} exists already.", code="file_exists", hint="Name a file that does not exist yet.")
+    for made in (target, options.key.absolute() if options.key else target):
+        _require_outside(made, node.folder)
     redactor = Redactor(_key(options.key)) if options.redact else None
     part = _slice(node, options.first, options.last)
     with _draft(target) as draft:
@@ -71,6 +73,18 @@ def run(terminal: Terminal, node: Node, options: Namespace) -> int:
         )
     _tell(terminal, target, manifest, options.output)
     return 0
+
+
+def _require_outside(made: Path, source: Path) -> None:
+    """Raises Invalid(file_inside_source, no_folder)."""
+    if made.resolve().is_relative_to(source.resolve()):
+        raise Invalid(
+            f"{made} lies inside {source}, which is only read.",
+            code="file_inside_source",
+            hint="Name a file somewhere else.",
+        )
+    if not made.parent.is_dir():
+        raise Invalid(f"There is no folder {made.parent}.", code="no_folder", hint="Make it, or name another.")
 
 
 def _tell(terminal: Terminal, target: Path, manifest: Manifest, output: str | None) -> None:
@@ -108,6 +122,10 @@ def _key(path: Path | None) -> bytes:
 
 def _slice(node: Node, first: int | None, last: int | None) -> Slice:
     """Whole transactions from the one with ``first`` to the one with ``last``. Raises Invalid(invalid_slice)."""
+    if first is not None and last is not None and first > last:
+        raise Invalid(
+            f"Position {first} comes after {last}.", code="invalid_slice", hint="Write --from the smaller of the two."
+        )
     folded, reader = node.begin(), node.reader(typed=first is not None)
     begins = node.begins()
     before = begins.hash.decode()

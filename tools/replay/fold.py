@@ -105,10 +105,10 @@ def fold_to(node: Node, moments: Sequence[Moment | None]) -> tuple[list[Fold], s
     """The model at each moment (None = the end), and which resources were written of between the first and the last. Raises
     JournalDamaged, Invalid(before_horizon)."""
     folded = node.begin()
-    if (horizon := node.horizon) is not None:
-        for moment in moments:
-            if moment is not None and moment.is_before(horizon.position, horizon.time):
-                raise before_horizon(horizon.beginning())
+    begins = node.begins()
+    for moment in moments:
+        if moment is not None and moment.is_before(begins.position, begins.time):
+            raise before_horizon(begins)
     found: dict[int, Fold] = {}
     touched: set[str] = set()
     last = len(moments) - 1

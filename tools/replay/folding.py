@@ -17,13 +17,14 @@ from nano.tools.display.terminal import Terminal
 from nano.tools.display.text import Text
 from nano.tools.replay.facts import hide
 from nano.tools.replay.fold import Fold, fold
-from nano.tools.replay.moments import parse_moment
+from nano.tools.replay.moments import SHOWN, parse_moment, tell_end
 from nano.tools.replay.node import Node
 
 
 def run(terminal: Terminal, node: Node, options: Namespace) -> int:
     until = parse_moment(options.at, terminal.now(), terminal.zone) if options.at else None
     folded = fold(node, until)
+    tell_end(terminal, [until], folded.position)
     if options.resource:
         _show_one(terminal, folded, options)
     elif options.output == "json":
@@ -44,9 +45,9 @@ def _show_one(terminal: Terminal, folded: Fold, options: Namespace) -> None:
     if not resource:
         at = f"at position {folded.position}" if options.at else "now"
         raise Unknown(
-            f"{options.resource} does not exist {at}.",
+            f"{options.resource[:SHOWN]} does not exist {at}.",
             code="not_there",
-            hint=f"See its whole life: nano-replay show {options.resource}",
+            hint=f"See its whole life: nano-replay show {options.resource[:SHOWN]}",
         )
     if options.output == "json":
         terminal.data(plain.json_line(_record(folded, resource)))

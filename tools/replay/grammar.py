@@ -39,6 +39,7 @@ examples:
   nano-replay --node ~/.local/share/nano/up/core show guest/web
   nano-replay --bundle incident.zip state
 """
+_DIGITS: Final = re.compile(r"[0-9]{1,18}")
 EXAMPLES: Final = {
     "log": ("log --since 10m", "log --resource guest/web --type guest. -o json"),
     "show": ("show guest/web", "show cell/Cell_0a1b2c3d4e5f"),
@@ -91,22 +92,24 @@ def build() -> Words:
 
 def _add_reading(verbs: "argparse._SubParsersAction[Words]") -> None:
     log = _verb(verbs, "log", "Print every fact as a line, oldest first.", "")
-    log.add_argument("--resource", metavar="RESOURCE", help="kind/id, kind/name, a name, or a kind alone")
-    log.add_argument("--actor", metavar="WHO", help="only what this user or node did")
-    log.add_argument("--type", metavar="TYPE", help="only this type of event; guest. for all of guests")
-    log.add_argument("--since", metavar="MOMENT", help="from this position or time on")
-    log.add_argument("--until", metavar="MOMENT", help="up to this position or time")
+    log.add_argument("--resource", type=_some, metavar="RESOURCE", help="kind/id, kind/name, a name, or a kind alone")
+    log.add_argument("--actor", type=_some, metavar="WHO", help="only what this user or node did")
+    log.add_argument("--type", type=_some, metavar="TYPE", help="only this type of event; guest. for all of guests")
+    log.add_argument("--since", type=_some, metavar="MOMENT", help="from this position or time on")
+    log.add_argument("--until", type=_some, metavar="MOMENT", help="up to this position or time")
     log.add_argument("-f", "--follow", action="store_true", help="stay, and print what is recorded from now on too")
     show = _verb(verbs, "show", "Tell the life of one resource as a story.", "RESOURCE")
     show.add_argument(
         "resource", metavar="RESOURCE", help="kind/id or kind/name, such as guest/web; also of deleted ones"
     )
     state = _verb(verbs, "state", "Show what was true at a moment.", "[RESOURCE]")
-    state.add_argument("resource", metavar="RESOURCE", nargs="?", help="only this one, in full")
-    state.add_argument("--at", metavar="MOMENT", help="position or time (default: the end of the journal)")
+    state.add_argument("resource", type=_some, metavar="RESOURCE", nargs="?", help="only this one, in full")
+    state.add_argument("--at", type=_some, metavar="MOMENT", help="position or time (default: the end of the journal)")
     diff = _verb(verbs, "diff", "Show what differs between two moments.", "--at A [--at B] [RESOURCE]")
-    diff.add_argument("resource", metavar="RESOURCE", nargs="?", help="only this one, or those of a kind")
-    diff.add_argument("--at", metavar="MOMENT", action="append", help="twice; the second may be left out: now")
+    diff.add_argument("resource", type=_some, metavar="RESOURCE", nargs="?", help="only this one, or those of a kind")
+    diff.add_argument(
+        "--at", type=_some, metavar="MOMENT", action="append", help="twice; the second may be left out: now"
+    )
     why = _verb(verbs, "why", "Tell what led to a state, back to the request.", "RESOURCE[.FIELD]")
     why.add_argument(
         "resource",
@@ -114,7 +117,9 @@ def _add_reading(verbs: "argparse._SubParsersAction[Words]") -> None:
         help="kind/id or kind/name, and a field: guest/web.power; also deleted ones",
     )
     browse = _verb(verbs, "browse", "Walk about in it with the keys of a terminal.", "")
-    browse.add_argument("--at", metavar="MOMENT", help="up to this position or time (default: the end, and on)")
+    browse.add_argument(
+        "--at", type=_some, metavar="MOMENT", help="up to this position or time (default: the end, and on)"
+    )
     _verb(verbs, "verify", "Check that the journal is whole.", "")
     stats = _verb(verbs, "stats", "Count what is in the journal: by type, actor, time and resource.", "")
     stats.add_argument(
@@ -143,18 +148,27 @@ def _add_making(verbs: "argparse._SubParsersAction[Words]") -> None:
     restore.add_argument(
         "--settings", metavar="FILE", type=Path, help="a node's settings: [journal] says what keeps it (default: files)"
     )
-    restore.add_argument("--at", metavar="MOMENT", help="not beyond this position or time (default: all of it)")
+    restore.add_argument(
+        "--at", type=_some, metavar="MOMENT", help="not beyond this position or time (default: all of it)"
+    )
 
 
 def _position(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no position")
+    if not _DIGITS.fullmatch(text) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text[:80]!r} is no position")
     return int(text)
 
 
+def _some(text: str) -> str:
+    """An empty word is an empty variable of a script, and would mean everything."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty")
+    return text
+
+
 def _count(text: str) -> int:
-    if not text.isdigit() or not 1 <= int(text) <= 100_000:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to 100000")
+    if not _DIGITS.fullmatch(text) or not 1 <= int(text) <= 100_000:
+        raise argparse.ArgumentTypeError(f"{text[:80]!r} is no number from 1 to 100000")
     return int(text)
 
 

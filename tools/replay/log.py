@@ -24,8 +24,10 @@ def run(terminal: Terminal, node: Node, options: Namespace, *, pause: Callable[[
     names = Names()
     wanted = Filter(options, names, terminal)
     tell_beginning(terminal, node)
+    found = 0
     for fact in _facts(node, names, options.follow and not node.is_copy, pause):
         if wanted(fact):
+            found += 1
             if options.output == "json":
                 terminal.data(plain.json_line(fact))
             else:
@@ -34,6 +36,8 @@ def run(terminal: Terminal, node: Node, options: Namespace, *, pause: Callable[[
                 terminal.out.flush()
         elif wanted.over(fact):
             break
+    if not found and options.output != "json":
+        terminal.note("No fact fits.")
     return 0
 
 

@@ -45,7 +45,8 @@ def run(words: Sequence[str], terminal: Terminal) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:
-        refusal = Failure(f"{error.filename or 'A file'}: {error.strerror or error}.")
+        text = f"{error.filename or 'A file'}: {error.strerror or error}."
+        refusal = Failure(text, hint="Look whether it is what it should be, may be used by this user, and has room.")
     except KeyboardInterrupt:
         return exits.INTERRUPTED
     terminal.out.flush()

@@ -60,7 +60,11 @@ def new_folder(into: Path, source: Path) -> Iterator[Path]:
             raise DiskFull(f"{into} could not be written: {error.strerror}.", hint="Free some space.") from error
         if isinstance(error, PermissionError):
             raise
-        raise Failure(f"{into} could not be written: {error}.", code="folder_not_written") from error
+        raise Failure(
+            f"{into} could not be written: {error.strerror or error}.",
+            code="folder_not_written",
+            hint="Name a folder in which this user may write.",
+        ) from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 

@@ -14,6 +14,7 @@ from nano.tools.display.table import print_grid
 from nano.tools.display.terminal import Terminal
 from nano.tools.display.text import Text
 from nano.tools.replay.facts import Fact, Names, facts_in
+from nano.tools.replay.moments import SHOWN
 from nano.tools.replay.node import Node, tell_beginning
 
 TOLD_MAX: Final = 100_000
@@ -43,7 +44,7 @@ def _collect(node: Node, wanted: str, names: Names) -> "Story":
             break
     if not story.resource:
         raise Unknown(
-            f"Nothing in this journal is about {wanted!r}.",
+            f"Nothing in this journal is about {wanted[:SHOWN]!r}.",
             code="no_such_history",
             hint="Write kind/id or kind/name (guest/web); nano-replay log shows what there is.",
         )

@@ -16,6 +16,7 @@ from nano.journal.line import Line, format_time
 from nano.tools.display import words
 from nano.tools.replay.difference import flat
 from nano.tools.replay.facts import Fact, Names
+from nano.tools.replay.moments import SHOWN
 from nano.tools.replay.node import Node
 
 SEVERAL = {  # what people call the state of such a thing is made of these fields
@@ -107,7 +108,7 @@ def _resolve(node: Node, wanted: str) -> tuple[str, str, str]:
         if reference in found:
             return found[reference], names.of.get(found[reference], ""), field
     raise Unknown(
-        f"Nothing in this journal is about {wanted!r}.",
+        f"Nothing in this journal is about {wanted[:SHOWN]!r}.",
         code="no_such_history",
         hint="Write kind/id or kind/name (guest/web), and a field after a dot (guest/web.power).",
     )

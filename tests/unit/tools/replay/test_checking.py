@@ -110,6 +110,49 @@ def test_for_programs_every_refusal_is_one_line(replay: Any, words: str, code: s
     assert told["hint"]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("log|--since|99999999999d", "log|--since|²", "log|--until|9999-12-31T23:59:59-14:00", "log|--since|"),
+        *("state|--at|0000-01-01", "state|--at|" + "9" * 5000, "diff|--at|", "log|--resource|", "log|--type| "),
+        *("stats|--top|²", "export|--from|²|x.zip", "export|--from|9|--to|2|x.zip", "export|no/folder/x.zip"),
+        *("show|" + "a" * 10_000, "why|" + "a" * 10_000, "state|" + "a" * 10_000, "rebuild|/proc/x", "backup|/dev/null"),
+    ],
+)
+def test_nonsense_is_refused_with_what_to_do(
+    replay: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    outcome = replay(*words.split("|"), "-o", "json")
+    assert (outcome.code, outcome.out, outcome.err.count("\n")) == (exits.REFUSED, "", 1)
+    told = msgspec.json.decode(outcome.err)
+    assert told["hint"]
+    assert len(told["message"]) < 300
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_what_is_read_is_never_written_to(replay: Any, node: Path, tmp_path: Path) -> None:
+    before = sorted(node.rglob("*"))
+    for words in (
+        ("export", str(node / "x.zip")),
+        ("export", "--redact", "--key", str(node / "key"), str(tmp_path / "x.zip")),
+        ("backup", str(node / "backups")),
+        ("rebuild", str(node / "new")),
+    ):
+        outcome = replay(*words)
+        assert (outcome.code, "which is only read" in outcome.err) == (exits.REFUSED, True), words
+    assert sorted(node.rglob("*")) == before
+    assert not (tmp_path / "x.zip").exists()
+
+
+def test_where_nothing_is_found_that_is_said(replay: Any) -> None:
+    assert "No fact fits." in replay("log", "--type", "guest.stolen").err
+    assert "The journal ends at position 38." in replay("state", "--at", "39").err
+    assert "The journal ends at position 38." in replay("diff", "--at", "1", "--at", "1000").err
+    assert "ends at" not in replay("state", "--at", "38").err
+
+
 def test_what_is_not_damage_never_ends_as_damage(
     replay: Any, node: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
