@@ -116,7 +116,13 @@ def test_for_programs_every_refusal_is_one_line(replay: Any, words: str, code: s
         *("log|--since|99999999999d", "log|--since|²", "log|--until|9999-12-31T23:59:59-14:00", "log|--since|"),
         *("state|--at|0000-01-01", "state|--at|" + "9" * 5000, "diff|--at|", "log|--resource|", "log|--type| "),
         *("stats|--top|²", "export|--from|²|x.zip", "export|--from|9|--to|2|x.zip", "export|no/folder/x.zip"),
-        *("show|" + "a" * 10_000, "why|" + "a" * 10_000, "state|" + "a" * 10_000, "rebuild|/proc/x", "backup|/dev/null"),
+        *(
+            "show|" + "a" * 10_000,
+            "why|" + "a" * 10_000,
+            "state|" + "a" * 10_000,
+            "rebuild|/proc/x",
+            "backup|/dev/null",
+        ),
     ],
 )
 def test_nonsense_is_refused_with_what_to_do(
