@@ -60,6 +60,7 @@ log = logging.getLogger("nano.cell")
 TRIES_MAX: Final = 5  # to reach the destination without a byte more getting there
 TRY_AGAIN_S: Final = 2.0
 
+STOOD_STILL: Final = "it stood still for {} ms"
 LIVE: Final = "live"  # the argument of an order for a guest that runs
 STORAGE: Final = "storage"  # and of one whose files stay where they are, because both cells have that storage
 
@@ -261,14 +262,17 @@ class MoveWork:
                 await relay(pipe, channel)
 
             there = msgspec.convert(berth.berth, Berth)
-            await self._host.live_moves.move(
+            still = await self._host.live_moves.move(
                 guest_id, there, carry, lambda percent: tell(percent, "hand over"), in_place=bool(order.announced)
             )
+            begun = anyio.current_time()
             try:
                 await link.request(GoOn(), timeout_s=REPLY_S)  # Core says so too, a little later
             except NanoError as error:
                 log.info("guest waits for Core to go on guest=%s code=%s", guest_id, error.code)
-        return _released(order.command_id, borrowed=bool(order.announced))
+                still = None
+        told = "" if still is None else STOOD_STILL.format(round((still + anyio.current_time() - begun) * 1000))
+        return _released(order.command_id, borrowed=bool(order.announced), detail=told)
 
     async def has_gone(self, order: Order) -> CloseOrder | None:
         """A running guest that was handed over, whatever was heard of it."""
@@ -345,8 +349,8 @@ def _how(live: bool) -> dict[str, str]:
     return {LIVE: "yes"} if live else {}
 
 
-def _released(order_id: str, *, borrowed: bool) -> CloseOrder:
-    return CloseOrder(id=order_id, events=(DomainReleased(borrowed),))
+def _released(order_id: str, *, borrowed: bool, detail: str = "") -> CloseOrder:
+    return CloseOrder(id=order_id, events=(DomainReleased(borrowed),), detail=detail)
 
 
 def _untold(_percent: int, _step: str) -> None:

@@ -51,9 +51,8 @@ class MigrateWork:
         try:
             if run.task.state == "undoing":
                 raise resumed_undo(run)
-            if not _switching(run):
-                await self._bring_in_time(run)
-            await self._switch_over(run)
+            told = "" if _switching(run) else await self._bring_in_time(run)
+            await self._switch_over(run, told)
         except JournalError:
             raise
         except NanoError as error:
@@ -61,14 +60,21 @@ class MigrateWork:
         else:
             await self._clear(run)
 
-    async def _bring_in_time(self, run: Run) -> None:
+    async def _bring_in_time(self, run: Run) -> str:
+        """What is to be told of it."""
+        told: list[str] = []
+
+        async def bring() -> None:
+            told.append(await self._bring(run))
+
         try:
-            await run.within_deadline(lambda: self._bring(run))
+            await run.within_deadline(bring)
         except JournalError:
             raise
         except NanoError:
             if not await self._has_gone(run):
                 raise
+        return "".join(told)
 
     async def _has_gone(self, run: Run) -> bool:
         """Whether a guest that was to move running is the destination's, whatever was asked for since. Its cell knows."""
@@ -90,11 +96,11 @@ class MigrateWork:
         guest_id = self._steps.guest(run).id
         return SendDomain(order_id(run, "send"), guest_id, address, receiver, is_live(run.task), announced)
 
-    async def _bring(self, run: Run) -> None:
+    async def _bring(self, run: Run) -> str:
         """Everything of it to the destination, while nothing of it changes at the source."""
         address = (await self._receive(run, PREPARE)).detail
         await run.step(COPY)
-        await self._steps.do(run, source_of(run.task), COPY, self._send(run, address))
+        return (await self._steps.do(run, source_of(run.task), COPY, self._send(run, address))).detail
 
     async def _receive(self, run: Run, step: str) -> Ok:
         guest, source, destination = self._steps.guest(run), source_of(run.task), destination_of(run.task)
@@ -111,10 +117,10 @@ class MigrateWork:
         )
         return await self._steps.do(run, destination, step, receive)
 
-    async def _switch_over(self, run: Run) -> None:
+    async def _switch_over(self, run: Run, told: str) -> None:
         """Raises what a cell could not do; then it has nothing of it defined."""
         source, destination = source_of(run.task), destination_of(run.task)
-        await run.step(SWITCH)
+        await run.step(SWITCH, told)
         live = is_live(run.task)
         if not live:  # one that ran has been let go of when it was handed over
             await self._steps.do(run, source, SWITCH, self._release(run))

@@ -59,9 +59,10 @@ class Run:
         except DiskFull as error:
             raise JournalError(error.message, code=error.code, hint=error.hint) from error
 
-    async def step(self, name: str) -> None:
+    async def step(self, name: str, detail: str = "") -> None:
+        """``detail``: of the step before it."""
         if all(step.name != name for step in self.task.steps):
-            await self.record(StartStep(self.task.id, name), f"step/{name}")
+            await self.record(StartStep(self.task.id, name, detail), f"step/{name}")
 
     async def within_deadline(self, work: Callable[[], Awaitable[None]]) -> None:
         """Do it, unless the deadline passes (DeadlineExceeded) or the task is cancelled (Cancelled) before."""

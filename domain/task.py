@@ -123,10 +123,11 @@ class CancelTask(Command, frozen=True, tag="task.cancel"):
 
 
 class StartStep(Command, frozen=True, tag="task.start_step"):
-    """Open a step; the one open before it has ended well."""
+    """Open a step; the one open before it has ended well, and ``detail`` tells how."""
 
     task: str
     name: str
+    detail: str = ""
 
 
 class BeginUndo(Command, frozen=True, tag="task.begin_undo"):
@@ -160,7 +161,9 @@ def decide_start_step(model: Model, command: StartStep, context: Context) -> lis
     task = open_task(model, command.task)
     if any(step.name == command.name for step in task.steps):
         return []  # resumed after a restart: the step is already open
-    before = [event for step in task.steps if step.state == "running" for event in end_step(task, step.name)]
+    before = [
+        event for step in task.steps if step.state == "running" for event in end_step(task, step.name, command.detail)
+    ]
     return [*before, Emitted(f"task/{task.id}", TaskStepStarted(name=command.name))]
 
 

@@ -89,7 +89,9 @@ class LibvirtLiveMoves:
 
     # ---- source
 
-    async def move(self, guest_id: str, berth: Berth, relay: Relay, progress: Progress, *, in_place: bool) -> None:
+    async def move(
+        self, guest_id: str, berth: Berth, relay: Relay, progress: Progress, *, in_place: bool
+    ) -> float | None:
         async with self._limiter, AsyncExitStack() as stack:
             await self._own.need_active(guest_id, "moved")
             running = await self._connection.run(lambda c: read_migratable(c, guest_id), what="Reading the domain")
@@ -99,12 +101,13 @@ class LibvirtLiveMoves:
                 await tasks.start(self._listen, f"{berth.token}-{name}", name, relay)
             try:
                 flags = FLAGS | (IN_PLACE if in_place else libvirt.VIR_MIGRATE_NON_SHARED_DISK)
-                await self._migrate(guest_id, berth, as_there(running, berth), flags, progress)
+                return await self._migrate(guest_id, berth, as_there(running, berth), flags, progress)
             finally:
                 tasks.cancel_scope.cancel()
 
-    async def _migrate(self, guest_id: str, berth: Berth, there: str, flags: int, progress: Progress) -> None:
+    async def _migrate(self, guest_id: str, berth: Berth, there: str, flags: int, progress: Progress) -> float | None:
         ended = anyio.Event()
+        stopped: list[float] = []
         failures: list[NanoError] = []
 
         async def job() -> None:
@@ -121,6 +124,7 @@ class LibvirtLiveMoves:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(job)
             tasks.start_soon(self._tell, guest_id, progress)
+            tasks.start_soon(self._see_it_stop, guest_id, stopped)
             try:
                 await ended.wait()
             except BaseException:
@@ -131,6 +135,7 @@ class LibvirtLiveMoves:
             tasks.cancel_scope.cancel()
         if failures and not await self.gone(guest_id):
             raise failures[0]
+        return anyio.current_time() - stopped[-1] if stopped else None
 
     async def gone(self, guest_id: str) -> bool:
         with anyio.move_on_after(SETTLE_LIMIT_S):
@@ -157,6 +162,12 @@ class LibvirtLiveMoves:
                 progress(await self._connection.run(lambda c: percent(c, guest_id), what="Looking at the move"))
             except NanoError as error:
                 log.debug("progress of a move not known guest=%s code=%s", guest_id, error.code)
+
+    async def _see_it_stop(self, guest_id: str, stopped: list[float]) -> None:
+        """When its processors were stopped, to go on at the destination."""
+        async for event in self._connection.listen():
+            if event.guest_id == guest_id and event.state == "paused":
+                stopped.append(anyio.current_time())
 
     async def _listen(self, file: str, name: str, relay: Relay, *, task_status: anyio.abc.TaskStatus[None]) -> None:
         async def carry(stream: SocketStream) -> None:

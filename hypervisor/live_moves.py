@@ -45,8 +45,11 @@ class LiveMoves(Protocol):
         """Destination: one of CHANNELS."""
         ...
 
-    async def move(self, guest_id: str, berth: Berth, relay: Relay, progress: Progress, *, in_place: bool) -> None:
-        """Source: hand the running guest over. Cancelling takes it back."""
+    async def move(
+        self, guest_id: str, berth: Berth, relay: Relay, progress: Progress, *, in_place: bool
+    ) -> float | None:
+        """Source: hand the running guest over. Cancelling takes it back. Seconds for which it has stood still when this
+        returns, None if that was not seen."""
         ...
 
     async def gone(self, guest_id: str) -> bool:

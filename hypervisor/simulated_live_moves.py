@@ -42,7 +42,7 @@ class SimulatedLiveMoves:
         progress: Progress,
         *,
         in_place: bool,  # noqa: ARG002
-    ) -> None:
+    ) -> float:
         await self._host.enter("move", guest_id)
         domain = self._host.ours(guest_id)
         if domain.state != "running":
@@ -71,6 +71,7 @@ class SimulatedLiveMoves:
         finally:
             near.close()
             far.close()
+        return 0.0
 
     async def gone(self, guest_id: str) -> bool:
         await self._host.enter("gone", guest_id)

@@ -21,8 +21,13 @@ class ConnectedLiveMoves:
         channel: Channel = await self._call(lambda: self._parts.channel(token, name))
         return channel
 
-    async def move(self, guest_id: str, berth: Berth, relay: Relay, progress: Progress, *, in_place: bool) -> None:
-        await self._call(lambda: self._parts.move(guest_id, berth, relay, progress, in_place=in_place))
+    async def move(
+        self, guest_id: str, berth: Berth, relay: Relay, progress: Progress, *, in_place: bool
+    ) -> float | None:
+        still: float | None = await self._call(
+            lambda: self._parts.move(guest_id, berth, relay, progress, in_place=in_place)
+        )
+        return still
 
     async def gone(self, guest_id: str) -> bool:
         gone: bool = await self._call(lambda: self._parts.gone(guest_id))
