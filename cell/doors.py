@@ -129,6 +129,8 @@ class Intake:
         if isinstance(message, KeepFile):
             return await self._keep(message)
         if self._live and isinstance(message, AskBerth):
+            if self._spec.security is not None:  # in force before the guest is here
+                await self._host.filters.put(self._guest_id, self._spec)
             berth = await self._host.live_moves.expect(self._guest_id, self._spec, in_place=self._in_place)
             self._token = berth.token
             return BerthIs(msgspec.structs.asdict(berth))

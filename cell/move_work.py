@@ -180,9 +180,7 @@ class MoveWork:
                 log.error("guest not taken over yet guest=%s code=%s reason=%s", guest_id, error.code, error.message)
                 await anyio.sleep(TRY_AGAIN_S)
                 continue
-            events: tuple[Event, ...] = closed.events
-            if power != "stopped":
-                events += (DomainPowerChanged(power, "came here while it ran"),)
+            events: tuple[Event, ...] = (*closed.events, DomainPowerChanged(power, "came here while it ran"))
             if report is not None:
                 events += (DomainAgentChanged(connected=True, addresses=report.addresses),)
             return CloseOrder(id=order_id, events=events)
@@ -332,6 +330,7 @@ class MoveWork:
 
 def _take_receive(order: ReceiveDomain) -> TakeOrder:
     arguments = {STORAGE: order.storage} if order.storage else {}
+    arguments |= {"pending": " ".join(order.pending)} if order.pending else {}
     return TakeOrder(id=order.command_id, kind="receive", guest_id=order.guest_id, spec=order.spec, arguments=arguments)
 
 

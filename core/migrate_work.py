@@ -114,6 +114,7 @@ class MigrateWork:
             patience_s,
             is_live(run.task),
             storage_of(run.task),
+            guest.pending,
         )
         return await self._steps.do(run, destination, step, receive)
 

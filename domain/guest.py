@@ -250,7 +250,8 @@ def evolve_moved(state: Guest, event: GuestMoved, at: datetime) -> Guest:
     """Its new cell has all of it, and says whether its agent answers."""
     power: Power = state.power if state.power in ("running", "paused") else "stopped"  # it is defined there anew
     there = msgspec.structs.replace(state, cell=event.cell, spec=event.spec, since=event.since, power=power)
-    return msgspec.structs.replace(there, pending=(), agent=False, addresses=(), changed_at=at)
+    pending = state.pending if power in ("running", "paused") else ()
+    return msgspec.structs.replace(there, pending=pending, agent=False, addresses=(), changed_at=at)
 
 
 def evolve_agent_changed(state: Guest, event: GuestAgentChanged, at: datetime) -> Guest:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 PREPARE, COPY, SWITCH, CLEAR = "prepare destination", "copy to destination", "switch over", "clear source"
 KIND: Final = "guest.migrate"
+HELD_BACK: Final = frozenset({"disks", "more_macs", "media", "hardware"})
+"""Changes that wait for a guest's next start, and keep it from moving while it runs: it has other devices than it is made of."""
 NO_ROOM: Final = 1  # bytes of disk, of a guest whose files are there already
 
 
@@ -111,17 +113,11 @@ def decide_migrate(zone: "Zone", command: MigrateGuest, context: Context) -> lis
             raise Conflict(f"Guest {guest.name} is on cell {guest.cell} already.", code="no_change")
         running = guest.power == "running" and command.live
         require_power(guest, ("running",) if running else ("stopped", "crashed"), "moved")
-        if running and guest.pending:
+        if running and (held := sorted(set(guest.pending) & HELD_BACK)):
             raise Conflict(
-                f"Changes of guest {guest.name} wait for its next start: {', '.join(guest.pending)}.",
+                f"Changes of guest {guest.name} wait for its next start: {', '.join(held)}.",
                 code="guest_change_pending",
                 hint="Restart it first, or stop it and move it then.",
-            )
-        if running and guest.spec.security is not None:
-            raise Conflict(
-                f"Guest {guest.name} has security rules, which would not hold while it changes over.",
-                code="guest_has_rules",
-                hint="Stop it and move it then.",
             )
         if guest.snapshots:
             raise Conflict(

@@ -39,6 +39,7 @@ class DomainRequested(Event, frozen=True, kw_only=True, tag="domain.requested"):
     guest_id: str
     spec: MachineSpec
     borrowed: bool = False
+    pending: tuple[str, ...] = ()
 
 
 class DomainCreated(Event, frozen=True, tag="domain.created"):
@@ -153,7 +154,10 @@ def decide_take(model: Model, command: TakeOrder, context: Context) -> list[Emit
         if domain is not None or command.spec is None:
             raise Conflict(f"Domain {command.guest_id} exists already.", code="domain_exists")
         requested = DomainRequested(
-            guest_id=command.guest_id, spec=command.spec, borrowed=bool(command.arguments.get("storage"))
+            guest_id=command.guest_id,
+            spec=command.spec,
+            borrowed=bool(command.arguments.get("storage")),
+            pending=tuple(command.arguments.get("pending", "").split()),
         )
         return [taken, Emitted(resource, requested)]
     if command.kind in ("remove", "discard", "remove_volume", "remove_filter"):
@@ -209,7 +213,9 @@ def decide_observe_agent(model: Model, command: ObserveAgent, context: Context) 
 
 
 def evolve_requested(state: HostDomain | None, event: DomainRequested, at: datetime) -> HostDomain:
-    return HostDomain(guest_id=event.guest_id, spec=event.spec, borrowed=event.borrowed, changed_at=at)
+    return HostDomain(
+        guest_id=event.guest_id, spec=event.spec, borrowed=event.borrowed, pending=event.pending, changed_at=at
+    )
 
 
 def evolve_created(state: HostDomain, event: DomainCreated, at: datetime) -> HostDomain:

@@ -58,7 +58,8 @@ class LiveMoves(Protocol):
 
 
 def as_there(running: str, berth: Berth) -> str:
-    """The running domain's XML with what differs at its destination: where its files are, its bridge, whose it is."""
+    """The running domain's XML with what differs at its destination: where its files are, its bridge and what filters its
+    packets, whose it is."""
     root = ET.fromstring(running)  # noqa: S314  from our own hypervisor
     for disk in root.iterfind("devices/disk"):
         for chain in disk.findall("backingStore"):
@@ -69,7 +70,25 @@ def as_there(running: str, berth: Berth) -> str:
     for source in root.iterfind("devices/interface/source"):
         if source.get("bridge"):
             source.set("bridge", berth.bridge)
+    _filter_as_there(root, berth)
     mark = root.find(f"metadata/{{{NAMESPACE}}}guest")
     if mark is not None and berth.cell:
         mark.set("cell", berth.cell)
     return ET.tostring(root, encoding="unicode")
+
+
+def _filter_as_there(root: ET.Element, berth: Berth) -> None:
+    """Hosts filter by different means, so each interface names its own filter, or the tap that is known to it."""
+    wanted = {_mac(one): one for one in ET.fromstring(berth.definition).iterfind("devices/interface")}  # noqa: S314
+    for interface in root.iterfind("devices/interface"):
+        for tag in ("filterref", "target"):
+            for element in interface.findall(tag):
+                interface.remove(element)
+            there = wanted.get(_mac(interface))
+            if there is not None:
+                interface.extend(there.findall(tag))
+
+
+def _mac(interface: ET.Element) -> str:
+    mac = interface.find("mac")
+    return mac.get("address", "") if mac is not None else ""

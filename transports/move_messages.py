@@ -8,13 +8,15 @@ from nano.transports.messages import GuestOrder, Message
 class ReceiveDomain(GuestOrder, frozen=True, tag="domain.receive"):
     """Open a door for the files of a guest that is to move here, to the cell whose key has this fingerprint, for so long;
     for a guest that comes running, with ``live``. Answered with the door's address for detail. ``storage``: its files are
-    on this storage already, which both cells have; then a door is opened only for one that comes running."""
+    on this storage already, which both cells have; then a door is opened only for one that comes running. ``pending``: the
+    fields of the spec that wait for its next start."""
 
     spec: MachineSpec
     peer: str
     patience_s: float
     live: bool = False
     storage: str = ""
+    pending: tuple[str, ...] = ()
 
 
 class SendDomain(GuestOrder, frozen=True, tag="domain.send"):

@@ -6,6 +6,20 @@ from nano.ui.words import N_
 
 PROBLEMS: Final = {
     "batch_incomplete": (N_("Not all guests could be done."), N_("The list says why; the others are done.")),
+    "storage_not_shared": (
+        N_("The cells do not see the same storage."),
+        N_(
+            "Two folders bear the id of one: mount it on both hosts, or remove the mark of the copy and restart its cell."
+        ),
+    ),
+    "storage_changed": (
+        N_("The other cell's volumes are on another storage now."),
+        N_("See whether the folder for volumes is mounted there."),
+    ),
+    "files_out_of_reach": (
+        N_("Not all of the guest's files are on the storage of both cells."),
+        N_("If its disk leans on an image elsewhere, build an image of the guest, and make a new one of that."),
+    ),
     "sync_incomplete": (
         N_("Not all files became images."),
         N_("The list says why; what was refused is still in the folder."),

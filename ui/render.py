@@ -51,6 +51,7 @@ class Renderer:
             "state_icon": lambda kind, state: vocabulary.STATE_ICONS.get(f"{kind}.{state}", "st-unknown"),
             "task_title": lambda kind: words._(str(vocabulary.TASKS.get(kind, kind))),
             "step_word": lambda step: sentences.step_word(step, words),
+            "step_detail": lambda detail: sentences.step_detail(detail, words),
             "problem_words": lambda problem: sentences.problem_words(problem, words),
             "alarm_words": lambda alarm: sentences.alarm_words(alarm, words),
             "actor_word": sentences.actor_word,

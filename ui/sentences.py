@@ -4,6 +4,7 @@ A fact of a journal becomes a sentence ("started", "was placed on cell …"); th
 version does not know is shown by its type, never hidden.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
@@ -14,6 +15,7 @@ from nano.ui.problem_words import PROBLEMS
 from nano.ui.vocabulary import ACTIONS, OUTCOMES, PLACES, SCORE_REASONS, STEPS, TASKS
 from nano.ui.words import N_, Words
 
+_STILL: Final = re.compile(r"it stood still for (\d+) ms")  # of a move (cell/move_work)
 ON_ORDER: Final = " on order"  # how a cell explains what it was told to do
 
 
@@ -285,6 +287,12 @@ def tell(fact: Mapping[str, Any], words: Words, formats: Formats) -> Story:
 
 def step_word(step: str, words: Words) -> str:
     return words._(STEPS.get(step, step))
+
+
+def step_detail(detail: str, words: Words) -> str:
+    """What is told of a step that is done; the cell's own words where they are of no known form."""
+    still = _STILL.fullmatch(detail)
+    return words._(N_("It stood still for %(number)s ms."), number=still[1]) if still else detail
 
 
 def problem_words(problem: Mapping[str, Any] | None, words: Words) -> tuple[str, str]:

@@ -8,7 +8,6 @@ import pytest
 
 from nano.cell.cell import CellNode
 from nano.core.core import Core
-from nano.domain import guest_change as gx
 from nano.domain import guest_commands as gc
 from nano.domain import guest_migrate as mi
 from nano.domain import guest_snapshot as gs
@@ -361,15 +360,6 @@ async def test_a_cancel_that_comes_when_it_is_there_changes_nothing(bed: Bed) ->
         await core.execute(CancelTask(task=task_id), actor="admin", command_id="")
         assert (await ended(core, task_id)).state == "done"
         runs_on(bed, core, "two", "one")
-
-
-async def test_changes_that_wait_for_its_next_start_keep_it_from_moving_running(bed: Bed) -> None:
-    async with bed.zone("one", "two") as (core, _):
-        await ran(bed, core)
-        await do(core, gx.SetGuest(guest="web", cores=2))
-        with pytest.raises(Conflict) as refused:
-            await begin(core, mi.MigrateGuest(guest="web", to="two", live=True))
-        assert refused.value.code == "guest_change_pending"
 
 
 async def test_a_guest_that_crashed_is_off_when_it_is_there(bed: Bed) -> None:

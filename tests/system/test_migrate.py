@@ -96,6 +96,9 @@ def test_a_running_guest_moves_and_answers_all_the_while(site: Site) -> None:
     booted = there.run("cat /proc/sys/kernel/random/boot_id; echo kept > /kept; sync")
     there.run(f"ip address add {ADDRESS}/24 dev eth0; ip link set eth0 up")
 
+    site.ctl("guest", "rule", "add", "web", "drop", "--protocol", "tcp", "--port", "9", "--wait")
+    site.ctl("guest", "rule", "default", "web", "accept", "--wait")
+
     with Pinger(site.network.inside(site.network.switch, []), ADDRESS) as pinger:
         site.ctl("guest", "migrate", "web", "--to", one, "--live", "--wait")
         here = Agent(site.host(1), guest_id)

@@ -269,3 +269,14 @@ async def test_a_cell_that_can_not_take_a_guest_is_not_offered_and_says_why(
     page = (await admin.until(url, words)).text
     assert "sch_sfq" in page
     assert " disabled>Cell_" in page
+
+
+async def test_cells_with_one_storage_are_named_where_it_matters(admin: Any, core: FakeCore) -> None:
+    guest = named(core, "web-1")
+    here, other = core.rows["cell"][guest["cell"]], "Cell_5f21aa0349c1"
+    assert here["name"] != other
+    url = f"/guests/{guest['id']}?tab=settings&part=cell"
+    await admin.until(url, "same storage")
+    assert f"also that of {other}" in (await admin.get(f"/cells/{here['name']}?tab=overview")).text
+    core.put("cell", {**core.rows["cell"][other], "storage": "f" * 32}, "cell.described")
+    await admin.until_not(url, "same storage")

@@ -29,6 +29,13 @@ def test_an_event_of_a_later_version_is_shown_by_its_type() -> None:
     assert sentences.tell({"event": {"type": "guest.teleported"}}, words, Formats(words)).text == "guest.teleported"
 
 
+def test_how_long_a_guest_stood_still_is_said_in_every_language() -> None:
+    told = {tag: sentences.step_detail("it stood still for 66 ms", words) for tag, words in WORDS.items()}
+    assert len(set(told.values())) == len(told)
+    assert all("66" in text for text in told.values())
+    assert sentences.step_detail("it stood still for 6 <b>ms", WORDS["en"]) == "it stood still for 6 <b>ms"
+
+
 def test_every_task_and_step_has_words() -> None:
     assert {entry.name for entry in COMMANDS if entry.work} <= set(vocabulary.TASKS)
     steps = {step for plan in (*PLANS.values(), REGISTER_PLAN, UPLOAD_PLAN, BUILD_PLAN) for step in plan}
