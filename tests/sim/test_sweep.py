@@ -27,6 +27,7 @@ from nano.domain.task import CancelTask, Task
 from nano.tools.simulator.bed import Bed, ended, task_of
 from tests.sim.every_task import (
     BETWEEN_CELLS,
+    CREATE,
     EVERY,
     ORDERS_BETWEEN_CELLS,
     ORDERS_OF_ORPHANS,
@@ -180,6 +181,28 @@ async def test_nothing_is_left_whatever_happens_in_any_phase(name: str, tmp_path
                 except BaseException as error:
                     error.add_note(f"{name}: {trouble} in {phase}")
                     raise
+
+
+@pytest.mark.parametrize("times", [1, 2], ids=["the cell's own undo", "and what Core asks for then"])
+async def test_volumes_that_a_failed_creation_could_not_remove_are_noticed_and_go(
+    tmp_path: Path, image: Path, times: int
+) -> None:
+    async with zone_of(tmp_path, image) as (stage, node):
+        host = stage.bed.host("one")
+        async with node.up() as cell:
+            host.fail_next("define", HostError("It failed.", code="hypervisor_error"))
+            host.fail_next("remove_volumes", HostError("Not now.", code="volume_failed"), times=times)
+            task = await stage.do(CREATE)
+            assert task.state == "failed"
+            if times > 1:
+                assert cell_named(stage.core.zone, "one").debts
+                assert [row.kind for row in (await stage.core.inspector.look()).orphans] == ["allocation"]
+        async with node.up() as cell:  # a cell that comes pays its debts first
+            with anyio.fail_after(10):
+                while cell_named(stage.core.zone, "one").debts:
+                    await stage.core.feed.wait_for(stage.core.feed.position + 1)
+            await sweep(stage, cell, drift=False)
+            assert host.files == {}
 
 
 @pytest.mark.parametrize("name", ["guest.create", "guest.reset"])

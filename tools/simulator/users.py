@@ -19,7 +19,9 @@ from nano.domain import guest_change as gx
 from nano.domain import guest_commands as gc
 from nano.domain import guest_compact as gk
 from nano.domain import guest_devices as gd
+from nano.domain import guest_media as gm
 from nano.domain import guest_migrate as mi
+from nano.domain import guest_password as gp
 from nano.domain import guest_rules as ru
 from nano.domain import guest_snapshot as gs
 from nano.domain import guest_vnc as gv
@@ -32,6 +34,7 @@ from nano.domain.facts import Command
 from nano.domain.image import Image
 from nano.domain.image_commands import DeleteImage, RegisterImage
 from nano.domain.machine import MEBI
+from nano.domain.security import SecurityPolicy, SecurityRule
 from nano.domain.task import CancelTask
 from nano.http.client import ApiError
 from nano.http.routing import PREFIX
@@ -45,6 +48,8 @@ MEAN_S: Final = 6.0
 GUESTS_MAX: Final = 24
 AGAIN: Final = 0.05  # of all commands: one that was answered before is sent once more
 REMEMBERED: Final = 50
+POLICY: Final = SecurityPolicy(default="drop", rules=(SecurityRule(action="accept", protocol="icmp"),))
+SECRET: Final = "Of1CourseNot2BeFound"  # noqa: S105 - of no real guest
 LOOKS: Final = 0.2  # of those who were answered
 
 
@@ -200,6 +205,8 @@ class Users:
                 mi.MigrateGuest(guest=guest, to=random.choice(sorted(self._world.cells)), live=random.random() < 0.5),
                 self._guard(guest),
                 random.choice((gv.EnableVnc, gv.EnableVnc, gv.ResetVnc, gv.ShowVnc, gv.DisableVnc))(guest=guest),
+                gp.SetPassword(guest=guest, password=random.choice(("", f"{SECRET}1"))),
+                gm.EjectMedia(guest=guest),
                 ga.DescribeGuest(guest=guest, tags=random.choice(((), ("a",), ("a", "b")))),
                 random.choice((ga.ProtectGuest, ga.UnprotectGuest, ga.UnprotectGuest))(guest=guest),
             )
@@ -244,4 +251,5 @@ class Users:
             image=random.choice(self._images(core)) if random.random() < 0.5 else "",
             pool=random.choice(("default", "default", "default", "second")),
             start=random.random() < 0.5,
+            policy=random.choice((None, None, SecurityPolicy(), POLICY)),
         )
