@@ -17,6 +17,7 @@ import uvicorn
 
 from nano.domain.errors import Conflict, Failure, NanoError
 from nano.http.answers import Receive, Send
+from nano.http.listener import Listener
 from nano.http.wire import BoundedProtocol
 
 log = logging.getLogger("nano.http")
@@ -40,18 +41,18 @@ class Application(Protocol):
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None: ...
 
 
-class _Server(uvicorn.Server):
+class _Server(Listener):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.up = anyio.Event()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """None: signals are the node's."""
         errors = logging.getLogger("uvicorn.error")
         errors.addFilter(_is_news)
         try:
-            yield
+            with super().capture_signals():
+                yield
         finally:
             errors.removeFilter(_is_news)
 

@@ -8,8 +8,7 @@ import logging
 import os
 import socket
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -21,6 +20,7 @@ import uvicorn
 import nano
 from nano.domain.errors import Failure
 from nano.domain.office import Office
+from nano.http.listener import Listener
 from nano.http.wire import BoundedProtocol
 from nano.journal.commit_log import CommitLog
 from nano.journal.feed import Feed
@@ -89,14 +89,6 @@ async def run_frontend(
         finally:
             (folder / "run" / "endpoint.json").unlink(missing_ok=True)
             listener.close()
-
-
-class Listener(uvicorn.Server):
-    """Signals belong to the program, not to the listener."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 def _server(app: object, settings: Settings) -> Listener:

@@ -17,8 +17,9 @@ import anyio
 import httpx
 import uvicorn
 
+from nano.http.listener import Listener
 from nano.ui.core_api import CoreClient
-from nano.ui.node import Listener, run_frontend, serve_http
+from nano.ui.node import run_frontend, serve_http
 from nano.ui.settings import Listen, Settings
 from nano.ui.testing.demo import demo_core, measurements
 from nano.ui.testing.fake_core import FakeCore
