@@ -135,7 +135,7 @@ async def open_core(folder: Path, settings: CoreSettings) -> AsyncIterator[CoreN
     path, signer = folder / "data" / "journal", JournalSigner(identity)
     journal = log_for(settings.journal, path, clock=utc_now, owner=name, signer=signer, limits=settings.archive.limits)
     write_node_card(folder, "core", name)
-    zone = Zone(settings.placement.limits())
+    zone = Zone(settings.limits())
     async with Ledger.open(journal, zone, clock=utc_now, new_id=new_id, feed=Feed()) as ledger:
         store = ImageStore(folder / "data" / "images")
         images = ImageUrls(store)

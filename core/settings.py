@@ -5,6 +5,7 @@ from typing import Annotated, Final
 
 import msgspec
 
+from nano.domain.guest_bin import HOURS_MAX
 from nano.domain.limits import LIMITS, Limits
 from nano.domain.settings import METRICS_DEFAULTS, DomainSettings, MetricsSettings, parse_settings
 from nano.journal.archive_schedule import KEEP_DEFAULTS, KeepSettings
@@ -44,6 +45,10 @@ guests_per_cell = 100
 # Cores, memory and disk may be promised this many times over.
 overcommit = 3
 
+[recycle_bin]
+# How long a guest rests in the recycle bin before it is deleted, where nobody says another time. 168 is a week.
+hours = 168
+
 [repair]
 # How often a guest is put back that drifted from the journal in nothing but name, priority, limits or autostart; 0 = never.
 # Everything else waits for you: nanoctl drift.
@@ -72,8 +77,9 @@ class PlacementSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     guests_per_cell: Annotated[int, msgspec.Meta(ge=1)] = LIMITS.guests_per_cell
     overcommit: Annotated[int, msgspec.Meta(ge=1)] = LIMITS.overcommit
 
-    def limits(self) -> Limits:
-        return msgspec.structs.replace(LIMITS, **msgspec.structs.asdict(self))
+
+class BinSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    hours: Annotated[int, msgspec.Meta(ge=1, le=HOURS_MAX)] = LIMITS.recycle_hours
 
 
 class RepairSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -85,12 +91,17 @@ class CoreSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     listen: ListenSettings = ListenSettings()
     images: ImageSettings = ImageSettings()
     placement: PlacementSettings = PlacementSettings()
+    recycle_bin: BinSettings = BinSettings()
     repair: RepairSettings = RepairSettings()
     backup: BackupSettings = BackupSettings()
     archive: KeepSettings = KeepSettings()
     metrics: MetricsSettings = MetricsSettings()
     alarms: AlarmSettings = AlarmSettings()
     journal: EngineSettings = EngineSettings()
+
+    def limits(self) -> Limits:
+        placement = msgspec.structs.asdict(self.placement)
+        return msgspec.structs.replace(LIMITS, **placement, recycle_hours=self.recycle_bin.hours)
 
 
 def load_settings(folder: Path) -> CoreSettings:

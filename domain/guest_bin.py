@@ -21,7 +21,6 @@ from nano.domain.task import Task, TaskEnded, end_step, open_task
 if TYPE_CHECKING:
     from nano.domain.zone import Zone
 
-HOURS: Final = 7 * 24
 HOURS_MAX: Final = 366 * 24
 
 
@@ -29,7 +28,7 @@ class RecycleGuest(Command, frozen=True, kw_only=True, tag="guest.recycle"):
     """Put a stopped guest into the recycle bin; after so many hours it is deleted."""
 
     guest: str
-    hours: int = HOURS
+    hours: int | None = None  # None = as Core's settings say
 
 
 class RestoreGuest(Command, frozen=True, kw_only=True, tag="guest.restore"):
@@ -58,10 +57,11 @@ class GuestRestored(Event, frozen=True, tag="guest.restored"):
 def decide_recycle(zone: "Zone", command: RecycleGuest, context: Context) -> list[Emitted]:
     guest = zone.find_guest(command.guest)
     refuse_protected(guest, "it does not get into the recycle bin")
-    if not 1 <= command.hours <= HOURS_MAX:
-        raise Invalid(f"hours is {command.hours}.", code="invalid_hours", hint=f"Use 1 to {HOURS_MAX}.", field="hours")
+    hours = zone.limits.recycle_hours if command.hours is None else command.hours
+    if not 1 <= hours <= HOURS_MAX:
+        raise Invalid(f"hours is {hours}.", code="invalid_hours", hint=f"Use 1 to {HOURS_MAX}.", field="hours")
     spec = msgspec.structs.replace(guest.spec, autostart=False)
-    claims = {"hours": str(command.hours), "autostart": "yes" if guest.spec.autostart else ""}
+    claims = {"hours": str(hours), "autostart": "yes" if guest.spec.autostart else ""}
     return hold_for_change(
         zone, guest, "recycle", spec, context, allowed=("stopped", "crashed"), verb="recycled", claims=claims
     )

@@ -16,6 +16,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     stop_patience_s: float = 120.0  # a guest that ignores the power button this long fails the stop
     migrate_deadline: timedelta = timedelta(hours=4)  # copying large disks takes most of it
     delete_deadline: timedelta = timedelta(minutes=10)
+    recycle_hours: int = 7 * 24  # that a guest rests in the recycle bin unless it is said otherwise
     batch_deadline: timedelta = timedelta(hours=2)
     batch_items: int = 500  # guests that one request makes, starts, stops or deletes
     batch_at_once: int = 24  # of them that are worked on at the same time on one cell

@@ -32,7 +32,7 @@ PLACEMENT_PARAMETERS = ("pool", "cores", "memory", "disk", "needs")
 class ZoneRow(msgspec.Struct, frozen=True, kw_only=True):
     """``cores``, ``memory`` and ``disk`` (bytes) sum the online cells, ``…_promised`` all guests; counts are by state or
     severity, without zeros. Of the past too ``version`` and ``started_at`` are of the Core that answers; ``alarms`` are
-    of now, and none then."""
+    of now, and none then. ``recycle_hours``: how long guests rest in the recycle bin where nobody says another time."""
 
     id: str
     name: str
@@ -52,6 +52,7 @@ class ZoneRow(msgspec.Struct, frozen=True, kw_only=True):
     cores_promised: int
     memory_promised: int
     disk_promised: int
+    recycle_hours: int
 
 
 class DriftList(msgspec.Struct, frozen=True):
@@ -98,6 +99,7 @@ def zone_row(core: "Core", views: ZoneViews, at: datetime, alarms: dict[str, int
         cores_promised=sum(held.cores for held in views.held.values()),
         memory_promised=sum(held.memory for held in views.held.values()),
         disk_promised=sum(held.disk for held in views.held.values()),
+        recycle_hours=core.zone.limits.recycle_hours,
     )
 
 

@@ -101,7 +101,7 @@ HELP: Final[dict[str, str]] = {
     "linked_clones": "let disks lean on their cell's copy of an image",
     "start": "start it as soon as it is made",
     "hardware": "virtual hardware, such as disk=virtio or display=qxl",
-    "hours": "how long it rests in the recycle bin before it is deleted (168)",
+    "hours": "how long it rests in the recycle bin before it is deleted; without it as Core is set, a week",
     "policy": "drop or accept what no rule is about; again for each rule: 'accept tcp 80-89 from 10.0.0.0/8', 'address"
     " 10.0.0.5'; @FILE reads lines of these",
     "needs": "what its host must be able to do, such as network_limits,packet_filter; see cell show",

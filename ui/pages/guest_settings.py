@@ -199,6 +199,7 @@ def settings(portal: Portal, guest: Row) -> dict[str, Any]:
         "cells": _others(portal, guest),
         "moving_needs": _moving_needs(guest),
         "same_storage": sharing_storage(portal.mirror.all("cell"), cell) if cell else [],
+        "bin_days": "",
         "problem": problem,
         "problem_in": "",
     }

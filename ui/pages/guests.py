@@ -1,15 +1,18 @@
 """Guests: the table (now, or as it was), one guest with its tabs, and what may be done with one."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from nano.domain.errors import Invalid, NanoError, Unknown
+from nano.domain.guest_bin import HOURS_MAX
 from nano.ui.ability_words import missing
 from nano.ui.gate import TERMINAL_POLICY
 from nano.ui.mirror import Row
 from nano.ui.pages import guest_settings, guest_snapshots, past
+from nano.ui.pages.forms import plain, whole_in
 from nano.ui.pages.history import read_history
 from nano.ui.portal import Portal, back_path, portal_of
 from nano.ui.relay import Port
@@ -17,6 +20,7 @@ from nano.ui.visit import Visit
 from nano.ui.words import N_
 
 PAGE: Final = 30
+HOURS: Final = 24  # of a day
 STATES: Final = ("running", "stopped", "paused", "creating", "deleting", "crashed", "lost", "missing", "recycled")
 SORTS: Final = ("name", "state", "cell", "cores", "memory")
 FILTERS: Final = ("q", "state", "pool", "cell", "sort")
@@ -110,7 +114,16 @@ async def guest_row(request: Request) -> Response:
 async def guest_menu(request: Request) -> Response:
     """The rest of what may be done with a guest, fetched when its menu opens: long tables stay light."""
     portal, visit = portal_of(request)
-    return portal.page(visit, "guests/menu.html", {"guest": _guest(portal, request)})
+    context = {"guest": _guest(portal, request), "bin_days": await _bin_days(portal, visit)}
+    return portal.page(visit, "guests/menu.html", context)
+
+
+async def _bin_days(portal: Portal, visit: Visit) -> str:
+    """How long guests rest in the recycle bin, as Core is set; empty when it does not say."""
+    try:
+        return plain((await portal.core.get("/zone", visit.caller))["recycle_hours"] / HOURS)
+    except (NanoError, KeyError):  # an older Core has no such setting
+        return ""
 
 
 async def guest_page(request: Request) -> Response:
@@ -131,7 +144,7 @@ async def guest_page(request: Request) -> Response:
     if tab == "snapshots":
         context |= guest_snapshots.shown(guest)
     if tab == "settings":
-        context |= guest_settings.settings(portal, guest)
+        context |= guest_settings.settings(portal, guest) | {"bin_days": await _bin_days(portal, visit)}
     is_panel = tab == "settings" and part in guest_settings.PANELS
     name = f"guest/set/{part}.html" if is_panel else f"guest/{tab}.html" if part == tab else "guest.html"
     return portal.page(visit, name, context)
@@ -146,10 +159,17 @@ async def act(request: Request) -> Response:
     guest = portal.mirror.guest(reference)
     name = guest["name"] if guest else reference
     try:
-        await portal.core.ask("POST", f"/guests/{reference}/{action}", visit.caller)
+        body = _resting(visit.form) if action == "recycle" else None
+        await portal.core.ask("POST", f"/guests/{reference}/{action}", visit.caller, body=body)
     except NanoError as error:
         return portal.refused(request, error)
     return portal.done(request, back_path(request, f"/guests/{reference}"), visit.words._(ACTIONS[action], name=name))
+
+
+def _resting(form: Mapping[str, str]) -> dict[str, int] | None:
+    """Days that somebody chose; nothing leaves it to Core. Raises Invalid(invalid_number)."""
+    typed = form.get("days", "").strip()
+    return {"hours": whole_in(typed, "days", HOURS_MAX // HOURS) * HOURS} if typed else None
 
 
 async def delete(request: Request) -> Response:

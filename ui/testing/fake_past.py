@@ -70,6 +70,7 @@ class FakePast:
         body |= {"guests": dict(Counter(guest["state"] for guest in guests))}
         body |= {"cells": dict(Counter(cell["state"] for cell in cells))}
         body |= {size: sum(cell[size] for cell in online) for size in ("cores", "memory", "disk")}
+        body["recycle_hours"] = 168
         body |= {f"{size}_promised": sum(guest[size] for guest in guests) for size in ("cores", "memory")}
         return _answer(body | {"disk_promised": sum(sum(guest["disks"]) for guest in guests)}, known)
 

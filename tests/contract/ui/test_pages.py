@@ -98,7 +98,11 @@ async def test_power_buttons_answer_with_a_toast_and_without_scripts_with_a_page
 async def test_a_stopped_guest_goes_into_the_recycle_bin_and_out_again(admin, core: FakeCore) -> None:  # type: ignore[no-untyped-def]
     guest = named(core, "backup")
     assert f"/guests/{guest}/recycle" in (await admin.get(f"/guests/{guest}/menu")).text
-    await admin.post(f"/guests/{guest}/recycle", htmx=True)
+    assert "It is deleted in 7 days" in (await admin.get(f"/guests/{guest}/menu")).text, "as Core is set"
+    assert 'placeholder="7"' in (await admin.get(f"/guests/{guest}?tab=settings&part=delete")).text
+    assert (await admin.post(f"/guests/{guest}/recycle", days="0", htmx=True)).status_code == 422
+    await admin.post(f"/guests/{guest}/recycle", days="30", htmx=True)
+    assert [body for _, path, _, body in core.asked if path.endswith("/recycle")] == [{"hours": 720}]
     await admin.until(f"/guests/{guest}", "in the recycle bin")
     core.put("guest", core.rows["guest"][guest] | {"recycled_until": "2026-12-01T10:00:00Z"}, "guest.recycled")
     page = (await admin.until(f"/guests/{guest}", "It is in the recycle bin.")).text

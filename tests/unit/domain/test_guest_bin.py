@@ -3,6 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from nano.domain import guest_about as ga
@@ -90,6 +91,12 @@ def test_it_can_be_deleted_at_once_and_is_back_in_the_bin_when_that_fails(bench:
     bench.do(gc.DeleteGuest(guest="web"))
     bench.zone.apply(f"guest/{guest(bench).id}", GuestDeleted(), AT)
     assert list(bench.zone.guests()) == []
+
+
+def test_without_a_time_it_is_cores(bench: Bench) -> None:
+    bench.zone.limits = msgspec.structs.replace(bench.zone.limits, recycle_hours=48)
+    move(bench, gb.RecycleGuest(guest="web"))
+    assert bench.zone.find_guest("web").recycled_until == AT + timedelta(hours=48)
 
 
 def test_its_name_and_room_stay_its_own(bench: Bench) -> None:
