@@ -80,7 +80,7 @@ def decide_end(zone: "Zone", command: EndCompact, context: Context) -> list[Emit
         return decide_end_work(zone, EndWork(task.id), context)
     return [
         Emitted(task.resource, GuestDiskCompacted(number=int(task.arguments[NUMBER]), freed=command.freed)),
-        *end_step(task, COMPACT, format_size(command.freed)),
+        *end_step(task, COMPACT, f"{format_size(command.freed)} given back"),
         Emitted(task.resource, GuestWorkEnded(task.id)),
         Emitted(f"task/{task.id}", TaskEnded("done")),
     ]

@@ -14,7 +14,7 @@ from nano.hypervisor.libvirt_api import AGENT_SILENT, Connection, translated
 from nano.hypervisor.own_domains import OwnDomains
 
 ANSWER_LIMIT_S: Final = 3
-TRIM_LIMIT_S: Final = 600  # large file systems take their time
+TRIM_LIMIT_S: Final = 120  # large file systems take their time; an agent that never answers holds a thread so long
 HASH_LIMIT_S: Final = 20  # a guest under emulation takes seconds for the hash of a password
 _KINDS: Final = (
     libvirt.VIR_DOMAIN_GUEST_INFO_HOSTNAME,

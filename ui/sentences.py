@@ -16,6 +16,7 @@ from nano.ui.vocabulary import ACTIONS, OUTCOMES, PLACES, SCORE_REASONS, STEPS, 
 from nano.ui.words import N_, Words
 
 _STILL: Final = re.compile(r"it stood still for (\d+) ms")  # of a move (cell/move_work)
+_FREED: Final = re.compile(r"([0-9.]+ [KMGT]?i?B) given back")
 ON_ORDER: Final = " on order"  # how a cell explains what it was told to do
 
 
@@ -291,8 +292,10 @@ def step_word(step: str, words: Words) -> str:
 
 def step_detail(detail: str, words: Words) -> str:
     """What is told of a step that is done; the cell's own words where they are of no known form."""
-    still = _STILL.fullmatch(detail)
-    return words._(N_("It stood still for %(number)s ms."), number=still[1]) if still else detail
+    if still := _STILL.fullmatch(detail):
+        return words._("It stood still for %(number)s ms.", number=still[1])
+    freed = _FREED.fullmatch(detail)
+    return words._("%(size)s given back", size=freed[1]) if freed else detail
 
 
 def problem_words(problem: Mapping[str, Any] | None, words: Words) -> tuple[str, str]:

@@ -60,7 +60,7 @@ async def test_what_is_given_back_is_in_the_journal_and_in_the_task(bed: Bed, st
         assert task.error is None
         (event,) = told
         assert (event.number, event.freed >= before - volume(bed, core) > 0) == (0, True)
-        assert [step.detail for step in task.steps] == [format_size(event.freed)]
+        assert [step.detail for step in task.steps] == [f"{format_size(event.freed)} given back"]
         assert (guest_of(core).task, guest_of(core).spec) == ("", spec)
 
 

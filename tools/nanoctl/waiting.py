@@ -122,4 +122,7 @@ def say_end(session: Session, row: Row) -> None:
         return
     terminal = session.terminal
     line = terminal.state(row["state"], f"{row['kind']} {task_subject(row)}")
-    terminal.note(line.append(f" {row['state']} in {task_took(row, terminal)}", "dim"))
+    line.append(f" {row['state']} in {task_took(row, terminal)}", "dim")
+    if row["state"] == "done" and (details := [step["detail"] for step in row["steps"] if step["detail"]]):
+        line.append(f": {'; '.join(details)}", "dim")
+    terminal.note(line)

@@ -144,6 +144,15 @@ def test_no_wait_names_the_task(nanoctl: Any, api: Any) -> None:
     assert nanoctl("guest", "reboot", "web", "--no-wait", "-o", "json").json["task"]["id"] == row.id
 
 
+def test_what_a_step_found_is_told_with_the_end(nanoctl: Any, api: Any) -> None:
+    row = accept(api, "POST", "/guests/web/disks/compact")
+    done = ended(row)
+    steps = tuple(msgspec.structs.replace(step, detail="12 MiB given back") for step in done.steps)
+    api.stream = [api.change(msgspec.structs.replace(done, steps=steps), 101)]
+    outcome = nanoctl("guest", "disk", "compact", "web")
+    assert outcome.err.startswith("✓ guest.create web done in 0.00 s: 12 MiB given back\n")
+
+
 def test_what_was_deleted_is_not_shown(nanoctl: Any, api: Any) -> None:
     row = accept(api, "DELETE", "/guests/web")
     api.stream = [api.change(ended(row), 101)]

@@ -34,6 +34,9 @@ def test_how_long_a_guest_stood_still_is_said_in_every_language() -> None:
     assert len(set(told.values())) == len(told)
     assert all("66" in text for text in told.values())
     assert sentences.step_detail("it stood still for 6 <b>ms", WORDS["en"]) == "it stood still for 6 <b>ms"
+    freed = {tag: sentences.step_detail("11.2 MiB given back", words) for tag, words in WORDS.items()}
+    assert freed["en"] == "11.2 MiB given back"
+    assert freed["zh_Hans"] == "归还 11.2 MiB"
 
 
 def test_every_task_and_step_has_words() -> None:
