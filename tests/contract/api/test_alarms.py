@@ -59,6 +59,11 @@ class Following:
                 await self._moved.wait()
 
 
+def known(alarm: Any) -> dict[str, Any]:
+    """Without what may be told anew at any moment: which file the disk refused last, and why."""
+    return {name: value for name, value in alarm.items() if name not in ("message", "details")}
+
+
 @pytest.mark.parametrize(
     ("error", "status", "code"),
     [
@@ -82,7 +87,7 @@ async def test_cores_disk_refuses_and_recovers(serve: Any, error: int, status: i
         key = f"{code}:Core_bed"
         await seen.until(lambda: seen.rows.get(key))
         (alarm,) = await alarms(served.admin, f"?code={code}")
-        assert alarm == seen.rows[key]
+        assert known(alarm) == known(seen.rows[key])
         assert (alarm["severity"], alarm["node"], alarm["resource"]) == ("critical", "Core_bed", "core/Core_bed")
         assert alarm["message"]
         assert alarm["hint"]
