@@ -6,6 +6,7 @@ is the same one); so it is checked like any upload. A file leaves the folder whe
 that is refused stays, and its item says why.
 """
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
@@ -19,8 +20,6 @@ from nano.domain.task import Item, Problem, Task, TaskEnded, TaskStarted, TaskSt
 from nano.domain.task_items import ItemEnd, TaskItemsEnded, TaskItemStarted
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from nano.domain.zone import Zone
 
 TAKE_IN: Final = "take in files"
