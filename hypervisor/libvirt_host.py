@@ -162,7 +162,7 @@ class LibvirtHost:
         tables = self._volumes.folder.parent / "filters"
         found, policies = await filters_of(self._connection, self._calls, tables, found)
         self.capabilities = msgspec.structs.replace(self.capabilities, abilities=found)
-        guarded = any(one.name == ANTI_SPOOFING and one.can for one in found)
+        guarded = bool(self._place.bridge) and any(one.name == ANTI_SPOOFING and one.can for one in found)
         place = msgspec.structs.replace(
             self._place,
             bandwidth=not self.capabilities.why_not(NETWORK_LIMITS),
