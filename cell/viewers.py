@@ -19,7 +19,9 @@ from anyio.abc import SocketStream
 
 from nano.domain.domain_vnc import SettleVnc
 from nano.domain.errors import Conflict, Failure, HostError, NanoError
+from nano.domain.facts import Change, id_of
 from nano.domain.host_domain import HostDomain
+from nano.domain.order import Order
 from nano.domain.site import Site
 from nano.domain.task import problem_of
 from nano.domain.throttle import Throttle
@@ -108,7 +110,9 @@ class Viewers:
 
     # ---- entrances
 
-    def _on_changes(self, changes: object) -> None:  # noqa: ARG002
+    def _on_changes(self, changes: list[Change]) -> None:
+        if not any(self._concerns(change) for change in changes):
+            return
         for guest_id, entrance in self._entrances.items():
             domain = self._site.get(f"domain/{guest_id}")
             vnc = domain.vnc if isinstance(domain, HostDomain) else None
@@ -116,6 +120,15 @@ class Viewers:
                 if visit.kept and (vnc is None or visit.kept != vnc.kept):
                     visit.scope.cancel()
         self._moved.set()
+
+    def _concerns(self, change: Change) -> bool:
+        """Of all that a cell journals, little has to do with viewers."""
+        after = change.after
+        if isinstance(after, Order):
+            return after.kind in ORDERS
+        return (isinstance(after, HostDomain) and after.vnc is not None) or id_of(
+            change.fact.resource
+        ) in self._entrances
 
     async def _settle(self) -> bool:
         """Whether every entrance is as it should be."""
