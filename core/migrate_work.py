@@ -114,7 +114,7 @@ class MigrateWork:
             patience_s,
             is_live(run.task),
             storage_of(run.task),
-            guest.pending,
+            guest.pending if is_live(run.task) else (),  # one that is off is defined there anew, and waits for nothing
         )
         return await self._steps.do(run, destination, step, receive)
 
