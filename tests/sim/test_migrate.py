@@ -15,7 +15,9 @@ from nano.domain.cell import AddCell, Cell, RemoveCell
 from nano.domain.compute_pool import CreateComputePool
 from nano.domain.errors import Conflict, HostError, NoCapacity, Unknown
 from nano.domain.guest import Guest
+from nano.domain.host_domain import DomainChanged
 from nano.domain.machine import GIBI, MEBI
+from nano.domain.report import RecordReport, ReportedFact
 from nano.domain.task import CancelTask, Task
 from nano.hypervisor.metadata import spec_digest
 from nano.tools.simulator.bed import Bed, ended, task_of
@@ -89,6 +91,19 @@ async def test_it_is_there_with_its_disks_and_starts(bed: Bed) -> None:
         await do(core, gc.ForceStopGuest(guest="web"))
         assert (await do(core, mi.MigrateGuest(guest="web", to="one"))).error is None, "and back again"
         is_on(bed, core, "one", "two")
+
+
+async def test_one_that_is_off_waits_for_nothing_there(bed: Bed) -> None:
+    async with bed.zone("one", "two") as (core, (_, two)):
+        guest = await created(core)
+        waiting = RecordReport(
+            cell="one", facts=(ReportedFact(guest.id, DomainChanged(spec=guest.spec, pending=("name",))),)
+        )
+        await core.ledger.execute(waiting, actor="cell/one", command_id="")
+        assert core.zone.find_guest("web").pending == ("name",)
+        assert (await do(core, mi.MigrateGuest(guest="web", to="two"))).error is None
+        assert core.zone.find_guest("web").pending == ()
+        assert [domain.pending for domain in two.site.domains()] == [()]
 
 
 @pytest.mark.parametrize(("host", "phase"), [("one", p) for p in AT_SOURCE] + [("two", p) for p in AT_DESTINATION])
