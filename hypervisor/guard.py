@@ -49,7 +49,7 @@ def claims_of(spec: MachineSpec, tap: Callable[[str], str]) -> tuple[Claim, ...]
 
 
 def guard_text(name: str, claims: Iterable[Claim]) -> str:
-    """The table that replaces the one of this name, as nft reads it. Pure."""
+    """The table that replaces the one of this name, as nft reads it; none when nobody is guarded. Pure."""
     held = sorted(claims)
     taps = [f'"{claim.tap}"' for claim in held]
     macs = [f'"{claim.tap}" . {claim.mac}' for claim in held]
@@ -61,10 +61,12 @@ def guard_text(name: str, claims: Iterable[Claim]) -> str:
                 bound[version].append(f'"{claim.tap}"')
             own[version].append(f'"{claim.tap}" . {text}')
     own[4] += [f"{tap} . {ASKING}" for tap in bound[4]]
+    gone = [f"table bridge {name}", f"delete table bridge {name}"]
+    if not held:
+        return "\n".join([*gone, ""])
     return "\n".join(
         [
-            f"table bridge {name}",
-            f"delete table bridge {name}",
+            *gone,
             f"table bridge {name} {{",
             *_set("taps", "ifname", taps),
             *_set("macs", "ifname . ether_addr", macs),

@@ -58,19 +58,17 @@ def test_a_guest_claims_its_macs_and_the_address_it_was_made_with() -> None:
 def test_the_kernel_takes_the_table_and_tells_it_again() -> None:
     """In a network namespace of its own, that goes with the process."""
     claims = [Claim("ng1", MAC, ()), Claim("ng2", OTHER, ("10.0.0.5", "2001:db8::5"))]
-    for held in ([], claims):
-        script = f"nft -f - && nft -f - <<'E' && nft -j list table bridge g\n{guard_text('g', held)}E\n"
-        unshare = [str(shutil.which("unshare")), "--net", "sh", "-ec", script]
-        done = subprocess.run(unshare, input=guard_text("g", []), capture_output=True, text=True, check=True)
-        sets = {
-            row["set"]["name"]: row["set"].get("elem", [])
-            for row in json.loads(done.stdout)["nftables"]
-            if "set" in row
-        }
-        assert len(sets["taps"]) == len(sets["macs"]) == len(held)
-        assert sets["bound4"] == sets["bound6"] == [claim.tap for claim in held if claim.addresses]
-        assert len(sets["addresses4"]) == (2 if held else 0), "its own, and none while it asks for one"
-        assert len(sets["addresses6"]) == (1 if held else 0)
+    files = "\n".join(f"nft -f - <<'E'\n{guard_text('g', held)}E" for held in (claims[:1], claims))
+    script = f"{files}\nnft -j list table bridge g\nnft -f - <<'E'\n{guard_text('g', [])}E\nnft list tables >&2\n"
+    unshare = [str(shutil.which("unshare")), "--net", "sh", "-ec", script]
+    done = subprocess.run(unshare, capture_output=True, text=True, check=True)
+    rows = json.loads(done.stdout)["nftables"]
+    sets = {row["set"]["name"]: row["set"].get("elem", []) for row in rows if "set" in row}
+    assert len(sets["taps"]) == len(sets["macs"]) == 2
+    assert sets["bound4"] == sets["bound6"] == ["ng2"]
+    assert len(sets["addresses4"]) == 2, "its own, and none while it asks for one"
+    assert len(sets["addresses6"]) == 1
+    assert done.stderr == "", "nothing is left when nobody is guarded"
 
 
 async def test_the_table_is_the_whole_of_what_is_held(guard: NftGuard, tmp_path: Path) -> None:
