@@ -93,11 +93,26 @@ def _set(name: str, kind: str, elements: list[str]) -> list[str]:
     return [f"  set {name} {{ type {kind};{filled} }}"]
 
 
+def table_of(cell: str) -> str:
+    return f"nano-guard-{cell}"
+
+
+def remove_guard(cell: str, program: str = "nft") -> bool:
+    """Of a cell that is no more; whether there was one. Blocks."""
+    try:
+        done = subprocess.run(
+            [program, "delete", "table", "bridge", table_of(cell)], capture_output=True, timeout=LIMIT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False  # a host without nftables has none
+    return done.returncode == 0
+
+
 class NftGuard:
     """``tap`` names the host's end of the interface that has a MAC."""
 
     def __init__(self, calls: BlockingCalls, cell: str, tap: Callable[[str], str], program: str = "nft") -> None:
-        self.table = f"nano-guard-{cell}"
+        self.table = table_of(cell)
         self._calls = calls
         self._tap = tap
         self._program = program

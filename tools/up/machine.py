@@ -19,11 +19,13 @@ import msgspec
 from nano.domain.errors import Conflict, DiskFull, HostError
 from nano.hypervisor import local_libvirtd
 from nano.hypervisor.bridge import ensure_bridge, remove_bridge
+from nano.hypervisor.guard import remove_guard
 from nano.hypervisor.virt_probe import PROBE_FILE, VirtProbe, choose_virt_type
 from nano.tools import processes
 from nano.tools.guest_image.builder import ensure_image
 from nano.tools.state import make_node_folders, node_folder
 from nano.tools.up.configs import Ports, bridge_name
+from nano.transports.node_files import NodeCard
 
 FREE_BYTES_MIN: Final = 512 << 20
 GUESTS_DESTROYED_AT_ONCE: Final = 4  # destroying takes libvirt 2 s each, four at once still 2 s (measured)
@@ -136,6 +138,10 @@ def purge(state: Path) -> list[str]:
         guests = _destroy_guests(folder)
         removed += [f"{guests} guest" + ("s" if guests > 1 else "")] if guests else []
         local_libvirtd.stop(folder)
+    with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
+        remove_guard(
+            msgspec.json.decode((node_folder(state, "cell") / "data" / "node.json").read_bytes(), type=NodeCard).name
+        )
     record = _read_record(state)
     if record and remove_bridge(record.bridge):
         removed.append(f"bridge {record.bridge}")

@@ -15,7 +15,7 @@ from nano.hypervisor import filter_choice
 from nano.hypervisor.blocking_calls import BlockingCalls
 from nano.hypervisor.changes import Changes
 from nano.hypervisor.domain_xml import Place, domain_xml
-from nano.hypervisor.guard import Claim, NftGuard, claims_of, guard_text, guarded_tap
+from nano.hypervisor.guard import Claim, NftGuard, claims_of, guard_text, guarded_tap, remove_guard
 from nano.hypervisor.shape import Shape, differences, shape_of
 from nano.hypervisor.simulated_changes import SimulatedChanges
 
@@ -137,6 +137,17 @@ async def test_a_guest_from_before_is_defined_again_at_its_next_start_and_has_no
     for _ in range(2):
         await changes.prepare(guest_id, SPEC)
     assert parts.done == ["guard", "define", "guard"]
+
+
+def test_the_table_of_a_cell_that_is_no_more_is_removed(tmp_path: Path) -> None:
+    program = tmp_path / "nft"
+    program.write_text(f'#!/bin/sh\necho "$@" > "{tmp_path}/said"\n')
+    program.chmod(0o755)
+    assert remove_guard("one", str(program))
+    assert (tmp_path / "said").read_text() == "delete table bridge nano-guard-one\n"
+    program.write_text("#!/bin/sh\nexit 1\n")
+    assert not remove_guard("one", str(program))
+    assert not remove_guard("one", str(tmp_path / "none"))
 
 
 def test_a_host_without_nftables_or_that_may_not_use_it_can_not(monkeypatch: pytest.MonkeyPatch) -> None:
