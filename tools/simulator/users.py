@@ -202,7 +202,7 @@ class Users:
                 gd.RemoveDisk(guest=guest, number=1),
                 gk.CompactDisk(guest=guest),
                 gd.AddNic(guest=guest),
-                mi.MigrateGuest(guest=guest, to=random.choice(sorted(self._world.cells)), live=random.random() < 0.5),
+                *(self._move(guest) for _ in range(4)),
                 self._guard(guest),
                 random.choice((gv.EnableVnc, gv.EnableVnc, gv.ResetVnc, gv.ShowVnc, gv.DisableVnc))(guest=guest),
                 gp.SetPassword(guest=guest, password=random.choice(("", f"{SECRET}1"))),
@@ -211,6 +211,10 @@ class Users:
                 random.choice((ga.ProtectGuest, ga.UnprotectGuest, ga.UnprotectGuest))(guest=guest),
             )
         )
+
+    def _move(self, guest: str) -> mi.MigrateGuest:
+        to = self._random.choice(sorted(self._world.cells))
+        return mi.MigrateGuest(guest=guest, to=to, live=self._random.random() < 0.5)
 
     def _images(self, core: Core) -> list[str]:
         images = sorted(image.name for image in core.zone.of_kind("image") if isinstance(image, Image) and image.ready)
