@@ -12,7 +12,7 @@ from typing import Final
 
 import anyio
 import anyio.abc
-import anyio.to_thread
+import anyio.lowlevel
 import msgspec
 
 from nano.domain.errors import Conflict, Failure, Invalid, NanoError, Unknown
@@ -167,7 +167,7 @@ class Intake:
                 raise Failure("More comes than the disk can take.", code="image_damaged")
             if piece.data:
                 await self._host.moves.put(self._guest_id, piece.number, piece.offset, piece.data)
-            await anyio.to_thread.run_sync(_feed, file, piece.data, piece.zeros)
+            await _feed(file, piece.data, piece.zeros)
             file.length = end
             return Ok(end)
 
@@ -191,9 +191,10 @@ class Intake:
         return size + size // 4 + GIBI
 
 
-def _feed(file: _Arriving, data: bytes, zeros: int) -> None:
+async def _feed(file: _Arriving, data: bytes, zeros: int) -> None:
     file.digest.update(data)
     nothing = bytes(PIECE_BYTES)
     while zeros > 0:
         file.digest.update(nothing[:zeros])
         zeros -= len(nothing)
+        await anyio.lowlevel.checkpoint()
