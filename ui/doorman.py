@@ -131,7 +131,7 @@ class Doorman:
         return await self._open(name, address)
 
     async def log_in(self, name: str, password: str, address: str) -> Entry:
-        """Raises Unauthenticated(wrong_login), TooManyAttempts."""
+        """Raises Unauthenticated(wrong_login, session_over), TooManyAttempts."""
         now = self._clock().timestamp()
         known = self._office.accounts.get(name)
         keys = {"account": name[:PASSWORD_LENGTH_MAX], "address": address}
@@ -142,7 +142,7 @@ class Doorman:
                 wait_s=max(1, round(wait_s)),
             )
         self._throttle.failed(now, **keys)  # counted before the slow part, so that parallel tries count too
-        if not await self._verify(known, password):
+        if not await self._verify(known, password) or not self._is_still(known):
             await self._ledger.execute(RecordFailedLogin(account=name, address=address), actor="", command_id="")
             raise Unauthenticated(
                 "Name or password is wrong.", code="wrong_login", hint="Check both, and the Caps Lock key."
@@ -194,8 +194,18 @@ class Doorman:
         command = OpenSession(account=name, digest=digest_of(token), address=address)
         await self._ledger.execute(command, actor=name, command_id="")
         session = self._office.session_of(digest_of(token))
-        assert session is not None
+        if session is None:
+            raise Unauthenticated(
+                "The session ended while it was opened: perhaps the password was changed.",
+                code="session_over",
+                hint="Log in again.",
+            )
         return Entry(session, token)
+
+    def _is_still(self, known: Account | None) -> bool:
+        """Checking takes long enough for somebody to change the password; who knows the old one must not come in then."""
+        account = self._office.accounts.get(known.name) if known else None
+        return known is not None and account is not None and account.password_hash == known.password_hash
 
     async def _close(self, session: Session, reason: CloseReason) -> None:
         await self._ledger.execute(CloseSession(session.id, reason), actor=session.account, command_id="")

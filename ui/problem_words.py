@@ -76,6 +76,10 @@ PROBLEMS: Final = {
     ),
     "guest_recycled": (N_("It is in the recycle bin."), N_("Take it out first.")),
     "not_recycled": (N_("It is not in the recycle bin."), N_("Nothing needs to be done.")),
+    "session_over": (
+        N_("The session ended while it was opened: perhaps the password was changed."),
+        N_("Log in again."),
+    ),
     "wrong_login": (N_("Name or password is wrong."), N_("Check both, and the Caps Lock key.")),
     "too_many_attempts": (N_("There were too many failed logins."), N_("Wait a few minutes and try again.")),
     "weak_password": (

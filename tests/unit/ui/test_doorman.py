@@ -1,22 +1,27 @@
 """Who comes in, and for how long: the doorman on a real journal, with a clock of the test's own."""
 
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 from argon2 import PasswordHasher
 
+from nano.domain.account import ChangePassword
 from nano.domain.errors import Conflict, Invalid, Unauthenticated
+from nano.domain.facts import Command
 from nano.domain.office import Office
-from nano.domain.session import Lifetimes
+from nano.domain.session import Lifetimes, OpenSession
 from nano.domain.throttle import Throttle
 from nano.journal.commit_log import CommitLog
 from nano.journal.feed import Feed
-from nano.journal.ledger import Ledger
+from nano.journal.ledger import Ledger, Receipt
 from nano.ui.doorman import Doorman, TooManyAttempts
 
 pytestmark = pytest.mark.anyio
@@ -83,6 +88,60 @@ async def test_wrong_name_and_wrong_password_are_told_alike_and_the_right_one_co
         assert said[0] == said[1]
         entry = await doorman.log_in("ada", PASSWORD, "10.0.0.9")
         assert doorman.session_of(entry.token) == entry.session
+
+
+class Slow:
+    """Checks passwords, and stays at it until told to go on."""
+
+    def __init__(self) -> None:
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def hash(self, password: str) -> str:
+        return QUICK.hash(password)
+
+    def verify(self, hashed: str, password: str) -> bool:
+        first = not self.begun.is_set()
+        self.begun.set()
+        if first:
+            assert self.go_on.wait(10)
+        return QUICK.verify(hashed, password)
+
+
+async def test_a_password_that_was_changed_while_it_was_checked_lets_nobody_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with doorman_at(tmp_path, Clock()) as doorman:
+        entry, slow = await doorman.set_up("ada", PASSWORD, "::1"), Slow()
+        monkeypatch.setattr(doorman, "_hasher", slow)
+
+        async def come_in() -> None:
+            with pytest.raises(Unauthenticated, match="wrong"):
+                await doorman.log_in("ada", PASSWORD, "10.0.0.9")
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(come_in)
+            assert await anyio.to_thread.run_sync(slow.begun.wait, 10)
+            await doorman.change_password(entry.session, PASSWORD, "Another1horse")
+            slow.go_on.set()
+
+
+async def test_a_session_that_ends_while_it_is_opened_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with doorman_at(tmp_path, Clock()) as doorman:
+        await doorman.set_up("ada", PASSWORD, "::1")
+        ledger = doorman._ledger
+        execute = ledger.execute
+
+        async def beside(command: Command, **asked: Any) -> Receipt:
+            receipt = await execute(command, **asked)
+            if isinstance(command, OpenSession):
+                change = ChangePassword(name="ada", password_hash=QUICK.hash("Another1horse"), keep="")
+                await execute(change, actor="ada", command_id="")
+            return receipt
+
+        monkeypatch.setattr(ledger, "execute", beside)
+        with pytest.raises(Unauthenticated) as refused:
+            await doorman.log_in("ada", PASSWORD, "10.0.0.9")
+        assert refused.value.code == "session_over"
 
 
 async def test_guessing_is_throttled_even_with_the_right_password_at_last(tmp_path: Path) -> None:
