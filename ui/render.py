@@ -12,7 +12,7 @@ from typing import Any, Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from nano.ui import ability_words, drift_words, guest_words, sentences, vocabulary
+from nano.ui import ability_words, drift_words, guest_words, sentences, template_words, vocabulary
 from nano.ui.formats import Formats, short
 from nano.ui.statics import Statics
 from nano.ui.words import Words
@@ -61,6 +61,11 @@ class Renderer:
             "priority_word": lambda priority: guest_words.priority(priority, words),
             "action_word": lambda action: guest_words.action(action, words),
             "limit_words": lambda guest: guest_words.limits(guest, words, formats),
+            "system_word": lambda name: template_words.system(name, words),
+            "part_word": lambda name: template_words.part(name, words),
+            "model_word": lambda name: template_words.model(name, words),
+            "hardware_words": lambda hardware: template_words.hardware(hardware, words),
+            "policy_words": lambda policy: template_words.policy(policy, words),
             "drift_words": drift_words,
             "mendable": drift_words.MENDABLE,
             "vnc_place": guest_words.vnc_place,

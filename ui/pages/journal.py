@@ -14,7 +14,7 @@ from nano.ui.words import Words
 
 PAGE: Final = 80
 FILTERS: Final = ("actor", "resource", "type", "command", "cause")
-KINDS: Final = ("guest.", "cell.", "compute_pool.", "image.", "task.")
+KINDS: Final = ("guest.", "cell.", "compute_pool.", "image.", "template.", "task.")
 
 
 async def journal(request: Request) -> Response:

@@ -19,6 +19,7 @@ from nano.ui.pages import (
     pools,
     screens,
     tasks,
+    templates,
 )
 
 PAGES: Final[list[BaseRoute]] = [
@@ -68,6 +69,12 @@ PAGES: Final[list[BaseRoute]] = [
             ("POST", "/{image}/delete", images.delete),
         )
     ),
+    Route("/templates", templates.templates),
+    Route("/templates/new", templates.create_page),
+    Route("/templates/new", templates.create, methods=["POST"]),
+    Route("/templates/{template}/edit", templates.edit_page),
+    Route("/templates/{template}/edit", templates.edit, methods=["POST"]),
+    Route("/templates/{template}/delete", templates.delete, methods=["POST"]),
     Route("/tasks", tasks.tasks),
     Route("/tasks/{task}", tasks.task_page),
     Route("/tasks/{task}/cancel", tasks.cancel, methods=["POST"]),

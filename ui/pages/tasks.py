@@ -91,5 +91,6 @@ def resource_url(resource: str) -> str:
         "compute_pool": "/pools",
         "image": "/images",
         "media": "/media",
+        "template": "/templates",
         "task": f"/tasks/{key}",
     }.get(kind, "")

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from nano.domain.template import DEFAULTS
 from nano.ui.testing.fake_guests import text_of
+from nano.ui.testing.fake_plain import template_row
 
 if TYPE_CHECKING:
     from nano.ui.testing.fake_core import FakeCore
@@ -44,17 +45,8 @@ async def begin_batch(core: "FakeCore", request: Request) -> tuple[dict[str, Any
 
 def demo_batches(core: "FakeCore", begin: datetime, now: datetime) -> None:
     for number, (name, admin, system, hardware) in enumerate(DEFAULTS):
-        row = {
-            "id": str(uuid.UUID(int=number + 1, version=4)),
-            "name": name,
-            "operating_system": system,
-            "admin": admin,
-            "hardware": msgspec.to_builtins(hardware),
-            "policy": None,
-            "created_at": text_of(begin),
-            "modified_at": text_of(begin),
-            "version": 1,
-        }
+        told = {"name": name, "operating_system": system, "admin": admin, "hardware": msgspec.to_builtins(hardware)}
+        row = template_row(told, text_of(begin)) | {"id": str(uuid.UUID(int=number + 1, version=4))}
         core.put("template", row, "template.created", at=begin)
     items = [item(f"shop_{number}") for number in range(11)] + [item("shop_11", "failed", error=FULL)]
     start, end = now - timedelta(minutes=40), now - timedelta(minutes=39)

@@ -27,6 +27,7 @@ from nano.ui.testing.fake_guests import AFTER, PLAN, SAID, changed, guest_row, t
 from nano.ui.testing.fake_images import image_routes, image_row
 from nano.ui.testing.fake_inside import inside_routes
 from nano.ui.testing.fake_past import FakePast, problem, settle
+from nano.ui.testing.fake_plain import MADE, patched
 
 Row = dict[str, Any]
 KIND_OF = {path: kind for kind, path in COLLECTIONS.items()}
@@ -240,11 +241,9 @@ class FakeCore:
         if self._found(kind, body["name"]):
             return problem(409, "duplicate_name", f"The name {body['name']} is taken.", "Choose another name.")
         now = text_of(datetime.now(UTC))
-        if kind == "compute_pool":
-            row = {"name": body["name"], "storage": "", "network": "", "failover": False, "enabled": True, "cells": 0,
-                   "guests": {}, "created_at": now, "version": 1}  # fmt: skip
-            self.put(kind, row, "compute_pool.created")
-            return JSONResponse({"resource": f"{kind}/{row['name']}", "position": len(self.facts), "row": row}, 201)
+        if kind in MADE:
+            row = self.put(kind, MADE[kind](body, now), f"{kind}.created")
+            return JSONResponse({"resource": f"{kind}/{row[KEY[kind]]}", "position": len(self.facts), "row": row}, 201)
         key = str(uuid.uuid4())
         if kind == "image":
             row = image_row(body["name"], id=key, created_at=now)
@@ -278,7 +277,7 @@ class FakeCore:
         if kind == "guest" and request.method == "PATCH":
             return await self._changed(request, row, "")
         if request.method == "PATCH":
-            self.put(kind, row | await request.json(), f"{kind}.modified", enabled=True)
+            self.put(kind, patched(row, await request.json()), f"{kind}.modified", enabled=True)
         elif kind == "guest":
             task = self.task("guest.delete", f"guest/{row['id']}", row["name"], ["remove domain"])
             self.put(kind, row | {"state": "deleting", "task": task["id"]}, "guest.work_started", action="delete")
