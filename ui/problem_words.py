@@ -103,7 +103,6 @@ PROBLEMS: Final = {
     "unknown_guest": (N_("There is no such guest."), N_("It may have been deleted. The journal knows.")),
     "unknown_cell": (N_("There is no such cell."), N_("It may have been removed. The journal knows.")),
     "unknown_image": (N_("There is no such image."), N_("It may have been removed. The journal knows.")),
-    "unknown_template": (N_("There is no such template."), N_("It may have been deleted. The journal knows.")),
     "too_many_templates": (N_("There are as many templates as there can be."), N_("Delete some that nobody uses.")),
     "invalid_hardware": (N_("There is no such hardware model."), N_("Choose one of the list.")),
     "unknown_task": (N_("There is no such task."), N_("Old tasks are kept in the journal.")),

@@ -10,7 +10,7 @@ SYSTEMS: Final = {"linux": N_("Linux"), "windows": N_("Windows")}
 PARTS: Final = {
     "disk": N_("Disks"),
     "network": N_("Network interfaces"),
-    "display": N_("Display"),
+    "display": N_("Display adapter"),
     "usb": N_("USB controller"),
     "tablet": N_("Pointer (tablet)"),
 }
@@ -69,4 +69,6 @@ def policy(held: Mapping[str, Any] | None, words: Words) -> str:
     count = len(held["rules"])
     if not count:
         return words._("Everything: %(action)s", action=default)
-    return words._("%(rules)s, then: %(action)s", rules=words.ngettext("%(n)s rule", "%(n)s rules", count), action=default)
+    return words._(
+        "%(rules)s, then: %(action)s", rules=words.ngettext("%(n)s rule", "%(n)s rules", count), action=default
+    )

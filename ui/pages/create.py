@@ -3,18 +3,16 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from nano.domain.errors import NanoError, Unknown
 from nano.domain.limits import LIMITS
 from nano.domain.machine import CORES_MAX
-from nano.domain.security import read_policy
 from nano.ui.ability_words import needs_of, nowhere
 from nano.ui.mirror import Mirror
 from nano.ui.pages.forms import LIMITS as RATES
-from nano.ui.pages.forms import limits_in, size_in, whole_in
+from nano.ui.pages.forms import limits_in, policy_in, size_in, whole_in
 from nano.ui.portal import explain, portal_of
 from nano.ui.words import N_, Words
 
@@ -158,13 +156,7 @@ def command(form: Mapping[str, str]) -> dict[str, Any]:
     }
     body |= {name: True for name in ("unguarded", "linked") if form[name] == "on"}
     body |= {name: value for name, value in limits_in(form).items() if value}
-    return body | _policy(form) | _cloud_init(form)
-
-
-def _policy(form: Mapping[str, str]) -> dict[str, Any]:
-    """Nothing when neither a default nor a rule was given. Raises Invalid, Conflict."""
-    lines = [form["policy"], *form["rules"].splitlines()]
-    return {"policy": msgspec.to_builtins(read_policy(lines))} if any(line.strip() for line in lines) else {}
+    return body | policy_in(form) | _cloud_init(form)
 
 
 def _cloud_init(form: Mapping[str, str]) -> dict[str, Any]:

@@ -1,10 +1,13 @@
 """Numbers that people type into forms, read into bytes and counts; and bytes written as people would type them."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
+
+import msgspec
 
 from nano.domain.errors import Invalid
 from nano.domain.machine import OPERATIONS_MAX
+from nano.domain.security import read_policy
 
 UNITS: Final = {"MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 MEBI: Final = 1 << 20
@@ -34,6 +37,12 @@ def limits_in(form: Mapping[str, str]) -> dict[str, int]:
         **{field: whole_in(form.get(field, "") or "0", field, OPERATIONS_MAX, 0) for field in DISK_OPERATIONS},
         **{field: rate_in(form, field, MBIT) for field in NETWORK_RATES},
     }
+
+
+def policy_in(form: Mapping[str, str]) -> dict[str, Any]:
+    """``policy`` of a command; nothing when neither a default nor a rule was given. Raises Invalid, Conflict."""
+    lines = [form["policy"], *form["rules"].splitlines()]
+    return {"policy": msgspec.to_builtins(read_policy(lines))} if any(line.strip() for line in lines) else {}
 
 
 def whole_in(text: str, field: str, most: int, least: int = 1) -> int:

@@ -133,7 +133,12 @@ async def search(request: Request) -> Response:
                 found.append(
                     {"kind": "cell", "name": cell["name"], "url": f"/cells/{cell['name']}", "state": cell["state"]}
                 )
-        for kind, url in (("compute_pool", "/pools"), ("image", "/images"), ("media", "/media"), ("template", "/templates")):
+        for kind, url in (
+            ("compute_pool", "/pools"),
+            ("image", "/images"),
+            ("media", "/media"),
+            ("template", "/templates"),
+        ):
             found += [
                 {"kind": kind, "name": row["name"], "url": url, "state": ""}
                 for row in portal.mirror.all(kind)

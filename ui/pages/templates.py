@@ -13,9 +13,10 @@ from starlette.responses import RedirectResponse, Response
 from nano.domain.catalogue import RIGHTS_OF_ROLE
 from nano.domain.errors import Forbidden, NanoError, Unknown
 from nano.domain.machine import HARDWARE_MODELS, Hardware
-from nano.domain.security import SecurityPolicy, in_words, read_policy
+from nano.domain.security import SecurityPolicy, in_words
 from nano.domain.template import DEFAULTS
 from nano.ui.mirror import Row
+from nano.ui.pages.forms import policy_in
 from nano.ui.portal import Explained, Portal, explain, portal_of
 from nano.ui.visit import Visit
 from nano.ui.words import Words
@@ -91,16 +92,13 @@ async def delete(request: Request) -> Response:
 
 def command(form: Mapping[str, str]) -> dict[str, Any]:
     """The body of template.create, and of template.modify for what has a policy. Raises Invalid, Conflict."""
-    body: dict[str, Any] = {
+    return {
         "name": form["name"].strip(),
         "admin": form["admin"].strip(),
         "operating_system": form["operating_system"],
         "hardware": {part: form[part] for part in HARDWARE_MODELS},
+        **policy_in(form),
     }
-    lines = [form["policy"], *form["rules"].splitlines()]
-    if any(line.strip() for line in lines):
-        body["policy"] = msgspec.to_builtins(read_policy(lines))
-    return body
 
 
 def form_of(row: Row) -> dict[str, str]:

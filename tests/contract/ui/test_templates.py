@@ -52,7 +52,8 @@ async def test_creating_one(admin, core: FakeCore) -> None:  # type: ignore[no-u
     method, path, actor, body = core.asked[-1]
     assert (method, path, actor) == ("POST", "/templates", "ada")
     hardware = {"disk": "virtio", "network": "virtio", "display": "none", "usb": "", "tablet": ""}
-    assert body == {"name": "Debian 12", "admin": "debian", "operating_system": "linux", "hardware": hardware, "policy": POLICY}
+    said = {name: WHOLE[name] for name in ("name", "admin", "operating_system")}
+    assert body == {**said, "hardware": hardware, "policy": POLICY}
     assert msgspec.convert(body, CreateTemplate).policy is not None
     page = (await admin.until("/templates?part=list", "Debian 12")).text
     assert "VirtIO disks, VirtIO network, no display, no USB, no tablet pointer" in page
@@ -72,7 +73,9 @@ async def test_a_refusal_stands_beside_its_field_and_keeps_what_was_typed(admin,
     assert '<option value="none" selected>' in wrong.text
     taken = await admin.post("/templates/new", **{**WHOLE, "name": "Legacy"})
     assert taken.status_code == 409
-    beside = taken.text[taken.text.index('<div class="field wrong"><label for="name">') : taken.text.index('id="operating_system"')]
+    beside = taken.text.partition('<div class="field wrong"><label for="name">')[2].partition('id="operating_system"')[
+        0
+    ]
     assert "duplicate_name" in beside
     assert "accept tcp 80-89 from 10.0.0.0/8\r\naddress 10.0.0.5</textarea>" in taken.text
 
