@@ -60,6 +60,28 @@ async def test_from_creating_a_guest_to_deleting_it(page: Page, core: FakeCore) 
     await expect(guest).to_have_count(0)
 
 
+async def test_a_template_is_made_by_keyboard_changes_live_and_is_deleted(page: Page, core: FakeCore) -> None:
+    await page.goto("/templates/new")
+    await page.keyboard.type("Legacy")
+    await page.select_option("#display", "none")
+    await page.locator("#name").press("Enter")
+    await expect(page.locator(".field.wrong .problem")).to_contain_text("is taken")
+    await expect(page.locator("#display")).to_have_value("none")
+    await page.fill("#name", "Debian 12")
+    await page.keyboard.press("Enter")
+    row = page.locator("#template-list tr", has_text="Debian")
+    await expect(row).to_contain_text("no display")
+    made = next(held for held in core.rows["template"].values() if held["name"] == "Debian 12")
+    core.put("template", {**made, "name": "Debian 13"}, "template.modified")
+    await expect(row).to_contain_text("Debian 13")
+    await page.set_viewport_size({"width": 390, "height": 844})
+    assert await page.evaluate("document.documentElement.scrollWidth") == 390
+    await row.locator("text=Delete").click()
+    await expect(page.locator("dialog.confirm")).to_contain_text("Delete the template Debian 13?")
+    await page.click("dialog.confirm button[value=yes]")
+    await expect(row).to_have_count(0)
+
+
 async def test_rows_change_in_place_and_glow(page: Page, core: FakeCore) -> None:
     await page.goto("/guests")
     row = page.locator("tr", has_text="web-1")

@@ -29,7 +29,8 @@ async def test_every_page_answers_in_both_languages_and_is_small(admin, core: Fa
     paths = ["/", "/guests", f"/guests/{guest}", f"/guests/{guest}?tab=history", f"/guests/{guest}?tab=settings",
              f"/guests/{guest}/menu", "/guests/new", "/guests/new/estimate", "/pools", "/cells", "/cells/Cell_0a1b2c3d4e5f",
              "/cells/Cell_0a1b2c3d4e5f?tab=history", "/cells/Cell_e9d87f001b3a", "/images", "/tasks", f"/tasks/{task}",
-             "/templates", "/templates/new", "/journal", "/password", "/search?q=web", "/strip", f"/guests/{guest}/console", f"/guests/{guest}/serial",
+             "/templates", "/templates/new",
+             "/journal", "/password", "/search?q=web", "/strip", f"/guests/{guest}/console", f"/guests/{guest}/serial",
              f"/guests/{guest}/inside", f"/guests/{guest}/row"]  # fmt: skip
     for language in ("en", "zh-CN"):
         for path in paths:
