@@ -18,6 +18,7 @@ from nano.journal import archiving
 from nano.journal.disk import Disk
 from nano.journal.engine import Batch, GroupCommit
 from nano.journal.folded import Capture, Folded
+from nano.tools.simulator import __main__ as sim
 from nano.tools.simulator import images, seeds
 from nano.tools.simulator.__main__ import main
 from nano.tools.simulator.disk import DiskSession
@@ -205,3 +206,12 @@ def test_an_archive_that_takes_the_place_of_a_segment_before_it_is_durable_is_ca
     monkeypatch.setattr(archiving, "_write", lambda disk, *words: real(cast(Disk, Hasty(disk)), *words))
     outcomes = (run_seed(seed, minutes=15) for seed in range(1, 20))
     assert any("damaged" in text for outcome in outcomes for text in outcome.violations)
+
+
+def test_a_seed_at_which_the_simulation_itself_breaks_is_a_failed_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(seed: int, **_: object) -> None:
+        raise KeyError("position")
+
+    monkeypatch.setattr(sim, "run_seed", breaks)
+    outcome = sim._run(2, minutes=1, cells=1, keep=Path())
+    assert (outcome.seed, "KeyError: 'position'" in outcome.violations[0]) == (2, True)

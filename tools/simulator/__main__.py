@@ -18,7 +18,7 @@ from typing import Final
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from nano.tools.simulator.seeds import Outcome, run_seed
+from nano.tools.simulator.seeds import Outcome, broken, run_seed
 
 MINUTES: Final = 20.0
 CELLS: Final = 3
@@ -78,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run_all(options: argparse.Namespace, keep: Path, console: Console) -> list[Outcome]:
     seeds = range(options.seed, options.seed + options.seeds)
-    work = partial(run_seed, minutes=options.minutes, cells=options.cells, keep=keep)
+    work = partial(_run, minutes=options.minutes, cells=options.cells, keep=keep)
     columns = (TextColumn("seeds"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     outcomes = []
     with (
@@ -92,6 +92,13 @@ def _run_all(options: argparse.Namespace, keep: Path, console: Console) -> list[
             if outcome.violations:
                 _tell(outcome, keep, options, progress.console)
     return outcomes
+
+
+def _run(seed: int, *, minutes: float, cells: int, keep: Path) -> Outcome:
+    try:
+        return run_seed(seed, minutes=minutes, cells=cells, keep=keep)
+    except Exception as error:  # noqa: BLE001 (the other seeds go on)
+        return broken(seed, error)
 
 
 def _tell(outcome: Outcome, keep: Path, options: argparse.Namespace, console: Console) -> None:

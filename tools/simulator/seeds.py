@@ -2,6 +2,7 @@
 
 import logging
 import time
+import traceback
 from collections import Counter, deque
 from collections.abc import Callable
 from pathlib import Path
@@ -48,6 +49,13 @@ class Outcome(NamedTuple):
     digest: str
     virtual_s: float
     cpu_s: float
+
+
+def broken(seed: int, error: Exception) -> Outcome:
+    """Of a seed at which the simulation itself broke: a failed one, that tells where."""
+    text = "the simulation broke: " + "".join(traceback.format_exception(error)).strip()
+    none: Counter[str] = Counter()
+    return Outcome(seed, [text], none, none, none, none, {}, "", 0.0, 0.0)
 
 
 class _Story(logging.Handler):
