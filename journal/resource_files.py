@@ -101,6 +101,11 @@ def read_tail(disk: Disk, path: Path) -> Tail | None:
 
 def end_of(disk: Disk, path: Path, position: int) -> int:
     """The offset after the rows up to a position, counted from the beginning as far as there are rows."""
+    return _rows_up_to(disk, path, position)[0]
+
+
+def _rows_up_to(disk: Disk, path: Path, position: int) -> tuple[int, bool]:
+    """The offset after them, and whether a later row follows there: not at the end, nor where what follows is no row."""
     end, read_to, rest = 0, 0, b""
     while data := disk.read(path, read_to, TAIL_BYTES):
         read_to += len(data)
@@ -108,20 +113,21 @@ def end_of(disk: Disk, path: Path, position: int) -> int:
         for text in texts:
             try:
                 if _place_of(text).position > position:
-                    return end
-            except msgspec.DecodeError:
-                return end
+                    return end, True
+            except UNREADABLE:
+                return end, False
             end += len(text) + 1
-    return end
+    return end, False
 
 
 def trim(disk: Disk, path: Path, position: int) -> None:
-    """Leave out the rows up to a position; a file of which nothing is left goes. Raises OSError."""
-    keep = end_of(disk, path, position)
-    if keep == 0:
-        return
-    if keep >= disk.size(path):
+    """Leave out the rows up to a position; a file of which nothing is left goes. So does one that a loss of power left with
+    a hole before the first row that stays: what the log still has of it is written anew. Raises OSError."""
+    keep, more = _rows_up_to(disk, path, position)
+    if not more:
         disk.remove(path)
+        return
+    if keep == 0:
         return
     draft = path.with_name(path.name + ".new")
     handle = disk.open(draft, create=True)
