@@ -21,10 +21,12 @@ export function live() {
     else if (!source) connect();
   });
   window.addEventListener("pagehide", disconnect);
+  document.body.addEventListener("htmx:beforeSwap", keep);
   document.body.addEventListener("htmx:beforeSwap", (event) => remember(event.detail.target));
   document.body.addEventListener("htmx:afterSettle", (event) => glow(event.detail.elt));
   document.addEventListener("usage", measured);
-  document.addEventListener("toggle", () => { if (held.size) { const topics = [...held]; held.clear(); changed(topics); } }, true);
+  document.addEventListener("toggle", letGo, true);
+  document.body.addEventListener("htmx:afterRequest", letGo);
 }
 
 function connect() {
@@ -81,7 +83,7 @@ function screens() {
 }
 
 function isUsed(element) {
-  return element.querySelector("details.menu[open], form[data-typed], [data-asking], [data-told], input:not([type=checkbox]):focus, select:focus, textarea:focus");
+  return element.querySelector("details.menu[open], form[data-typed], form.htmx-request, [data-asking], [data-told], input:not([type=checkbox]):focus, select:focus, textarea:focus");
 }
 
 // A form of a panel that somebody has begun to fill in is theirs until it is sent.
@@ -92,6 +94,20 @@ document.addEventListener("submit", (event) => event.target.closest("[data-live]
 
 // Elements a person is using right now (open menu, focused field) wait until they are done.
 const held = new Set();
+
+function letGo() {
+  const topics = [...held];
+  held.clear();
+  if (topics.length) changed(topics);
+}
+
+// A fragment that was asked for before somebody began to use what it replaces comes too late: it is had anew afterwards.
+function keep(event) {
+  const { elt, target } = event.detail;
+  if (elt !== target || !target.dataset?.live || !isUsed(target)) return;
+  event.detail.shouldSwap = false;
+  target.dataset.live.split(" ").forEach((topic) => held.add(topic));
+}
 
 function changed(topics) {
   const all = topics.includes("*");
