@@ -5,7 +5,7 @@ Clock and ids are counted, so that golden files can hold what is told of it.
 
 import contextlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -28,7 +28,11 @@ from nano.journal.commit_log import CommitLog
 from nano.journal.feed import Feed
 from nano.journal.ledger import Ledger
 from nano.tools.display.terminal import Terminal
+from nano.tools.replay import backups, rebuild
 from nano.tools.replay import main as program
+
+Told = dict[str, tuple[int, int]]
+"""Of each part of a work its last (done, total), as a bar was told."""
 
 START = datetime(2026, 11, 21, 3, 0, tzinfo=UTC)
 CELL = "Cell_0a1b2c3d4e5f"
@@ -152,3 +156,16 @@ def replay(node: Path) -> Replay:
         return Outcome(code, out.getvalue(), err.getvalue())
 
     return run
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Told:
+    heard: Told = {}
+
+    @contextlib.contextmanager
+    def bar(_: Any) -> Iterator[Any]:
+        yield lambda part, done, total: heard.update({part: (done, total)})
+
+    for verb in (backups, rebuild):
+        monkeypatch.setattr(verb, "bar", bar)
+    return heard

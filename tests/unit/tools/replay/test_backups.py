@@ -1,8 +1,6 @@
 """backup, restore and --backup: what was backed up is read in place, and comes back as it was at any position."""
 
 import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ from typing import Any
 import pytest
 
 from nano.tools.replay import backups, exits
+from tests.unit.tools.replay.conftest import Told
 
 
 def log_of(folder: Path) -> bytes:
@@ -74,15 +73,8 @@ def test_a_backup_that_was_changed_is_refused(replay: Any, target: Path, tmp_pat
 
 
 def test_a_bar_follows_each_part_to_its_end(
-    replay: Any, many_segments: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    replay: Any, many_segments: Path, tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: dict[str, tuple[int, int]] = {}
-
-    @contextmanager
-    def bar(_: Any) -> Iterator[Any]:
-        yield lambda part, done, total: told.update({part: (done, total)})
-
-    monkeypatch.setattr(backups, "bar", bar)
     parts = {"backup": ["log", "files, read back"], "restore": ["files of the backup", "log", "log, read back"]}
     for words in (("backup", "b"), ("backup", "b", "again"), ("restore", "into"), ("restore", "some", "--at", "17")):
         told.clear()

@@ -1,14 +1,13 @@
 """rebuild: the same lines, resource journals that fit them, and nothing at all when that is not possible."""
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nano.tools.replay import exits, rebuild
+from nano.tools.replay import exits
+from tests.unit.tools.replay.conftest import Told
 
 
 def log_of(folder: Path) -> dict[str, bytes]:
@@ -33,16 +32,7 @@ def test_the_same_log_and_the_same_rows(replay: Any, many_segments: Path, tmp_pa
     assert replay("state", "-o", "json", folder=into).out == state
 
 
-def test_a_bar_follows_each_part_to_its_end(
-    replay: Any, many_segments: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told: dict[str, tuple[int, int]] = {}
-
-    @contextmanager
-    def bar(_: Any) -> Iterator[Any]:
-        yield lambda part, done, total: told.update({part: (done, total)})
-
-    monkeypatch.setattr(rebuild, "bar", bar)
+def test_a_bar_follows_each_part_to_its_end(replay: Any, many_segments: Path, tmp_path: Path, told: Told) -> None:
     assert replay("rebuild", str(tmp_path / "new"), folder=many_segments).code == 0
     for part in ("log", "resource journals", "log, read back"):
         done, total = told[part]
